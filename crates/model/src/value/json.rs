@@ -43,8 +43,15 @@ impl Value {
     /// # Errors
     /// [`WrongKind`] if the JSON is not of that kind.
     pub fn from_json(kind: Kind, raw: &RawValue) -> Result<Self, WrongKind> {
+        Self::from_json_text(kind, raw.get())
+    }
+
+    /// As [`Self::from_json`], from a text that is one JSON value without white space around it.
+    ///
+    /// # Errors
+    /// [`WrongKind`] if the text is not JSON, or not of that kind.
+    pub fn from_json_text(kind: Kind, text: &str) -> Result<Self, WrongKind> {
         let wrong = WrongKind(kind);
-        let text = raw.get();
         if text == "null" {
             return Ok(Self::Null);
         }

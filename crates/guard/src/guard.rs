@@ -1,0 +1,211 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use countersign_audit::{AuditSink, Body, Record, Service, Verdict};
+use countersign_model::facts::{OPERATORS, Principal};
+use countersign_model::query::Judged;
+use countersign_model::request::Operation;
+use countersign_model::control::{Control, ControlAction};
+use countersign_model::{Clock, Request, TenantId};
+use countersign_token::{Verified, Verifier};
+
+use crate::bearer::Bearer;
+use crate::permit::{Inner, Permit, body_of};
+use crate::plans::Plans;
+use crate::refusal::Refusal;
+use crate::resolve::{Limits, Resolver};
+use crate::state::{FactsCell, State};
+
+/// Who is at the other end of the connection.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// Its address, where there is one.
+    pub address: Option<IpAddr>,
+}
+
+/// What a [`Guard`] is made of.
+pub struct GuardParts {
+    /// The service that this guard stands in front of; each has its own.
+    pub service: Service,
+    /// Verifies tokens.
+    pub verifier: Arc<Verifier>,
+    /// The newest facts.
+    pub facts: Arc<FactsCell>,
+    /// Takes the records.
+    pub audit: Arc<dyn AuditSink>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Bounds on requests.
+    pub limits: Limits,
+    /// How many plans to keep.
+    pub plan_capacity: usize,
+}
+
+/// Verifies, decides and records. Every service has one of its own and trusts no other's verdict.
+pub struct Guard {
+    parts: GuardParts,
+    plans: Plans,
+}
+
+/// A verdict in favour, without the power to act on it: what a callee needs to check what it is asked for.
+#[derive(Clone)]
+pub struct Judgement {
+    /// Who asks.
+    pub principal: Principal,
+    /// What is asked, resolved.
+    pub judged: Judged,
+    /// The facts under which it was decided.
+    pub state: Arc<State>,
+}
+
+impl Guard {
+    /// A guard made of these parts.
+    #[must_use]
+    pub fn new(parts: GuardParts) -> Self {
+        let plans = Plans::new(parts.plan_capacity);
+        Self { parts, plans }
+    }
+
+    /// Admits a request or refuses it. A refusal is on record before it is answered.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why; [`Refusal::AuditUnavailable`] also stands in for a refusal that could not be recorded.
+    pub async fn admit(&self, bearer: Option<Bearer>, _peer: &Peer, request: Request) -> Result<Permit, Refusal> {
+        let state = self.parts.facts.load();
+        let mut known = None;
+        let outcome = match &bearer {
+            None => Err(Refusal::NoToken),
+            Some(bearer) => self.judge_under(&state, bearer.as_str(), &request, &mut known),
+        };
+        match (outcome, bearer, known) {
+            (Ok(judged), Some(bearer), Some(principal)) => {
+                let GuardParts { service, audit, clock, .. } = &self.parts;
+                let (service, audit, clock) = (*service, Arc::clone(audit), Arc::clone(clock));
+                let inner = Inner { service, bearer, request, judged, principal, state, audit, clock };
+                Ok(Permit { inner: Box::new(inner) })
+            }
+            (Err(refusal), _, known) => {
+                self.record_refusal(&refusal, known.as_ref(), &request, &state).await?;
+                Err(refusal)
+            }
+            (Ok(_), _, _) => Err(Refusal::NoToken),
+        }
+    }
+
+    /// Decides without recording or granting anything: what the key service and the store do with a request that
+    /// the gateway passes on.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why.
+    pub fn judge(&self, bearer: &Bearer, request: &Request) -> Result<Judgement, Refusal> {
+        let state = self.parts.facts.load();
+        let mut known = None;
+        let judged = self.judge_under(&state, bearer.as_str(), request, &mut known)?;
+        let principal = known.ok_or(Refusal::UnknownPrincipal)?;
+        Ok(Judgement { principal, judged, state })
+    }
+
+    /// `known` is set as soon as the caller is, so that a refusal's record can say who it was.
+    fn judge_under(
+        &self,
+        state: &State,
+        token: &str,
+        request: &Request,
+        known: &mut Option<Principal>,
+    ) -> Result<Judged, Refusal> {
+        let verified = self.parts.verifier.verify(token, self.parts.clock.now()).map_err(Refusal::Token)?;
+        let principal = known.insert(principal_of(&verified, state)?);
+        if verified.revoked_by(&state.facts.revocations) {
+            return Err(Refusal::Revoked);
+        }
+        if let Some(named) = &request.tenant
+            && named.as_str() != principal.tenant_name.as_str()
+        {
+            return Err(Refusal::OtherTenant);
+        }
+        let resolver = Resolver { state, caller: principal, plans: &self.plans, limits: &self.parts.limits };
+        match &request.operation {
+            Operation::Read(read) => resolver.read(read).map(Judged::Read),
+            Operation::Insert(insert) => resolver.insert(insert).map(Judged::Insert),
+            Operation::Update(update) => resolver.update(update).map(Judged::Change),
+            Operation::Delete(delete) => resolver.delete(delete).map(Judged::Change),
+            Operation::Control(control) => self.control(state, principal, control),
+        }
+    }
+
+    fn control(&self, state: &State, principal: &Principal, control: &Control) -> Result<Judged, Refusal> {
+        let action = control.action();
+        // Limits are written in actions on records, so a limited token manages nothing but itself.
+        if principal.narrowing.is_limiting() && action != ControlAction::UseOwnToken {
+            return Err(Refusal::Forbidden);
+        }
+        let tenant = match control.tenant() {
+            None => principal.tenant,
+            Some(name) => *state.facts.tenant_names.get(name).ok_or(Refusal::Forbidden)?,
+        };
+        let permitted = state.policies.control(principal, action, tenant).map_err(|_| Refusal::PolicyFault)?;
+        let elsewhere = tenant != principal.tenant && principal.tenant_name.as_str() != OPERATORS;
+        match permitted {
+            true if !elsewhere => Ok(Judged::Control(control.clone())),
+            _ if elsewhere => Err(Refusal::OtherTenant),
+            _ => Err(Refusal::Forbidden),
+        }
+    }
+
+    async fn record_refusal(
+        &self,
+        refusal: &Refusal,
+        known: Option<&Principal>,
+        request: &Request,
+        state: &State,
+    ) -> Result<(), Refusal> {
+        let epoch = state.facts.epoch;
+        let body = match known {
+            Some(principal) => body_of(principal, request, epoch),
+            None => Body { action: request.operation.action().to_owned(), epoch, ..Body::default() },
+        };
+        let tenant: Option<TenantId> = known.map(|principal| principal.tenant);
+        let record = Record {
+            time: self.parts.clock.now(),
+            request: request.id,
+            service: self.parts.service,
+            door: Some(request.door),
+            verdict: Verdict::Refused,
+            tenant,
+            body: Body { reason: Some(refusal.reason()), detail: asked_for(request), ..body },
+        };
+        self.parts.audit.append(record).await.map(|_| ()).map_err(|_| Refusal::AuditUnavailable)
+    }
+}
+
+/// The record type that a refused request named, if it is a name at all: it may be one that doesn't exist.
+fn asked_for(request: &Request) -> Option<String> {
+    let named = match &request.operation {
+        Operation::Read(read) => &read.record_type,
+        Operation::Insert(insert) => &insert.record_type,
+        Operation::Update(update) => &update.record_type,
+        Operation::Delete(delete) => &delete.record_type,
+        Operation::Control(_) => return None,
+    };
+    countersign_model::Name::new(named).ok().map(|name| name.to_string())
+}
+
+fn principal_of(verified: &Verified, state: &State) -> Result<Principal, Refusal> {
+    let facts = &state.facts;
+    let user = facts.users.get(&verified.user()).ok_or(Refusal::UnknownPrincipal)?;
+    let tenant = facts.tenants.get(&verified.tenant()).ok_or(Refusal::UnknownPrincipal)?;
+    if user.tenant != verified.tenant() {
+        return Err(Refusal::UnknownPrincipal);
+    }
+    Ok(Principal {
+        tenant: user.tenant,
+        tenant_name: tenant.name.clone(),
+        user: verified.user(),
+        facts: Arc::clone(user),
+        session: verified.session(),
+        token: verified.token(),
+        issued: verified.issued(),
+        expires: verified.expires(),
+        narrowing: Arc::clone(verified.narrowing()),
+    })
+}

@@ -1,0 +1,149 @@
+use std::sync::Arc;
+
+use countersign_audit::{Access, AuditSink, Body, Position, Reason, Record, Service, Verdict};
+use countersign_model::facts::Principal;
+use countersign_model::query::Judged;
+use countersign_model::{Clock, Request};
+
+use crate::bearer::Bearer;
+use crate::refusal::Refusal;
+use crate::state::State;
+
+/// Proof that a request was admitted, with the judged request inside (the second law).
+///
+/// Only [`Guard::admit`](crate::Guard::admit) makes one. It serves one request and ends in [`Permit::settle`].
+#[must_use = "a permit that is not settled leaves a request without its record"]
+pub struct Permit {
+    pub(crate) inner: Box<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) service: Service,
+    pub(crate) bearer: Bearer,
+    pub(crate) request: Request,
+    pub(crate) judged: Judged,
+    pub(crate) principal: Principal,
+    pub(crate) state: Arc<State>,
+    pub(crate) audit: Arc<dyn AuditSink>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Proof that a request's record is durable. An answer can't be made without one (the third law).
+#[derive(Debug)]
+pub struct Receipt {
+    position: Position,
+}
+
+impl Receipt {
+    /// Where the record stands in the ledger.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, Default)]
+pub struct Settlement {
+    /// What was seen or changed, per record type.
+    pub accesses: Vec<Access>,
+    /// How many records were made, changed or removed; `None` for reading.
+    pub affected: Option<u64>,
+    /// Why it failed; `None` if it did not.
+    pub failed: Option<Reason>,
+    /// The arguments of a control request, secrets left out.
+    pub detail: Option<String>,
+}
+
+impl Permit {
+    /// What was admitted.
+    #[must_use]
+    pub fn judged(&self) -> &Judged {
+        &self.inner.judged
+    }
+
+    /// Who was admitted.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.inner.principal
+    }
+
+    /// The request as it was asked, for callees that judge it again.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.inner.request
+    }
+
+    /// The token, for callees that verify it again.
+    #[must_use]
+    pub fn bearer(&self) -> &Bearer {
+        &self.inner.bearer
+    }
+
+    /// The facts under which it was admitted.
+    #[must_use]
+    pub fn state(&self) -> &Arc<State> {
+        &self.inner.state
+    }
+
+    /// Makes durable what is about to be changed, before it is.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`] if the record can't be written: the change must not be made.
+    pub async fn intend(&self, accesses: Vec<Access>, detail: Option<String>) -> Result<(), Refusal> {
+        let settlement = Settlement { accesses, detail, ..Settlement::default() };
+        self.append(Verdict::Intent, settlement).await.map(|_| ())
+    }
+
+    /// Makes durable how the request ended, before its answer leaves.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`] if the record can't be written: nothing may be answered from the records read.
+    pub async fn settle(self, settlement: Settlement) -> Result<Receipt, Refusal> {
+        let verdict = match (&settlement.failed, settlement.affected) {
+            (Some(_), _) => Verdict::Failed,
+            (None, Some(_)) => Verdict::Changed,
+            (None, None) => Verdict::Released,
+        };
+        let position = self.append(verdict, settlement).await?;
+        Ok(Receipt { position })
+    }
+
+    async fn append(&self, verdict: Verdict, settlement: Settlement) -> Result<Position, Refusal> {
+        let Inner { request, principal, state, audit, clock, service, .. } = &*self.inner;
+        let record = Record {
+            time: clock.now(),
+            request: request.id,
+            service: *service,
+            door: Some(request.door),
+            verdict,
+            tenant: Some(principal.tenant),
+            body: Body {
+                reason: settlement.failed,
+                accesses: settlement.accesses,
+                affected: settlement.affected,
+                detail: settlement.detail,
+                ..body_of(principal, request, state.facts.epoch)
+            },
+        };
+        audit.append(record).await.map_err(|_| Refusal::AuditUnavailable)
+    }
+}
+
+/// The part of an audit record that says who asked for what.
+pub(crate) fn body_of(principal: &Principal, request: &Request, epoch: u64) -> Body {
+    Body {
+        user: Some(principal.user),
+        user_name: Some(principal.facts.name.to_string()),
+        on_behalf_of: None,
+        session: Some(principal.session),
+        token: Some(principal.token),
+        action: request.operation.action().to_owned(),
+        reason: None,
+        purpose: request.purpose.clone().or_else(|| principal.narrowing.purpose.clone()),
+        epoch,
+        accesses: Vec::new(),
+        affected: None,
+        detail: None,
+    }
+}
