@@ -1,0 +1,60 @@
+//! Programs that the checks need besides Rust and a C compiler, all from Debian's packages.
+
+use anyhow::{Result, bail};
+
+use crate::process::{command, have, run};
+use crate::steps::Outcome;
+
+/// A program, and the Debian package that brings it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+    used_for: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool { program: "python3", package: "python3", used_for: "the Python client suite" },
+    Tool { program: "node", package: "nodejs", used_for: "the Node.js client suite" },
+    Tool { program: "npm", package: "npm", used_for: "the Node.js client suite" },
+    Tool { program: "curl", package: "curl", used_for: "the documented commands" },
+    Tool { program: "ssh-keygen", package: "openssh-client", used_for: "login with keys made elsewhere" },
+    Tool { program: "sqlite3", package: "sqlite3", used_for: "looking into a stopped deployment" },
+    Tool { program: "strings", package: "binutils", used_for: "looking into a stopped deployment" },
+];
+
+/// Installs what is missing when it may, and otherwise names the command that would.
+pub fn check() -> Result<Outcome> {
+    let mut missing: Vec<&str> = Vec::new();
+    for tool in TOOLS {
+        let there = have(tool.program);
+        println!("{:<12} {} ({})", tool.program, if there { "there" } else { "missing" }, tool.used_for);
+        if !there {
+            missing.push(tool.package);
+        }
+    }
+    if have("python3") && !python_makes_environments() {
+        println!("python3 can't make virtual environments");
+        missing.push("python3-venv");
+    }
+    if missing.is_empty() {
+        return Ok(Outcome::Passed);
+    }
+    if !is_root() || !have("apt-get") {
+        bail!("missing: run `sudo apt-get install --yes {}`", missing.join(" "));
+    }
+    run(command("apt-get").args(["update", "--quiet"]))?;
+    run(command("apt-get")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+        .args(&missing))?;
+    Ok(Outcome::Passed)
+}
+
+/// Debian's python3 comes without the part of `venv` that brings pip.
+fn python_makes_environments() -> bool {
+    command("python3").args(["-c", "import venv, ensurepip"]).output().is_ok_and(|output| output.status.success())
+}
+
+fn is_root() -> bool {
+    command("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
