@@ -74,13 +74,16 @@ impl std::fmt::Debug for User {
 }
 
 /// Tokens that are refused although they have not expired. Entries older than a token can live are dropped.
+///
+/// Tokens and sessions are kept with the tenant whose people revoked them, and only that tenant's tokens are
+/// refused for it: knowing the identifier of another tenant's token is no way to end it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Revocations {
     /// Revoked tokens, and when.
-    pub tokens: HashMap<TokenId, UnixMs>,
+    pub tokens: HashMap<(TenantId, TokenId), UnixMs>,
     /// Revoked sessions, and when.
-    pub sessions: HashMap<SessionId, UnixMs>,
-    /// Users whose tokens issued at or before this moment are refused.
+    pub sessions: HashMap<(TenantId, SessionId), UnixMs>,
+    /// Users whose tokens from logins at or before this moment are refused.
     pub users: HashMap<UserId, UnixMs>,
 }
 
