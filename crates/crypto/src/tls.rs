@@ -1,0 +1,141 @@
+//! TLS settings: version 1.3, and 1.2 with forward-secret authenticated encryption only.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs as provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+pub use rustls::pki_types::ServerName;
+pub use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use crate::x509::ServerCertificate;
+
+const HTTP_2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Why TLS settings could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// The certificate and key can't be used together.
+    #[error("the server's certificate and key can't be used")]
+    Certificate,
+    /// The text is not exactly one certificate in PEM that can be trusted.
+    #[error("expected one certificate authority in PEM")]
+    Authority,
+    /// The library refused the settings.
+    #[error("the TLS settings were refused")]
+    Settings,
+}
+
+/// The certificate that a server presents, which can be replaced while it runs: connections made after
+/// [`Self::replace`] see the new one.
+pub struct CertificateSlot(ArcSwap<CertifiedKey>);
+
+impl CertificateSlot {
+    /// A slot holding `certificate`.
+    ///
+    /// # Errors
+    /// [`TlsError::Certificate`].
+    pub fn new(certificate: &ServerCertificate) -> Result<Arc<Self>, TlsError> {
+        Ok(Arc::new(Self(ArcSwap::new(Arc::new(certified(certificate)?)))))
+    }
+
+    /// Presents `certificate` from now on.
+    ///
+    /// # Errors
+    /// [`TlsError::Certificate`]; the old one stays.
+    pub fn replace(&self, certificate: &ServerCertificate) -> Result<(), TlsError> {
+        self.0.store(Arc::new(certified(certificate)?));
+        Ok(())
+    }
+}
+
+impl fmt::Debug for CertificateSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CertificateSlot(..)")
+    }
+}
+
+impl ResolvesServerCert for CertificateSlot {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+fn certified(certificate: &ServerCertificate) -> Result<CertifiedKey, TlsError> {
+    let chain = certificate.chain_der.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    let key = PrivatePkcs8KeyDer::from(certificate.key_pkcs8_der.as_slice()).clone_key();
+    CertifiedKey::from_der(chain, key.into(), &settings()).map_err(|_| TlsError::Certificate)
+}
+
+/// Named one by one, so that a new release of the library can't add to them.
+fn settings() -> CryptoProvider {
+    use provider::cipher_suite as suite;
+    CryptoProvider {
+        cipher_suites: vec![
+            suite::TLS13_AES_256_GCM_SHA384,
+            suite::TLS13_AES_128_GCM_SHA256,
+            suite::TLS13_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        ],
+        ..provider::default_provider()
+    }
+}
+
+/// A server that presents the slot's certificate and speaks HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// [`TlsError::Settings`].
+pub fn server_config(slot: &Arc<CertificateSlot>) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(settings()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|_| TlsError::Settings)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::<CertificateSlot>::clone(slot));
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// A client that trusts exactly the authority in `ca_pem` and speaks HTTP/1.1.
+///
+/// # Errors
+/// [`TlsError::Authority`] if the text isn't one certificate; [`TlsError::Settings`].
+pub fn client_config(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
+    client(ca_pem, HTTP_1_1)
+}
+
+/// As [`client_config`], for a client that speaks HTTP/2.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn client_config_http2(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
+    client(ca_pem, HTTP_2)
+}
+
+fn client(ca_pem: &str, protocol: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut certificates = CertificateDer::pem_slice_iter(ca_pem.as_bytes());
+    let (Some(Ok(authority)), None) = (certificates.next(), certificates.next()) else {
+        return Err(TlsError::Authority);
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).map_err(|_| TlsError::Authority)?;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(settings()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|_| TlsError::Settings)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests;
