@@ -121,6 +121,7 @@ impl fmt::Debug for After {
 
 /// One part of a select list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "select lists are short, and embeds nest through it")]
 pub enum Select {
     /// Every field that the caller may see.
     All,
