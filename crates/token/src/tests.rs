@@ -1,5 +1,7 @@
 //! Fixtures shared by the tests: one issuer, one moment, tokens made from JSON that a test may bend.
 
+#![allow(clippy::arithmetic_side_effects, reason = "fixtures compute with known numbers")]
+
 mod cache;
 mod narrowing;
 mod refused;
