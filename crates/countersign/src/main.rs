@@ -1,1 +1,3 @@
+//! `countersign`
+
 fn main() {}

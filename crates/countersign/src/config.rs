@@ -1,0 +1,198 @@
+//! One typed file, `DIR/countersign.toml`: every key has a default, a comment and a checked value.
+//!
+//! A key that nobody knows is refused, because a misspelt limit that is silently ignored is a limit that is not
+//! there. The message names file, line and the nearest known key.
+
+mod audit;
+mod keys;
+mod limits;
+mod log;
+mod section;
+mod server;
+mod setting;
+mod store;
+mod tokens;
+
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+pub use audit::Audit;
+pub use keys::Keys;
+pub use limits::Limits;
+pub use log::{Format, Level, Log};
+use section::{Refused, Section};
+pub use server::Server;
+pub use setting::{Names, Whole};
+pub use store::Store;
+pub use tokens::Tokens;
+
+/// The whole configuration of a deployment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// Where and as whom the server listens.
+    pub server: Server,
+    /// How much a request may ask for.
+    pub limits: Limits,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// Where the key encryption key lives.
+    pub keys: Keys,
+    /// Tenants' records.
+    pub store: Store,
+    /// Audit records.
+    pub audit: Audit,
+    /// What the server says about itself.
+    pub log: Log,
+}
+
+/// The file is not a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}:{column}: {problem}", file.display())]
+pub struct ConfigError {
+    file: PathBuf,
+    line: usize,
+    column: usize,
+    problem: Problem,
+}
+
+/// What is wrong at that place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Problem {
+    #[error("{0}")]
+    Syntax(String),
+    #[error("there is no section [{name}]; {}", nearest_of(.name, .known))]
+    UnknownSection { name: String, known: Vec<&'static str> },
+    #[error("[{section}] has no key {key}; {}", nearest_of(.key, .known))]
+    UnknownKey { section: &'static str, key: String, known: &'static [&'static str] },
+    #[error("{key} belongs into a section, such as [{section}]")]
+    NoSection { key: String, section: &'static str },
+    #[error("[{section}] {key}: expected {expected}")]
+    Value { section: &'static str, key: String, expected: String },
+}
+
+/// The nearest known word, or all of them where none is near.
+fn nearest_of(word: &str, known: &[&'static str]) -> String {
+    match crate::nearest::nearest(word, known.iter().copied()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("known are {}", known.join(", ")),
+    }
+}
+
+impl Config {
+    fn sections(&self) -> [&dyn Section; 7] {
+        [&self.server, &self.limits, &self.tokens, &self.keys, &self.store, &self.audit, &self.log]
+    }
+
+    fn sections_mut(&mut self) -> [&mut dyn Section; 7] {
+        [
+            &mut self.server,
+            &mut self.limits,
+            &mut self.tokens,
+            &mut self.keys,
+            &mut self.store,
+            &mut self.audit,
+            &mut self.log,
+        ]
+    }
+
+    /// Reads a configuration. What the text leaves out has its default.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for text that is not TOML, for an unknown section or key, and for a value that the key
+    /// doesn't take. `file` is for the message.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let at = |offset: usize, problem| {
+            let before = text.get(..offset).unwrap_or(text);
+            let line = before.matches('\n').count().saturating_add(1);
+            let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()).saturating_add(1);
+            ConfigError { file: file.to_owned(), line, column, problem }
+        };
+        let document = DeTable::parse(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            at(offset, Problem::Syntax(error.message().to_owned()))
+        })?;
+        let mut config = Self::default();
+        for (name, value) in document.get_ref() {
+            config.read_section(name, value).map_err(|(offset, problem)| at(offset, problem))?;
+        }
+        Ok(config)
+    }
+
+    fn read_section(
+        &mut self,
+        name: &Spanned<impl AsRef<str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), (usize, Problem)> {
+        let known: Vec<&'static str> = self.sections().iter().map(|section| section.table()).collect();
+        let word = name.get_ref().as_ref();
+        let Some(table) = value.get_ref().as_table() else {
+            let owner = self.sections().into_iter().find(|section| section.keys().contains(&word));
+            let section = owner.map_or("server", Section::table);
+            return Err((name.span().start, Problem::NoSection { key: word.to_owned(), section }));
+        };
+        let Some(section) = self.sections_mut().into_iter().find(|section| section.table() == word) else {
+            return Err((name.span().start, Problem::UnknownSection { name: word.to_owned(), known }));
+        };
+        for (key, value) in table {
+            let word = key.get_ref().as_ref();
+            section.set(word, value.get_ref()).map_err(|refused| match refused {
+                Refused::Unknown => {
+                    let (section, known) = (section.table(), section.keys());
+                    (key.span().start, Problem::UnknownKey { section, key: word.to_owned(), known })
+                }
+                Refused::Value { expected } => {
+                    let section = section.table();
+                    (value.span().start, Problem::Value { section, key: word.to_owned(), expected })
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The file as `init` writes it: every key with its value here and a comment.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::from(
+            "# The configuration of this Countersign deployment. Every key stands here with its default.\n\
+             # A key that is not known is refused at start, with the line it stands on.\n",
+        );
+        for section in self.sections() {
+            text.push('\n');
+            for line in section.about() {
+                text.push_str(&format!("#{line}\n"));
+            }
+            text.push_str(&format!("[{}]\n", section.table()));
+            for entry in section.entries() {
+                for line in entry.about {
+                    text.push_str(&format!("#{line}\n"));
+                }
+                text.push_str(&format!("{} = {}\n", entry.key, entry.value));
+            }
+        }
+        text
+    }
+
+    /// The same as a page of documentation.
+    #[must_use]
+    pub fn to_markdown(&self) -> String {
+        let mut page = String::new();
+        for section in self.sections() {
+            page.push_str(&format!("\n## `[{}]`\n\n", section.table()));
+            page.push_str(&format!("{}\n\n", prose(section.about())));
+            page.push_str("| key | default | meaning |\n|---|---|---|\n");
+            for entry in section.entries() {
+                page.push_str(&format!("| `{}` | `{}` | {} |\n", entry.key, entry.value, prose(entry.about)));
+            }
+        }
+        page
+    }
+}
+
+fn prose(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! A deployment's folder: what lies where, and the lock that keeps two processes from opening one.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::problem::{Exit, Problem, io};
+
+/// A deployment on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    dir: PathBuf,
+}
+
+/// Where a server can be reached, as it wrote it down itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// Held as long as this process may open the deployment; given back when dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+    server: Option<PathBuf>,
+}
+
+impl Deployment {
+    /// The deployment in `dir`, which need not exist.
+    #[must_use]
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("countersign.toml")
+    }
+
+    /// The key encryption key.
+    #[must_use]
+    pub fn kms_key(&self) -> PathBuf {
+        self.dir.join("kms.key")
+    }
+
+    /// The certificate that clients trust.
+    #[must_use]
+    pub fn ca_pem(&self) -> PathBuf {
+        self.dir.join("ca.pem")
+    }
+
+    /// The authority's database.
+    #[must_use]
+    pub fn control_db(&self) -> PathBuf {
+        self.dir.join("data").join("control.db")
+    }
+
+    /// Tenants' records.
+    #[must_use]
+    pub fn tenants(&self) -> PathBuf {
+        self.dir.join("data").join("tenants")
+    }
+
+    /// Audit records.
+    #[must_use]
+    pub fn audit(&self) -> PathBuf {
+        self.dir.join("audit")
+    }
+
+    /// The private key that USER@TENANT logs in with, if it lies here.
+    #[must_use]
+    pub fn ssh_key(&self, login: &str) -> PathBuf {
+        self.keys().join(login)
+    }
+
+    /// SSH keys that were made here.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.dir.join("keys")
+    }
+
+    fn run(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
+    fn server_json(&self) -> PathBuf {
+        self.run().join("server.json")
+    }
+
+    /// Whether there is a deployment.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.config().exists()
+    }
+
+    /// Fails unless there is a deployment.
+    ///
+    /// # Errors
+    /// With the command that makes one.
+    pub fn require(&self) -> Result<(), Problem> {
+        if self.exists() {
+            return Ok(());
+        }
+        let dir = self.dir.display();
+        Err(Problem::new(Exit::NotFound, format!("there is no deployment in {dir} (no countersign.toml)"))
+            .next(format!("make one with: countersign init {dir}")))
+    }
+
+    /// Makes the folders. They and everything in them are for their owner alone.
+    ///
+    /// # Errors
+    /// If one can't be made.
+    pub fn make_folders(&self) -> Result<(), Problem> {
+        for folder in [self.dir.clone(), self.dir.join("data"), self.tenants(), self.audit(), self.keys(), self.run()] {
+            private_folder(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the lock, or says who has it.
+    ///
+    /// # Errors
+    /// If the lock file can't be opened.
+    pub fn try_lock(&self) -> Result<Option<Lock>, Problem> {
+        private_folder(&self.run())?;
+        let path = self.run().join("lock");
+        let mut options = fs::OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(&path).map_err(io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {
+                // Whoever wrote it is gone: the lock says so.
+                drop(fs::remove_file(self.server_json()));
+                Ok(Some(Lock { _file: file, server: None }))
+            }
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(io("lock", &path)(error)),
+        }
+    }
+
+    /// The server that has the lock, if it has said where it is.
+    #[must_use]
+    pub fn running(&self) -> Option<Running> {
+        serde_json::from_slice(&fs::read(self.server_json()).ok()?).ok()
+    }
+
+    /// Writes down where this process, which has the lock, can be reached.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    pub fn announce(&self, lock: &mut Lock, running: &Running) -> Result<(), Problem> {
+        let path = self.server_json();
+        let beside = path.with_extension("tmp");
+        let text = serde_json::to_vec(running).map_err(|error| Problem::failed(error.to_string()))?;
+        fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path)).map_err(io("write", &path))?;
+        lock.server = Some(path);
+        Ok(())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            drop(fs::remove_file(server));
+        }
+    }
+}
+
+/// Makes a folder that only its owner can enter, or does nothing if it is there.
+///
+/// # Errors
+/// If it can't be made.
+pub fn private_folder(path: &Path) -> Result<(), Problem> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(io("make", path))
+}
+
+/// Writes a file that must not exist yet; with `secret`, for its owner alone.
+///
+/// # Errors
+/// If it exists or can't be written.
+pub fn new_file(path: &Path, content: &[u8], secret: bool) -> Result<(), Problem> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, if secret { 0o600 } else { 0o644 });
+    let mut file = options.open(path).map_err(io("write", path))?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(io("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_lock_at_a_time_and_a_dead_servers_address_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let deployment = Deployment::at(folder.path());
+        let running = Running { address: "127.0.0.1:8443".parse().unwrap(), pid: 1 };
+        let mut lock = deployment.try_lock().unwrap().unwrap();
+        deployment.announce(&mut lock, &running).unwrap();
+        assert!(deployment.try_lock().unwrap().is_none());
+        assert_eq!(deployment.running(), Some(running));
+        drop(lock);
+        assert_eq!(deployment.running(), None);
+        assert!(deployment.try_lock().unwrap().is_some());
+    }
+}

@@ -1,0 +1,180 @@
+//! Bringing rows of a CSV or NDJSON file into a record type.
+//!
+//! The file is read twice: once to check every row against the record type, once to send them in batches. So a bad
+//! row is found before anything is stored. Each batch is stored whole or not at all; the file as a whole is not one
+//! transaction, and what is said when a batch fails says so.
+
+mod check;
+mod csv_rows;
+mod json_rows;
+mod source;
+
+use http::Method;
+
+pub use check::Checker;
+pub use source::{Format, Source};
+
+use crate::client::Client;
+use crate::problem::Problem;
+use crate::progress::Progress;
+use crate::transport::Ask;
+
+/// A row that may be sent.
+pub struct Good {
+    /// Where it begins in the file, from 1.
+    pub line: u64,
+    /// The row as a JSON object.
+    pub json: String,
+}
+
+/// A row that may not, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bad {
+    /// Where it begins in the file, from 1.
+    pub line: u64,
+    /// The column at fault: its place from 1, or its name, or both.
+    pub column: Option<String>,
+    /// What was expected there. Never what was found.
+    pub expected: String,
+    /// The row as it stands in the file.
+    pub original: Vec<u8>,
+}
+
+/// A row of the file, judged.
+pub type Row = Result<Good, Bad>;
+
+/// How to send.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending {
+    /// Rows in a request.
+    pub batch: usize,
+    /// Change rows that are there already, rather than refuse them.
+    pub upsert: bool,
+}
+
+/// What checking found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Rows that may be sent.
+    pub good: u64,
+    /// Rows that may not.
+    pub bad: Vec<Bad>,
+}
+
+/// Bytes after which a batch is sent whatever its number of rows.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Reads the whole file and judges every row, keeping the bad ones: all of them, or the first `keep`.
+///
+/// # Errors
+/// If the file can't be read or its header row names a field that the type doesn't have.
+pub fn check(source: &Source, checker: &mut Checker<'_>, keep: usize) -> Result<Checked, Problem> {
+    let mut checked = Checked::default();
+    checker.restart();
+    for row in source.rows(checker)? {
+        match row? {
+            Ok(_) => checked.good = checked.good.saturating_add(1),
+            Err(bad) => {
+                checked.bad.push(bad);
+                if checked.bad.len() >= keep {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(checked)
+}
+
+/// Sends every good row and gives how many were.
+///
+/// # Errors
+/// What the server said about a batch, with what is stored by then.
+pub async fn send(
+    client: &Client<'_>,
+    record_type: &str,
+    source: &Source,
+    checker: &mut Checker<'_>,
+    sending: Sending,
+    progress: &mut Progress,
+) -> Result<u64, Problem> {
+    let mut batch = Batch::default();
+    let mut sent = 0u64;
+    checker.restart();
+    for row in source.rows(checker)? {
+        let Ok(good) = row? else { continue };
+        batch.add(&good);
+        if batch.rows >= sending.batch || batch.json.len() >= BATCH_BYTES {
+            sent = batch.send(client, record_type, source, sending, sent).await?;
+            progress.reached(sent);
+        }
+    }
+    if batch.rows > 0 {
+        sent = batch.send(client, record_type, source, sending, sent).await?;
+        progress.reached(sent);
+    }
+    Ok(sent)
+}
+
+#[derive(Default)]
+struct Batch {
+    json: String,
+    rows: usize,
+    first_line: u64,
+    last_line: u64,
+}
+
+impl Batch {
+    fn add(&mut self, row: &Good) {
+        self.json.push(if self.rows == 0 { '[' } else { ',' });
+        self.json.push_str(&row.json);
+        if self.rows == 0 {
+            self.first_line = row.line;
+        }
+        self.last_line = row.line;
+        self.rows = self.rows.saturating_add(1);
+    }
+
+    async fn send(
+        &mut self,
+        client: &Client<'_>,
+        record_type: &str,
+        source: &Source,
+        sending: Sending,
+        sent: u64,
+    ) -> Result<u64, Problem> {
+        let Self { mut json, rows, first_line, last_line } = std::mem::take(self);
+        json.push(']');
+        let prefer = if sending.upsert { "return=minimal,resolution=merge-duplicates" } else { "return=minimal" };
+        let ask = Ask::new(Method::POST, format!("/rest/v1/{record_type}"))
+            .body("application/json", json)
+            .header(http::HeaderName::from_static("prefer"), prefer);
+        match client.send(ask).await {
+            Ok(_) => Ok(sent.saturating_add(rows as u64)),
+            Err(problem) => {
+                let place = format!("{}: lines {first_line} to {last_line} were not stored", source.name());
+                let after = match (sent, sending.upsert) {
+                    (0, _) => problem,
+                    (_, true) => {
+                        problem.or_next("put it right and run the same command again; --upsert makes that safe")
+                    }
+                    (_, false) => problem.or_next(format!(
+                        "the {sent} rows before are stored; run again with --upsert to repeat them safely"
+                    )),
+                };
+                Err(after.during(&place))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Bad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.column {
+            Some(column) => write!(f, "line {}, column {column}: {}", self.line, self.expected),
+            None => write!(f, "line {}: {}", self.line, self.expected),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

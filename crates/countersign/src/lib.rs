@@ -1,0 +1,23 @@
+//! The program: configuration, composition of the crates into a deployment, and the command line.
+//!
+//! It decides nothing about who may do what and touches no record: every command, those of the demo included, is a
+//! request that passes the guard like anybody's. It is a library so that `main` is one line and so that developer
+//! commands can compose a deployment the way the program does.
+//!
+//! ```
+//! use std::path::Path;
+//! let text = countersign::config::Config::default().to_text();
+//! assert!(countersign::config::Config::parse(Path::new("countersign.toml"), &text).is_ok());
+//! ```
+
+pub mod client;
+pub mod config;
+pub mod deployment;
+pub mod environment;
+pub mod import;
+pub mod nearest;
+pub mod problem;
+pub mod progress;
+pub mod table;
+pub mod terminal;
+pub mod transport;
