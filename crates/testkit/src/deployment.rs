@@ -1,0 +1,107 @@
+//! A deployment folder and the program's commands on it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::server::Server;
+
+/// A deployment in a temporary folder that goes away with this value.
+pub struct Deployment {
+    program: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Deployment {
+    /// An empty folder; nothing is in it until [`Self::demo`] or [`Self::init`].
+    ///
+    /// # Errors
+    /// If no temporary folder can be made.
+    pub fn temporary(program: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("countersign-").tempdir()?;
+        Ok(Self { program: program.to_owned(), folder })
+    }
+
+    /// The deployment's folder.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.folder.path().join("deployment")
+    }
+
+    /// Where the server's log goes: beside the deployment, in the folder that tests search for leaks.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// The program's own certificate authority.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir().join("ca.pem")
+    }
+
+    /// `countersign …` on this deployment, not started yet. Nothing of the caller's environment leaks into it.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--dir").arg(self.dir()).args(arguments);
+        command.env_remove("COUNTERSIGN_URL").env_remove("COUNTERSIGN_CA").env_remove("COUNTERSIGN_TOKEN");
+        command.env_remove("SSH_AUTH_SOCK").env("NO_COLOR", "1");
+        command
+    }
+
+    /// Runs `countersign …` to its end and gives its standard output.
+    ///
+    /// # Errors
+    /// If it fails; the message has what it wrote to standard error.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments).stdin(Stdio::null()).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("`countersign {}` ended with {}: {said}", arguments.join(" "), output.status);
+        }
+        String::from_utf8(output.stdout).context("standard output is not UTF-8")
+    }
+
+    /// Makes an empty deployment.
+    ///
+    /// # Errors
+    /// If the program refuses.
+    pub fn init(&self) -> Result<()> {
+        let dir = self.dir();
+        let status = Command::new(&self.program).arg("init").arg(&dir).stdin(Stdio::null()).output()?;
+        if !status.status.success() {
+            bail!("`countersign init` ended with {}: {}", status.status, String::from_utf8_lossy(&status.stderr));
+        }
+        Ok(())
+    }
+
+    /// Starts the demo on a free port.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub fn demo(&self) -> Result<Server> {
+        let mut command = self.command(&[]);
+        command.args(["demo", "--listen", "127.0.0.1:0"]);
+        Server::start(command, self.ca_file(), &self.log())
+    }
+
+    /// Serves the deployment on a free port.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub fn serve(&self) -> Result<Server> {
+        let mut command = Command::new(&self.program);
+        command.arg("serve").arg(self.dir()).args(["--listen", "127.0.0.1:0"]);
+        Server::start(command, self.ca_file(), &self.log())
+    }
+
+    /// A token for `USER@TENANT`, with the key in the deployment's `keys` folder.
+    ///
+    /// # Errors
+    /// If the login is refused.
+    pub fn login(&self, user: &str) -> Result<String> {
+        Ok(self.run(&["login", user])?.trim().to_owned())
+    }
+}
