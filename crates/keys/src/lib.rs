@@ -1,1 +1,43 @@
-//! countersign-keys
+//! The keys of tenants: who holds the key that wraps them, and where unwrapped ones are kept while in use.
+//!
+//! What it is for: the [`KmsProvider`] trait and its first implementation [`FileKms`]; [`TenantKeys`], which
+//! gives the data keys of one field of one tenant and keeps a bounded number of them.
+//! What it is not: it decides nothing about who may use a key, and stores no wrapped keys ([`WrappedKeys`]
+//! is implemented by whoever does).
+//!
+//! ```
+//! use std::sync::Arc;
+//! use countersign_crypto::{SystemEntropy, cell_aad};
+//! use countersign_keys::{FileKms, TenantKeys, WrappedKeys};
+//! use countersign_model::{FieldId, RecordId, TenantId, TypeId};
+//!
+//! struct One(TenantId, Arc<[u8]>);
+//! impl WrappedKeys for One {
+//!     fn wrapped(&self, tenant: TenantId) -> Option<Arc<[u8]>> {
+//!         (tenant == self.0).then(|| Arc::clone(&self.1))
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let kms = Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy)?);
+//! let tenant = TenantId::from_u128(7);
+//! let wrapped = countersign_keys::new_tenant_key(kms.as_ref(), &SystemEntropy, tenant)?;
+//! let keys = TenantKeys::new(kms, Arc::new(One(tenant, wrapped.into())), 1000);
+//! let field = keys.field(tenant, TypeId(0), FieldId(2))?;
+//! let aad = cell_aad(tenant, TypeId(0), FieldId(2), RecordId::from_u128(1));
+//! let sealed = field.cell.seal(&SystemEntropy, &aad, b"Luis");
+//! assert_eq!(field.cell.open(&aad, &sealed)?, b"Luis");
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod file_kms;
+mod kms;
+mod tenant_keys;
+
+pub use file_kms::{FileFault, FileKms};
+pub use kms::{KmsError, KmsProvider};
+pub use tenant_keys::{CURRENT_EPOCH, KeyError, TenantKeys, WrappedKeys, new_tenant_key};
