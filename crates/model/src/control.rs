@@ -210,8 +210,9 @@ pub struct AuditQuery {
     pub request: Option<RequestId>,
     /// Not before this moment.
     pub since: Option<UnixMs>,
-    /// Only records after this position, as an earlier answer gave it.
-    pub after: Option<u64>,
+    /// Only records after this place, as an earlier answer gave it. There is a ledger for each service, so it is
+    /// a position in each of them: opaque to whoever passes it on.
+    pub after: Option<String>,
     /// At most this many, newest last; `None` is 100.
     pub limit: Option<u64>,
 }
