@@ -1,0 +1,206 @@
+//! The ledger: audit records in files, durable before they are acknowledged.
+//!
+//! A folder for each service, with segment files `00000000.log`, `00000001.log` and so on, and the file
+//! `durable` (see `docs/formats.md`). Callers seal their own records and queue them; one thread writes all
+//! that wait with one write and one sync, and then wakes them together. The number of syncs depends on the
+//! disk, not on the number of callers.
+//!
+//! Positions count records from 0 without gaps: they are the leaf indexes of a log over the same records.
+
+mod frame;
+mod index;
+mod mark;
+#[cfg(any(test, feature = "conformance"))]
+pub mod memory;
+mod query;
+mod recover;
+pub mod storage;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use countersign_model::Entropy;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::index::Index;
+use self::storage::{Folder, Storage};
+use self::writer::{Message, Pending, Writer};
+use crate::codec;
+use crate::error::{AuditError, LedgerError};
+use crate::record::{Record, Service};
+use crate::sink::{AuditKeys, AuditSink};
+
+pub use query::LedgerQuery;
+
+/// A record's place in its ledger, from 0, without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a ledger writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// A segment that has reached this size is followed by a new one. 64 MiB; 1 GiB at most.
+    pub segment_bytes: u64,
+    /// How many appends wait in the queue at most; more wait to get in. 4,096; at least 1.
+    pub queue_max: usize,
+    /// How many appends one write takes at most. 1,024; at least 1.
+    pub batch_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, queue_max: 4096, batch_max: 1024 }
+    }
+}
+
+impl Options {
+    /// The options with everything out of range brought to the nearest bound.
+    fn bounded(self) -> Self {
+        Self {
+            segment_bytes: self.segment_bytes.min(1 << 30),
+            queue_max: self.queue_max.max(1),
+            batch_max: self.batch_max.clamp(1, 4096),
+        }
+    }
+}
+
+/// An open ledger of one service. Dropping it writes what is queued and waits for it.
+pub struct Ledger {
+    service: Service,
+    storage: Arc<dyn Storage>,
+    keys: Arc<dyn AuditKeys>,
+    entropy: Arc<dyn Entropy>,
+    index: Arc<RwLock<Index>>,
+    durable: watch::Receiver<u64>,
+    queue: Option<mpsc::Sender<Message>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Ledger {
+    /// Opens the ledger in `folder`, or begins one there.
+    ///
+    /// Reads and checks everything that is stored, cuts a torn end that was never acknowledged, and holds the
+    /// folder against other processes.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing is changed then, except perhaps a torn end cut.
+    pub fn open(
+        folder: &Path,
+        service: Service,
+        keys: Arc<dyn AuditKeys>,
+        entropy: Arc<dyn Entropy>,
+        options: Options,
+    ) -> Result<Self, LedgerError> {
+        let storage = Folder::open(folder).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => LedgerError::InUse,
+            _ => LedgerError::Io { what: format!("opening {}", folder.display()), source },
+        })?;
+        Self::open_on(Arc::new(storage), service, keys, entropy, options)
+    }
+
+    /// As [`Self::open`], on any storage.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        service: Service,
+        keys: Arc<dyn AuditKeys>,
+        entropy: Arc<dyn Entropy>,
+        options: Options,
+    ) -> Result<Self, LedgerError> {
+        let options = options.bounded();
+        let mut index = Index::default();
+        let end = recover::recover(&*storage, service, &mut index)?;
+        let io = |what: &str| {
+            let what = what.to_owned();
+            move |source| LedgerError::Io { what, source }
+        };
+        let mark = end.mark().create(&*storage).map_err(io("writing the file durable"))?;
+        let index = Arc::new(RwLock::new(index));
+        let writer = Writer::new(Arc::clone(&storage), service, options, Arc::clone(&index), end, mark);
+        let durable = writer.durable.subscribe();
+        let (queue, waiting) = mpsc::channel(options.queue_max);
+        let thread = std::thread::Builder::new()
+            .name(format!("audit-{}", service.as_str()))
+            .spawn(move || writer.run(waiting))
+            .map_err(io("starting the writer"))?;
+        let (queue, thread) = (Some(queue), Mutex::new(Some(thread)));
+        Ok(Self { service, storage, keys, entropy, index, durable, queue, thread })
+    }
+
+    /// How many records are durable. Records at positions below can be read.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        *self.durable.borrow()
+    }
+
+    /// [`Self::size`] as it grows, for whoever follows the ledger: wait for a change, then
+    /// [`query`](Self::query) after the last position seen. Ends when the ledger is closed.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.durable.clone()
+    }
+
+    /// Takes no more records, writes those that are queued, and returns when they are durable.
+    pub async fn close(&self) {
+        if let Some(queue) = &self.queue {
+            // Fails only if the writer has ended already.
+            let _ = queue.send(Message::Close).await;
+        }
+        let mut durable = self.durable.clone();
+        while durable.changed().await.is_ok() {}
+        self.join();
+    }
+
+    fn join(&self) {
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!(service = self.service.as_str(), "the audit writer died");
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl AuditSink for Ledger {
+    async fn append(&self, record: Record) -> Result<Position, AuditError> {
+        if record.service != self.service {
+            return Err(AuditError::OtherService);
+        }
+        let key = self.keys.audit_key(record.tenant)?;
+        let leaves = codec::seal(&key, &*self.entropy, record)?;
+        let (done, outcome) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or(AuditError::Unavailable)?;
+        let message = Message::Append(Pending { leaves, done });
+        queue.send(message).await.map_err(|_| AuditError::Unavailable)?;
+        outcome.await.map_err(|_| AuditError::Unavailable)?
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.queue = None;
+        self.join();
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("service", &self.service).field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! Where audit records go, and the keys they are sealed under.
+
+use std::sync::Arc;
+
+use countersign_crypto::SealKey;
+use countersign_model::TenantId;
+
+use crate::error::AuditError;
+use crate::ledger::Position;
+use crate::record::Record;
+
+/// Takes audit records.
+#[async_trait::async_trait]
+pub trait AuditSink: Send + Sync {
+    /// Records `record`. Returns when it is durable, and only then.
+    ///
+    /// A caller that stops waiting may or may not have recorded; it must not release anything.
+    /// A record whose lists are too long for one leaf takes several positions in a row, each a record of its
+    /// own about part of the lists; the position returned is the last. Rows and affected records are counted
+    /// in the first of them only, so that sums are right.
+    ///
+    /// # Errors
+    /// [`AuditError`] if it is not durable.
+    async fn append(&self, record: Record) -> Result<Position, AuditError>;
+}
+
+/// Gives the keys that records are sealed under.
+pub trait AuditKeys: Send + Sync {
+    /// The audit key of a tenant; of the deployment for `None`. Called for each record, so it should be quick.
+    ///
+    /// # Errors
+    /// [`AuditError::NoKey`] if it can't be had.
+    fn audit_key(&self, tenant: Option<TenantId>) -> Result<Arc<SealKey>, AuditError>;
+}
