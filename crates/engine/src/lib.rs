@@ -1,1 +1,163 @@
-//! countersign-engine
+//! Executes permits: the only code that brings keys and sealed records together.
+//!
+//! [`Engine::execute`] takes a [`Permit`], asks the key service for keys and the store for sealed rows (passing the
+//! same token and request on to each, which judge them again by guards of their own), opens what the caller may see,
+//! and answers only after the audit record is durable. What it is not: it decides nothing. Which fields and rows are
+//! permitted stands in the plans inside the permit.
+//!
+//! There is no way to it but a permit:
+//!
+//! ```compile_fail,E0308
+//! async fn around(engine: &countersign_engine::Engine, request: countersign_model::Request) {
+//!     let _ = engine.execute(request).await;
+//! }
+//! ```
+
+mod answer;
+mod keyring;
+mod lookup;
+mod opened;
+mod reach;
+mod read;
+mod services;
+mod trace;
+mod write;
+
+use std::sync::Arc;
+
+use countersign_audit::Reason;
+use countersign_guard::{Permit, Refusal, Settlement};
+use countersign_model::query::Judged;
+use countersign_model::{Clock, Entropy, RecordTypes};
+
+pub use answer::{Answer, Failure};
+pub use keyring::Keyring;
+pub use reach::{Reach, Use};
+pub use services::{Call, KeyRelease, KeyService, Records, ServiceFailure, StoreService};
+
+use trace::Trace;
+
+/// Bounds on the work of one request.
+#[derive(Debug, Clone)]
+pub struct EngineLimits {
+    /// The most rows looked at where no index helps; past it the request is refused and the index named.
+    pub scan_rows_max: u64,
+    /// The most records that one request changes or removes.
+    pub change_rows_max: u64,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self { scan_rows_max: 100_000, change_rows_max: 10_000 }
+    }
+}
+
+/// Executes permits against a key service and a store.
+pub struct Engine {
+    keys: Arc<dyn KeyRelease>,
+    records: Arc<dyn Records>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    limits: EngineLimits,
+}
+
+/// What executing one permit has at hand.
+struct Work<'a> {
+    engine: &'a Engine,
+    call: Call<'a>,
+    types: &'a RecordTypes,
+    keys: Keyring,
+}
+
+impl Engine {
+    /// An engine over these services.
+    #[must_use]
+    pub fn new(
+        keys: Arc<dyn KeyRelease>,
+        records: Arc<dyn Records>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        limits: EngineLimits,
+    ) -> Self {
+        Self { keys, records, clock, entropy, limits }
+    }
+
+    /// Does what the permit permits. The audit record is durable before this returns.
+    ///
+    /// # Errors
+    /// [`Failure`]; the failure is on record too.
+    pub async fn execute(&self, permit: Permit) -> Result<Answer, Failure> {
+        let mut trace = Trace::default();
+        let done = match self.perform(&permit, &mut trace).await {
+            Ok(done) => done,
+            Err(failure) => {
+                let failed = Some(failure.reason());
+                let settlement = Settlement { accesses: trace.into_accesses(), failed, ..Settlement::default() };
+                permit.settle(settlement).await?;
+                return Err(failure);
+            }
+        };
+        let request = permit.request().id;
+        let settlement =
+            Settlement { accesses: trace.into_accesses(), affected: done.affected, ..Settlement::default() };
+        let receipt = permit.settle(settlement).await?;
+        Ok(Answer {
+            request,
+            columns: done.columns,
+            rows: done.rows,
+            affected: done.affected,
+            created: done.created,
+            receipt,
+        })
+    }
+
+    async fn perform(&self, permit: &Permit, trace: &mut Trace) -> Result<Done, Failure> {
+        let call = Call { bearer: permit.bearer(), request: permit.request() };
+        let state = permit.state();
+        let keys = self.keys.release(&call).await?;
+        let work = Work { engine: self, call, types: &state.facts.types, keys };
+        match permit.judged() {
+            Judged::Read(query) => {
+                let rows = work.read(query, trace).await?;
+                Ok(Done { columns: query.columns.clone(), rows, affected: None, created: None })
+            }
+            Judged::Insert(insertion) => work.insert(permit, insertion, trace).await,
+            Judged::Change(change) => work.change(permit, change, trace).await,
+            // The authority executes these; a door that sends one here is refused, not obeyed.
+            Judged::Control(_) => Err(Failure::Refused(Refusal::Forbidden)),
+        }
+    }
+}
+
+/// An answer that is not on record yet.
+struct Done {
+    columns: Vec<countersign_model::query::Column>,
+    rows: countersign_model::RowSet,
+    affected: Option<u64>,
+    created: Option<u64>,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::AuditUnavailable => Self::AuditUnavailable,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+impl Failure {
+    /// The word for it in audit records.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(refusal) => refusal.reason(),
+            Self::ScanLimit { .. } | Self::TooManyAffected { .. } => Reason::Limit,
+            Self::UniqueTaken { .. } | Self::MissingReference { .. } | Self::StillReferenced | Self::Contention => {
+                Reason::Conflict
+            }
+            Self::AuditUnavailable | Self::Unavailable => Reason::Unavailable,
+            Self::Damaged => Reason::Damaged,
+        }
+    }
+}

@@ -2,10 +2,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use countersign_audit::{AuditSink, Body, Record, Service, Verdict};
+use countersign_model::control::{Control, ControlAction};
 use countersign_model::facts::{OPERATORS, Principal};
 use countersign_model::query::Judged;
 use countersign_model::request::Operation;
-use countersign_model::control::{Control, ControlAction};
 use countersign_model::{Clock, Request, TenantId};
 use countersign_token::{Verified, Verifier};
 

@@ -61,12 +61,14 @@ impl<'a> Resolver<'a> {
     }
 
     fn ambiguous(&self, from: &Subject<'a>, links: &[(Link, Subject<'a>)]) -> Invalid {
-        let name_of = |subject: &Subject<'a>, id: FieldId| subject.record_type.field(id).map(|field| field.name.clone());
+        let name_of =
+            |subject: &Subject<'a>, id: FieldId| subject.record_type.field(id).map(|field| field.name.clone());
         let candidates = links.iter().filter_map(|(via, target)| match via {
             Link::ToOne(id) => name_of(from, *id),
             Link::ToMany(id) => name_of(target, *id),
         });
-        let target = links.first().map_or_else(|| from.record_type.name.clone(), |(_, target)| target.record_type.name.clone());
+        let target =
+            links.first().map_or_else(|| from.record_type.name.clone(), |(_, target)| target.record_type.name.clone());
         Invalid::AmbiguousEmbed { target, candidates: candidates.collect() }
     }
 }

@@ -1,0 +1,222 @@
+//! What a judged request has to touch: computed by the key service to know which keys to release, and by the store
+//! to know which cells to hand out. Both compute it from their own judgement of the request, never from what the
+//! engine says.
+
+use countersign_model::query::{Change, Column, Insertion, Judged, Link, Query, output_fields};
+use countersign_model::{FieldId, FieldSet, Plan, Predicate, RecordTypes, TypeId};
+
+/// What a field's keys are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Use {
+    /// Opening cells.
+    pub open: bool,
+    /// Sealing new cells.
+    pub seal: bool,
+    /// Making tags.
+    pub tag: bool,
+}
+
+/// The fields of each record type that a request touches, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    types: Vec<TypeReach>,
+}
+
+#[derive(Debug, Clone)]
+struct TypeReach {
+    id: TypeId,
+    open: FieldSet,
+    seal: FieldSet,
+    tag: FieldSet,
+}
+
+impl Reach {
+    /// What this request has to touch.
+    #[must_use]
+    pub fn of(judged: &Judged, types: &RecordTypes) -> Self {
+        let mut reach = Self::default();
+        match judged {
+            Judged::Read(query) => reach.query(query, types),
+            Judged::Insert(insertion) => reach.insertion(insertion, types),
+            Judged::Change(change) => reach.change(change, types),
+            Judged::Control(_) => {}
+        }
+        reach
+    }
+
+    /// Every field touched and its uses.
+    pub fn iter(&self) -> impl Iterator<Item = (TypeId, FieldId, Use)> + '_ {
+        self.types.iter().flat_map(|one| {
+            let all = one.open.union(one.seal).union(one.tag);
+            all.iter().map(|field| {
+                let uses = Use {
+                    open: one.open.contains(field),
+                    seal: one.seal.contains(field),
+                    tag: one.tag.contains(field),
+                };
+                (one.id, field, uses)
+            })
+        })
+    }
+
+    /// The fields of a type whose cells are opened; empty if the type is not touched.
+    #[must_use]
+    pub fn opened(&self, id: TypeId) -> FieldSet {
+        self.find(id).map_or(FieldSet::EMPTY, |one| one.open)
+    }
+
+    /// The fields of a type that are written.
+    #[must_use]
+    pub fn sealed(&self, id: TypeId) -> FieldSet {
+        self.find(id).map_or(FieldSet::EMPTY, |one| one.seal)
+    }
+
+    /// The fields of a type that are tagged.
+    #[must_use]
+    pub fn tagged(&self, id: TypeId) -> FieldSet {
+        self.find(id).map_or(FieldSet::EMPTY, |one| one.tag)
+    }
+
+    /// Whether the type is touched at all.
+    #[must_use]
+    pub fn touches(&self, id: TypeId) -> bool {
+        self.find(id).is_some()
+    }
+
+    fn find(&self, id: TypeId) -> Option<&TypeReach> {
+        self.types.iter().find(|one| one.id == id)
+    }
+
+    fn entry(&mut self, id: TypeId, change: impl FnOnce(&mut TypeReach)) {
+        if let Some(one) = self.types.iter_mut().find(|one| one.id == id) {
+            return change(one);
+        }
+        let mut one = TypeReach { id, open: FieldSet::EMPTY, seal: FieldSet::EMPTY, tag: FieldSet::EMPTY };
+        change(&mut one);
+        self.types.push(one);
+    }
+
+    fn open(&mut self, id: TypeId, fields: FieldSet) {
+        self.entry(id, |one| one.open = one.open.union(fields));
+    }
+
+    fn tag(&mut self, id: TypeId, fields: FieldSet) {
+        self.entry(id, |one| one.tag = one.tag.union(fields));
+    }
+
+    fn query(&mut self, query: &Query, types: &RecordTypes) {
+        let own = query.record_type;
+        self.open(own, query.deciding_fields());
+        self.condition(own, &query.filter, types);
+        self.plan(own, &query.plan, types);
+        self.columns(own, &query.columns, types);
+    }
+
+    fn columns(&mut self, own: TypeId, columns: &[Column], types: &RecordTypes) {
+        self.open(own, output_fields(columns));
+        for column in columns {
+            let Column::Embed(embed) = column else { continue };
+            let target = embed.query.record_type;
+            match embed.via {
+                Link::ToOne(reference) => {
+                    self.open(own, FieldSet::EMPTY.with(reference));
+                    self.key(target, types);
+                }
+                Link::ToMany(reference) => {
+                    self.key(own, types);
+                    self.open(target, FieldSet::EMPTY.with(reference));
+                    self.tag(target, FieldSet::EMPTY.with(reference));
+                }
+            }
+            self.query(&embed.query, types);
+        }
+    }
+
+    /// A type's key, to find records by and to tell them apart.
+    fn key(&mut self, id: TypeId, types: &RecordTypes) {
+        if let Some(record_type) = types.record_type(id) {
+            let key = FieldSet::EMPTY.with(record_type.key);
+            self.open(id, key);
+            self.tag(id, key);
+        }
+    }
+
+    /// The fields that the row conditions of a plan look at, also those the caller may not see: they are opened to
+    /// decide and never given out.
+    fn plan(&mut self, own: TypeId, plan: &Plan, types: &RecordTypes) {
+        for rule in &plan.rules {
+            self.condition(own, &rule.rows, types);
+        }
+    }
+
+    fn condition(&mut self, own: TypeId, condition: &Predicate, types: &RecordTypes) {
+        let fields = condition.fields();
+        if fields.is_empty() {
+            return;
+        }
+        self.open(own, fields);
+        self.tag(own, fields.intersection(indexed(own, types)));
+        condition.for_each_via(&mut |_, target, inner| {
+            self.key(target, types);
+            self.condition(target, inner, types);
+        });
+    }
+
+    fn insertion(&mut self, insertion: &Insertion, types: &RecordTypes) {
+        let own = insertion.record_type;
+        let given: FieldSet = insertion.rows.iter().flatten().map(|(field, _)| *field).collect();
+        self.key(own, types);
+        self.writes(own, given, types);
+        self.plan(own, &insertion.create, types);
+        self.plan(own, &insertion.read, types);
+        if let Some(conflict) = insertion.on_conflict {
+            self.open(own, FieldSet::EMPTY.with(conflict.field));
+            self.plan(own, &insertion.update, types);
+        }
+        self.targets(&insertion.read_targets, types);
+        if let Some(columns) = &insertion.returning {
+            self.columns(own, columns, types);
+        }
+    }
+
+    fn change(&mut self, change: &Change, types: &RecordTypes) {
+        let own = change.record_type;
+        self.key(own, types);
+        self.condition(own, &change.filter, types);
+        self.plan(own, &change.plan, types);
+        self.plan(own, &change.read, types);
+        match &change.set {
+            Some(values) => self.writes(own, values.iter().map(|(field, _)| *field).collect(), types),
+            None => {
+                for (child, reference) in types.references_to(own) {
+                    self.tag(child, FieldSet::EMPTY.with(reference));
+                }
+            }
+        }
+        self.targets(&change.read_targets, types);
+        if let Some(columns) = &change.returning {
+            self.columns(own, columns, types);
+        }
+    }
+
+    fn writes(&mut self, own: TypeId, fields: FieldSet, types: &RecordTypes) {
+        let Some(record_type) = types.record_type(own) else { return };
+        let fields = fields.with(record_type.key);
+        self.entry(own, |one| one.seal = one.seal.union(fields));
+        self.tag(own, fields.intersection(indexed(own, types)));
+        for target in fields.iter().filter_map(|field| record_type.field(field)?.references) {
+            self.key(target, types);
+        }
+    }
+
+    fn targets(&mut self, targets: &[(TypeId, std::sync::Arc<Plan>)], types: &RecordTypes) {
+        for (target, plan) in targets {
+            self.plan(*target, plan, types);
+        }
+    }
+}
+
+fn indexed(id: TypeId, types: &RecordTypes) -> FieldSet {
+    let Some(record_type) = types.record_type(id) else { return FieldSet::EMPTY };
+    record_type.iter().filter(|(_, field)| field.indexed).map(|(field, _)| field).collect()
+}

@@ -1,0 +1,185 @@
+//! Making records, or changing those that are there already.
+
+use std::collections::HashMap;
+
+use countersign_guard::Permit;
+use countersign_model::query::{Insertion, Values};
+use countersign_model::{FieldId, FieldSet, Kind, RecordId, Value};
+use countersign_store::{Batch, Rejected, SealedChange};
+
+use super::{ATTEMPTS, FORBIDDEN, Sent};
+use crate::answer::Failure;
+use crate::opened::Opened;
+use crate::trace::Trace;
+use crate::{Done, Work};
+
+/// What becomes of each row that was supplied.
+enum Fate {
+    Make(RecordId),
+    Merge(Opened),
+    Leave,
+}
+
+impl Work<'_> {
+    pub(crate) async fn insert(
+        &self,
+        permit: &Permit,
+        insertion: &Insertion,
+        trace: &mut Trace,
+    ) -> Result<Done, Failure> {
+        let own = insertion.record_type;
+        let (rows, new_ids) = self.with_keys(insertion)?;
+        let given: FieldSet = rows.iter().flatten().map(|(field, _)| *field).collect();
+        let decided_on = insertion.on_conflict.map_or(FieldSet::EMPTY, |conflict| FieldSet::EMPTY.with(conflict.field));
+        trace.looked(own, given, decided_on);
+        let mut intended = false;
+        for _ in 0..ATTEMPTS {
+            trace.forget_records();
+            let fates = self.fates(insertion, &rows, &new_ids).await?;
+            let (changes, touched) = self.insert_changes(insertion, &rows, &fates).await?;
+            trace.records(own, touched.iter().copied());
+            if !intended {
+                permit.intend(trace.accesses(), None).await?;
+                intended = true;
+            }
+            let live = rows.iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Leave)).map(|(row, _)| row);
+            let required = self.references(own, live, &insertion.read_targets).await?;
+            let batch = Batch { changes, requires: required.requirements };
+            let rejected = match self.engine.records.write(&self.call, batch).await? {
+                Ok(()) => return self.inserted(insertion, &fates, touched, trace).await,
+                Err(rejected) => rejected,
+            };
+            let conflict_on = insertion.on_conflict.map(|conflict| conflict.field);
+            let others_came_first = matches!(rejected, Rejected::Unique { field, .. } if Some(field) == conflict_on);
+            let sent = Sent { records: &touched, references: &required.fields, referrers_visible: false };
+            if !others_came_first && let Some(failure) = self.explain(rejected, own, &insertion.read, &sent).await? {
+                return Err(failure);
+            }
+        }
+        Err(Failure::Contention)
+    }
+
+    async fn inserted(
+        &self,
+        insertion: &Insertion,
+        fates: &[Fate],
+        touched: Vec<RecordId>,
+        trace: &mut Trace,
+    ) -> Result<Done, Failure> {
+        let affected = touched.len() as u64;
+        let created = fates.iter().filter(|fate| matches!(fate, Fate::Make(_))).count() as u64;
+        let (columns, rows) = match &insertion.returning {
+            None => Default::default(),
+            Some(columns) => {
+                let rows = self.give_back(insertion.record_type, columns, &insertion.read, touched, trace).await?;
+                (columns.clone(), rows)
+            }
+        };
+        Ok(Done { columns, rows, affected: Some(affected), created: Some(created) })
+    }
+
+    /// The rows with an id each; a key of kind uuid that was left out is the record's own id.
+    fn with_keys(&self, insertion: &Insertion) -> Result<(Vec<Values>, Vec<RecordId>), Failure> {
+        let record_type = self.types.record_type(insertion.record_type).ok_or(Failure::Unavailable)?;
+        let is_uuid = record_type.field(record_type.key).is_some_and(|key| key.kind == Kind::Uuid);
+        let ids = RecordId::batch(self.engine.clock.now(), &*self.engine.entropy, insertion.rows.len());
+        let rows = insertion.rows.iter().zip(&ids).map(|(row, id)| {
+            let mut row = row.clone();
+            let has_key = row.iter().any(|(field, value)| *field == record_type.key && !value.is_null());
+            if is_uuid && !has_key {
+                row.retain(|(field, _)| *field != record_type.key);
+                row.push((record_type.key, Value::Uuid(id.uuid())));
+                row.sort_by_key(|(field, _)| *field);
+            }
+            row
+        });
+        Ok((rows.collect(), ids))
+    }
+
+    async fn fates(&self, insertion: &Insertion, rows: &[Values], new_ids: &[RecordId]) -> Result<Vec<Fate>, Failure> {
+        let Some(conflict) = insertion.on_conflict else {
+            return Ok(new_ids.iter().map(|id| Fate::Make(*id)).collect());
+        };
+        let mut existing = self.existing(insertion, conflict.field, rows).await?;
+        let fates = rows.iter().zip(new_ids).map(|(row, id)| {
+            let held = row.iter().find(|(field, _)| *field == conflict.field);
+            match held.and_then(|(_, value)| existing.remove(&value.to_tag_bytes())) {
+                None => Fate::Make(*id),
+                Some(old) if conflict.merge => Fate::Merge(old),
+                Some(_) => Fate::Leave,
+            }
+        });
+        Ok(fates.collect())
+    }
+
+    /// Records that already have one of the new rows' values in the field that decides, by that value.
+    async fn existing(
+        &self,
+        insertion: &Insertion,
+        field: FieldId,
+        rows: &[Values],
+    ) -> Result<HashMap<Vec<u8>, Opened>, Failure> {
+        let own = insertion.record_type;
+        let values = rows.iter().flatten().filter(|(id, value)| *id == field && !value.is_null());
+        let values: Vec<&Value> = values.map(|(_, value)| value).collect();
+        let conditions = insertion.update.condition_fields().union(insertion.read.condition_fields());
+        let cells = conditions.with(field);
+        let mut existing = HashMap::new();
+        for mut row in self.rows_by_value(own, field, &values, cells).await? {
+            self.open(own, &mut row, cells)?;
+            existing.insert(row.at(field).to_tag_bytes(), row);
+        }
+        // Whether a record is there is something that only a reader of the field on that record may learn.
+        let seen: Vec<(&Opened, FieldSet)> = existing.values().map(|row| (row, FieldSet::EMPTY.with(field))).collect();
+        if !self.all_permitted(&insertion.read, &seen).await? {
+            return Err(FORBIDDEN);
+        }
+        Ok(existing)
+    }
+
+    /// The sealed changes and the records that they touch, if every one is permitted.
+    async fn insert_changes(
+        &self,
+        insertion: &Insertion,
+        rows: &[Values],
+        fates: &[Fate],
+    ) -> Result<(Vec<SealedChange>, Vec<RecordId>), Failure> {
+        let own = insertion.record_type;
+        let record_type = self.types.record_type(own).ok_or(Failure::Unavailable)?;
+        let field_count = record_type.fields.len();
+        let key_we_made = |field: FieldId| field == record_type.key && !insertion.create.fields().contains(field);
+        let (mut made, mut merged_before, mut merged_after) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut changes, mut touched) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for (row, fate) in rows.iter().zip(fates) {
+            match fate {
+                Fate::Leave => continue,
+                Fate::Make(record) => {
+                    let fields = row.iter().map(|(field, _)| *field).filter(|field| !key_we_made(*field)).collect();
+                    made.push((Opened::unstored(*record, field_count, row), fields));
+                    changes.push(self.sealed(own, *record, row)?.into_insert(own, *record));
+                    touched.push(*record);
+                }
+                Fate::Merge(old) => {
+                    let set = self.set_by_merge(insertion, row);
+                    let fields: FieldSet = set.iter().map(|(field, _)| *field).collect();
+                    merged_before.push((old, fields));
+                    merged_after.push((old.with(&set), fields));
+                    changes.push(self.sealed(own, old.record, &set)?.into_update(own, old.record, old.version));
+                    touched.push(old.record);
+                }
+            }
+        }
+        let made: Vec<(&Opened, FieldSet)> = made.iter().map(|(row, fields)| (row, *fields)).collect();
+        let merged_after: Vec<(&Opened, FieldSet)> = merged_after.iter().map(|(row, fields)| (row, *fields)).collect();
+        let permitted = self.all_permitted(&insertion.create, &made).await?
+            && self.all_permitted(&insertion.update, &merged_before).await?
+            && self.all_permitted(&insertion.update, &merged_after).await?;
+        if permitted { Ok((changes, touched)) } else { Err(FORBIDDEN) }
+    }
+
+    /// What a merge sets: the supplied values, without the one that decided and is the same.
+    fn set_by_merge(&self, insertion: &Insertion, row: &Values) -> Values {
+        let decided = insertion.on_conflict.map(|conflict| conflict.field);
+        row.iter().filter(|(field, _)| Some(*field) != decided).cloned().collect()
+    }
+}
