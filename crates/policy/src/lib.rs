@@ -1,1 +1,93 @@
-//! countersign-policy
+//! Who may do what, decided by Cedar policies and turned into plans.
+//!
+//! Policies are Cedar text, checked against a schema that is generated from the record types. A [`Plan`] says for
+//! one caller, action and record type which fields may be used on which rows; it is computed once and evaluated
+//! natively for each row. Everything is denied that no policy permits, and every doubt is a refusal.
+//!
+//! This crate knows nothing of tokens, requests or stored data: who the caller is has been established before,
+//! and the records that a plan is applied to are those of the caller's own tenant.
+//!
+//! ```
+//! use countersign_model::control::PolicyFile;
+//! use countersign_model::RecordTypes;
+//! use countersign_policy::Policies;
+//!
+//! let text = r#"permit (principal in Role::"admin", action == Control::Action::"read_audit", resource);"#;
+//! let files = [PolicyFile { name: "admin.cedar".into(), text: text.into() }];
+//! let policies = Policies::compile(&RecordTypes::default(), &files).unwrap();
+//! assert!(policies.roles().iter().any(|role| role.as_str() == "admin"));
+//! ```
+//!
+//! How policies are written is in `docs/policies.md`; the language is specified at <https://docs.cedarpolicy.com>.
+
+mod compile;
+mod condition;
+mod control;
+mod entities;
+mod error;
+mod explain;
+mod fold;
+mod plan;
+mod schema;
+mod slice;
+mod statements;
+mod vocabulary;
+
+use std::collections::BTreeSet;
+
+use cedar_policy::Schema;
+use countersign_model::control::{ControlAction, PolicyFile};
+use countersign_model::facts::Principal;
+use countersign_model::request::Action;
+use countersign_model::{Name, Plan, RecordTypes, TypeId};
+
+pub use error::{PolicyError, PolicyFault, Problem};
+pub use schema::schema_text;
+
+/// Policies that were checked against the record types, ready to decide. Immutable.
+pub struct Policies {
+    vocabulary: vocabulary::Vocabulary,
+    schema: Schema,
+    slices: slice::Slices,
+    roles: BTreeSet<Name>,
+}
+
+impl Policies {
+    /// Checks policy files against the record types, together with the policies that every deployment has.
+    ///
+    /// # Errors
+    /// [`PolicyError`] with every problem, each with file, line and column: text that is not Cedar, fields and
+    /// actions that don't exist, comparisons that make no sense, policies that can never apply, and conditions
+    /// that can't be turned into a plan.
+    pub fn compile(types: &RecordTypes, files: &[PolicyFile]) -> Result<Self, PolicyError> {
+        compile::compile(types, files)
+    }
+
+    /// What `caller` may do with records of a type in its own tenant.
+    ///
+    /// # Errors
+    /// [`PolicyFault`] if it can't be decided; the request must then be refused.
+    pub fn plan(&self, caller: &Principal, action: Action, record_type: TypeId) -> Result<Plan, PolicyFault> {
+        plan::plan(self, caller, action, record_type, caller.tenant_name.as_str())
+    }
+
+    /// Whether `caller` may do this, in the tenant of that name (its own, unless the request names another).
+    ///
+    /// # Errors
+    /// [`PolicyFault`] if it can't be decided; the request must then be refused.
+    pub fn control(&self, caller: &Principal, action: ControlAction, tenant: &Name) -> Result<bool, PolicyFault> {
+        control::control(self, caller, action, tenant)
+    }
+
+    /// The roles that policies name. A user with any other role gains nothing by it.
+    #[must_use]
+    pub const fn roles(&self) -> &BTreeSet<Name> {
+        &self.roles
+    }
+}
+
+impl std::fmt::Debug for Policies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policies").field("roles", &self.roles).finish_non_exhaustive()
+    }
+}
