@@ -143,7 +143,8 @@ impl Guard {
             None => principal.tenant,
             Some(name) => *state.facts.tenant_names.get(name).ok_or(Refusal::Forbidden)?,
         };
-        let permitted = state.policies.control(principal, action, tenant).map_err(|_| Refusal::PolicyFault)?;
+        let named = control.tenant().unwrap_or(&principal.tenant_name);
+        let permitted = state.policies.control(principal, action, named).map_err(|_| Refusal::PolicyFault)?;
         let elsewhere = tenant != principal.tenant && principal.tenant_name.as_str() != OPERATORS;
         match permitted {
             true if !elsewhere => Ok(Judged::Control(control.clone())),
