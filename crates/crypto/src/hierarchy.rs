@@ -30,9 +30,13 @@ impl KeyType for ThirtyTwo {
 }
 
 fn expand(from: &SecretKey, context: &Aad) -> SecretKey {
+    expand_bytes(from, context.as_bytes())
+}
+
+fn expand_bytes(from: &SecretKey, context: &[u8]) -> SecretKey {
     let prk = Prk::new_less_safe(HKDF_SHA256, from.expose());
     let mut out = Zeroizing::new([0u8; SecretKey::BYTES]);
-    let context = [context.as_bytes()];
+    let context = [context];
     if prk.expand(&context, ThirtyTwo).and_then(|okm| okm.fill(out.as_mut())).is_err() {
         never("derive");
     }

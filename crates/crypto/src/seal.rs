@@ -1,7 +1,8 @@
 //! Authenticated encryption of values.
 
-use aws_lc_rs::aead::{AES_256_GCM_SIV, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad as CipherAad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use countersign_model::Entropy;
+use zeroize::Zeroize;
 
 use crate::aad::Aad;
 use crate::fatal::never;
@@ -66,17 +67,19 @@ impl SealKey {
     pub fn seal(&self, entropy: &dyn Entropy, aad: &Aad, plain: &[u8]) -> Vec<u8> {
         let mut nonce = [0u8; NONCE_LEN];
         entropy.fill(&mut nonce);
+        self.seal_with(nonce, aad.as_bytes(), plain)
+    }
+
+    fn seal_with(&self, nonce: [u8; NONCE_LEN], aad: &[u8], plain: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(plain.len().saturating_add(Self::OVERHEAD_BYTES));
         out.push(AES_256_GCM_SIV_1);
         out.extend_from_slice(&self.epoch.to_be_bytes());
         out.extend_from_slice(&nonce);
-        out.extend_from_slice(plain);
-        out.extend_from_slice(&[0; TAG_BYTES]);
+        out.resize(plain.len().saturating_add(Self::OVERHEAD_BYTES), 0);
         let body = out.get_mut(HEADER_BYTES..).unwrap_or_default();
         let Some((body, tag)) = body.split_at_mut_checked(plain.len()) else { never("sealed layout") };
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let aad = aws_lc_rs::aead::Aad::from(aad.as_bytes());
-        if self.key.seal_out_of_place_scatter(nonce, aad, plain, body, &[], tag).is_err() {
+        if self.key.seal_out_of_place_scatter(nonce, CipherAad::from(aad), plain, body, &[], tag).is_err() {
             never("seal");
         }
         out
@@ -97,6 +100,10 @@ impl SealKey {
     /// # Errors
     /// [`OpenError`]; `out` is then empty.
     pub fn open_into(&self, aad: &Aad, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
+        self.open_with(aad.as_bytes(), sealed, out)
+    }
+
+    fn open_with(&self, aad: &[u8], sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
         out.clear();
         if sealed_epoch(sealed).ok_or(OpenError::Format)? != self.epoch {
             return Err(OpenError::Epoch);
@@ -106,10 +113,9 @@ impl SealKey {
         let (body, tag) = body.split_at_checked(length).ok_or(OpenError::Format)?;
         let nonce = header.get(EPOCH_END..).ok_or(OpenError::Format)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| OpenError::Format)?;
-        let aad = aws_lc_rs::aead::Aad::from(aad.as_bytes());
         out.resize(length, 0);
-        if self.key.open_separate_gather(nonce, aad, body, tag, out).is_err() {
-            out.clear();
+        if self.key.open_separate_gather(nonce, CipherAad::from(aad), body, tag, out).is_err() {
+            out.zeroize();
             return Err(OpenError::NotAuthentic);
         }
         Ok(())

@@ -34,3 +34,6 @@ impl TagKey {
         Tag(full.as_ref().first_chunk().copied().unwrap_or_else(|| crate::fatal::never("tag length")))
     }
 }
+
+#[cfg(test)]
+mod tests;
