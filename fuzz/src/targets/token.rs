@@ -1,0 +1,84 @@
+//! PROPERTY: a token verifies only if it is, byte for byte, one that was minted, and lives at most 12 hours.
+
+use std::sync::{Arc, LazyLock};
+
+use countersign_crypto::jws;
+use countersign_model::request::{Action, Narrowing};
+use countersign_model::{Name, SessionId, TenantId, UnixMs, UserId};
+use countersign_token::{MAX_LIFETIME_MS, Minter, Unverified, Verifier};
+
+use super::Fixed;
+use crate::signature;
+
+/// Pieces of tokens.
+pub const WORDS: &[&str] = &[
+    ".",
+    "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCIs",
+    "eyJhbGciOiJub25lIn0",
+    "==",
+    "IiwiZXhwIjo",
+    "AAAA",
+    "fX0",
+    "e30",
+];
+
+/// The moment at which all of this happens.
+const NOW: UnixMs = UnixMs::from_seconds(1_800_000_000);
+
+struct Fixture {
+    verifier: Verifier,
+    minted: Vec<String>,
+}
+
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
+    let key = Arc::new(jws::SigningKey::generate(&Fixed).expect("a signing key"));
+    let keys = jws::VerifyingKeys::new(vec![key.public_jwk().clone()]).expect("its public half");
+    let verifier = Verifier::new("https://issuer", "https://audience", keys, 16);
+    let minter = Minter::new("https://issuer", "https://audience", key);
+    let (user, tenant) = (UserId::new(NOW, &Fixed), TenantId::new(NOW, &Fixed));
+    let session = SessionId::new(NOW, &Fixed);
+    let whole = minter.mint(user, tenant, session, MAX_LIFETIME_MS, NOW, &Fixed).expect("a token").into_token();
+    let narrowing = Narrowing {
+        actions: Some(vec![Action::Read]),
+        types: Some(vec![Name::new("customer").expect("a name")]),
+        fields: Some(vec![Name::new("company").expect("a name")]),
+        purpose: Some("support case".into()),
+    };
+    let parent = verifier.verify(&whole, NOW).expect("what was just minted");
+    let narrowed = minter.narrow(&parent, &narrowing, Some(600_000), NOW, &Fixed).expect("a token").into_token();
+    Fixture { verifier, minted: vec![whole, narrowed] }
+});
+
+/// Runs the target. An input that begins with `@` stands for a minted token with changes: a digit for which one,
+/// then (two bytes of place, one of difference) for each change. So the corpus needs no tokens and mutants stay near.
+pub fn run(data: &[u8]) -> u64 {
+    let fixture = &*FIXTURE;
+    let token = match data {
+        [b'@', number, changes @ ..] => {
+            let minted = fixture.minted.get(usize::from(number.wrapping_sub(b'0')) % fixture.minted.len());
+            let mut bytes = minted.cloned().unwrap_or_default().into_bytes();
+            for change in changes.chunks_exact(3) {
+                let [high, low, difference] = change else { continue };
+                let place = usize::from(u16::from_be_bytes([*high, *low])) % bytes.len();
+                if let Some(byte) = bytes.get_mut(place) {
+                    *byte ^= difference & 0x7f;
+                }
+            }
+            bytes
+        }
+        other => other.to_vec(),
+    };
+    let Ok(token) = String::from_utf8(token) else { return 0 };
+    // Showing a token to its holder must not fall over either.
+    let _ = Unverified::read(&token);
+    match fixture.verifier.verify(&token, NOW) {
+        Ok(verified) => {
+            assert!(fixture.minted.contains(&token), "a token that was never minted was accepted");
+            assert!(verified.expires().since(verified.issued()) <= MAX_LIFETIME_MS, "a token that lives too long");
+            let late = UnixMs(verified.expires().0.saturating_add(1));
+            assert!(fixture.verifier.verify(&token, late).is_err(), "an expired token was accepted");
+            1
+        }
+        Err(error) => signature::of(&error.to_string()),
+    }
+}
