@@ -71,10 +71,11 @@ impl PublicKey {
     /// # Errors
     /// [`SshError::PublicKey`], or [`SshError::Unsupported`] for a kind or size of key that is not accepted.
     pub fn parse(line: &str) -> Result<Self, SshError> {
-        if line.len() > MAX_PUBLIC_KEY_BYTES {
+        let line = line.trim();
+        if line.len() > MAX_PUBLIC_KEY_BYTES || line.contains(char::is_control) {
             return Err(SshError::PublicKey);
         }
-        let key = ssh_key::PublicKey::from_openssh(line.trim()).map_err(|_| SshError::PublicKey)?;
+        let key = ssh_key::PublicKey::from_openssh(line).map_err(|_| SshError::PublicKey)?;
         Self::accepted(key)
     }
 
@@ -245,7 +246,7 @@ pub fn verify(key: &PublicKey, namespace: &str, message: &[u8], signature: &str)
         return Err(SshError::Signature);
     }
     let parsed = SshSig::from_pem(signature.trim()).map_err(|_| SshError::Signature)?;
-    if parsed.version() != SshSig::VERSION || !parsed.reserved().is_empty() {
+    if parsed.version() != SshSig::VERSION || !parsed.reserved().is_empty() || !is_canonical(&parsed, signature) {
         return Err(SshError::Signature);
     }
     if parsed.namespace() != namespace {
@@ -257,6 +258,13 @@ pub fn verify(key: &PublicKey, namespace: &str, message: &[u8], signature: &str)
     }
     let signed = SshSig::signed_data(namespace, parsed.hash_alg(), message).map_err(|_| SshError::Namespace)?;
     if check::is_signed_by(data, &signed, parsed.signature()) { Ok(()) } else { Err(SshError::BadSignature) }
+}
+
+/// Whether `text` is how `signature` is written, but for white space: the parser lets some changed lengths pass.
+fn is_canonical(signature: &SshSig, text: &str) -> bool {
+    let written = signature.to_pem(LineEnding::LF).unwrap_or_default();
+    let visible = |text: &'_ str| text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<_>>();
+    visible(&written) == visible(text)
 }
 
 #[cfg(test)]

@@ -40,11 +40,11 @@ pub(super) fn is_signed_by(key: &KeyData, data: &[u8], signature: &Signature) ->
     }
 }
 
-fn ed25519(key: &[u8], data: &[u8], signature: &[u8]) -> bool {
+pub(super) fn ed25519(key: &[u8], data: &[u8], signature: &[u8]) -> bool {
     raw::UnparsedPublicKey::new(&raw::ED25519, key).verify(data, signature).is_ok()
 }
 
-fn ecdsa(key: &EcdsaPublicKey, data: &[u8], signature: &[u8]) -> bool {
+pub(super) fn ecdsa(key: &EcdsaPublicKey, data: &[u8], signature: &[u8]) -> bool {
     let (method, size) = match key.curve() {
         EcdsaCurve::NistP256 => (&raw::ECDSA_P256_SHA256_FIXED, 32),
         EcdsaCurve::NistP384 => (&raw::ECDSA_P384_SHA384_FIXED, 48),
@@ -54,7 +54,7 @@ fn ecdsa(key: &EcdsaPublicKey, data: &[u8], signature: &[u8]) -> bool {
         .is_some_and(|fixed| raw::UnparsedPublicKey::new(method, key.as_sec1_bytes()).verify(data, &fixed).is_ok())
 }
 
-fn rsa(key: &RsaPublicKey, hash: HashAlg, data: &[u8], signature: &[u8]) -> bool {
+pub(super) fn rsa(key: &RsaPublicKey, hash: HashAlg, data: &[u8], signature: &[u8]) -> bool {
     let method = match hash {
         HashAlg::Sha256 => &raw::RSA_PKCS1_2048_8192_SHA256,
         HashAlg::Sha512 => &raw::RSA_PKCS1_2048_8192_SHA512,
