@@ -129,6 +129,7 @@ async fn filters_and_limits<S: ReadBack>(service: Service, sink: &S) -> Result<(
     for number in 0..20 {
         positions.push(sink.append(sample(service, owner, number)).await?);
     }
+    const NONE: [u64; 0] = [];
     let numbers = |query: LedgerQuery| {
         let found = sink.query(owner, &query)?;
         Ok::<_, AuditError>(found.into_iter().map(|(_, record)| record.body.epoch).collect::<Vec<_>>())
@@ -138,15 +139,15 @@ async fn filters_and_limits<S: ReadBack>(service: Service, sink: &S) -> Result<(
     let after = positions.get(9).copied();
     let about = |number| Some((TypeId(7), RecordId::from_u128(number)));
     assert_eq!(numbers(LedgerQuery { record: about(4), ..all.clone() })?, [4]);
-    assert_eq!(numbers(LedgerQuery { record: Some((TypeId(8), RecordId::from_u128(4))), ..all.clone() })?, []);
+    assert_eq!(numbers(LedgerQuery { record: Some((TypeId(8), RecordId::from_u128(4))), ..all.clone() })?, NONE);
     assert_eq!(numbers(LedgerQuery { request: Some(third.request), ..all.clone() })?, [3]);
     assert_eq!(numbers(LedgerQuery { since: Some(NOW.plus_ms(17)), ..all.clone() })?, [17, 18, 19]);
     assert_eq!(numbers(LedgerQuery { limit: 3, ..all.clone() })?, [17, 18, 19], "the newest, newest last");
     assert_eq!(numbers(LedgerQuery { after, limit: 3, ..all.clone() })?, [10, 11, 12], "the oldest after");
-    assert_eq!(numbers(LedgerQuery { limit: 0, ..all.clone() })?, []);
+    assert_eq!(numbers(LedgerQuery { limit: 0, ..all.clone() })?, NONE);
     let since = Some(third.time);
     assert_eq!(numbers(LedgerQuery { record: about(3), request: Some(third.request), since, ..all.clone() })?, [3]);
-    assert_eq!(numbers(LedgerQuery { record: about(4), request: Some(third.request), ..all })?, []);
+    assert_eq!(numbers(LedgerQuery { record: about(4), request: Some(third.request), ..all })?, NONE);
     Ok(())
 }
 

@@ -53,6 +53,8 @@ pub mod ledger;
 mod record;
 mod recordset;
 mod sink;
+#[cfg(test)]
+mod testing;
 
 pub use error::{AuditError, LedgerError};
 pub use ledger::{Ledger, LedgerQuery, Options, Position};

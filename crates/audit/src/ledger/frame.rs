@@ -148,6 +148,10 @@ impl<'a> Frame<'a> {
 /// durable, and may have been acknowledged: it is damage, not a torn end. Gives up, and says yes, where looking
 /// would take longer than honest bytes ever need.
 pub(super) fn later_write_after(segment: &[u8], start: usize) -> bool {
+    // Where the check alone is bad, the next frame still continues from what it should have been.
+    if next_continues_whole_leaf(segment, start).is_some() {
+        return true;
+    }
     let mut work_left_bytes: usize = 1 << 30;
     for at in start.saturating_add(1)..segment.len() {
         match Frame::at(segment, at) {
@@ -164,4 +168,13 @@ pub(super) fn later_write_after(segment: &[u8], start: usize) -> bool {
         }
     }
     false
+}
+
+fn next_continues_whole_leaf(segment: &[u8], start: usize) -> Option<()> {
+    let checked = |from: usize, frame: Frame<'_>| segment.get(from..frame.end.checked_sub(CHECK_BYTES)?);
+    let bad = Frame::at(segment, start)?;
+    let next = Frame::at(segment, bad.end)?;
+    let should_be = check_of(checked(start.checked_sub(CHECK_BYTES)?, bad)?);
+    let check = check_of(&[&should_be, checked(bad.end, next)?].concat());
+    (next.first_of_write && check == next.check).then_some(())
 }

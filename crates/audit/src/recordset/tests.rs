@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::testing::Dice;
 
 fn set(numbers: &[u128]) -> RecordSet {
     numbers.iter().copied().map(RecordId::from_u128).collect()
@@ -8,18 +9,6 @@ fn set(numbers: &[u128]) -> RecordSet {
 
 fn numbers(set: &RecordSet) -> Vec<u128> {
     set.iter().map(|id| id.as_u128()).collect()
-}
-
-/// Repeatable numbers that cover small and large gaps (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
 }
 
 #[test]
