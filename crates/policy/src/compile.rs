@@ -11,7 +11,6 @@ use countersign_model::request::Action;
 use countersign_model::{Name, RecordTypes};
 use miette::Diagnostic;
 
-use crate::Policies;
 use crate::error::{PolicyError, Problem};
 use crate::explain::explain;
 use crate::fold::{Caller, Folder, Unfoldable};
@@ -19,9 +18,10 @@ use crate::schema;
 use crate::slice::{Slices, applies};
 use crate::statements::{self, Statement};
 use crate::vocabulary::Vocabulary;
+use crate::{BUILT_IN, Policies};
 
 /// The name of the file that every deployment has.
-const BUILT_IN: &str = "built-in";
+const BUILT_IN_FILE: &str = "built-in";
 /// Ids that only built-in policies have begin so.
 const RESERVED: &str = "countersign:";
 
@@ -34,8 +34,9 @@ struct Placed<'a> {
 
 pub(crate) fn compile(types: &RecordTypes, files: &[PolicyFile]) -> Result<Policies, PolicyError> {
     let vocabulary = Vocabulary::new(types).map_err(PolicyError::types)?;
-    let (schema, _) = Schema::from_cedarschema_str(&schema::text(&vocabulary)).map_err(|e| PolicyError::internal(&e))?;
-    let built_in = PolicyFile { name: BUILT_IN.to_owned(), text: include_str!("builtin.cedar").to_owned() };
+    let (schema, _) =
+        Schema::from_cedarschema_str(&schema::text(&vocabulary)).map_err(|e| PolicyError::internal(&e))?;
+    let built_in = PolicyFile { name: BUILT_IN_FILE.to_owned(), text: BUILT_IN.to_owned() };
     let mut problems = Vec::new();
     let mut all: Vec<Placed<'_>> = Vec::new();
     for file in std::iter::once(&built_in).chain(files) {
@@ -113,7 +114,7 @@ fn name_apart<'a>(all: Vec<Placed<'a>>, problems: &mut Vec<Problem>) -> Vec<Plac
         };
         let (line, _) = statements::place(&placed.file.text, placed.statement.start);
         let here = format!("{}:{line}", placed.file.name);
-        if placed.file.name != BUILT_IN && id.starts_with(RESERVED) {
+        if placed.file.name != BUILT_IN_FILE && id.starts_with(RESERVED) {
             problems.push(placed.problem(0, format!("policy ids that begin with \"{RESERVED}\" are built in")));
         } else if let Some(other) = taken.insert(id.clone(), here) {
             problems.push(placed.problem(0, format!("the policy id \"{id}\" is taken by the policy at {other}")));
@@ -144,7 +145,7 @@ fn validate(
         problems.push(placed.problem(offset_of(error), message));
     }
     for warning in result.validation_warnings() {
-        let Some(placed) = by_id.get(warning.policy_id()).filter(|placed| placed.file.name != BUILT_IN) else {
+        let Some(placed) = by_id.get(warning.policy_id()).filter(|placed| placed.file.name != BUILT_IN_FILE) else {
             continue;
         };
         let message = match warning {

@@ -57,19 +57,6 @@ impl Condition {
         }
     }
 
-    /// Whether it follows a reference, which may lead nowhere; Cedar then fails where we would go on.
-    pub(crate) fn follows_reference(&self) -> bool {
-        match self {
-            Self::Constant(_) | Self::Field(_) => false,
-            Self::Row(row) => {
-                let mut found = false;
-                row.for_each_via(&mut |_, _, _| found = true);
-                found
-            }
-            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::follows_reference),
-        }
-    }
-
     /// The condition on the record alone, for any one field of `fields`, which the test does not tell apart.
     fn rows(&self, fields: FieldSet) -> Predicate {
         match self {

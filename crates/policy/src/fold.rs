@@ -89,7 +89,8 @@ impl<'a> Folder<'a> {
                     Some(_) => Err(unusable(expr, "compare with `==` instead of `in`")),
                 }
             }
-            Expr::ResidualError => Err(Unfoldable::Fails),
+            // Cedar fails here if it comes here, so it is neither so nor otherwise.
+            Expr::ResidualError => Ok(NEVER),
             _ => match self.operand(expr)? {
                 Operand::Known(Known::Bool(constant)) => Ok(Condition::Constant(constant == wanted)),
                 Operand::Value { path, field, kind: Kind::Boolean } => {
@@ -113,7 +114,7 @@ impl<'a> Folder<'a> {
             return Ok(ALWAYS);
         }
         let second = self.condition(right, wanted)?;
-        let goes_on = if first.follows_reference() { self.condition(left, !wanted)? } else { ALWAYS };
+        let goes_on = if self.can_fail(left) { self.condition(left, !wanted)? } else { ALWAYS };
         Ok(first.or(goes_on.and(second)))
     }
 
@@ -230,12 +231,7 @@ impl<'a> Folder<'a> {
     }
 
     /// `of has a.b.c`: each has the next.
-    fn has<'e>(
-        &self,
-        of: &Expr,
-        attributes: &mut impl Iterator<Item = &'e SmolStr>,
-        wanted: bool,
-    ) -> Folded {
+    fn has<'e>(&self, of: &Expr, attributes: &mut impl Iterator<Item = &'e SmolStr>, wanted: bool) -> Folded {
         let mut here = match self.operand(of)? {
             Operand::Record(path) => path,
             Operand::Context => {
@@ -279,6 +275,20 @@ impl<'a> Folder<'a> {
 
     const fn fields(&self, named: FieldSet, wanted: bool) -> Condition {
         Condition::Field(if wanted { named } else { self.words.all.difference(named) })
+    }
+
+    /// Whether Cedar's evaluation can fail: by following a reference to a record that is not there, or for sure.
+    fn can_fail(&self, expr: &Expr) -> bool {
+        let fails = |part: &Expr| match part {
+            Expr::ResidualError => Some(true),
+            Expr::GetAttr { expr, .. } => match self.operand(expr) {
+                Ok(Operand::Record(path)) if path.is_here() => None,
+                Ok(Operand::Record(_)) => Some(true),
+                _ => None,
+            },
+            _ => None,
+        };
+        expr.reduce(&fails, &|a, b| a || b, false)
     }
 
     /// Whether nothing but the caller decides the expression, while the caller is open.

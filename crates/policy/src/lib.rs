@@ -44,6 +44,9 @@ use countersign_model::{Name, Plan, RecordTypes, TypeId};
 pub use error::{PolicyError, PolicyFault, Problem};
 pub use schema::schema_text;
 
+/// The policies that every deployment has, as Cedar text.
+pub const BUILT_IN: &str = include_str!("builtin.cedar");
+
 /// Policies that were checked against the record types, ready to decide. Immutable.
 pub struct Policies {
     vocabulary: vocabulary::Vocabulary,

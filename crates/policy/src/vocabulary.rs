@@ -123,12 +123,6 @@ impl TypeWords {
         let mut classes = Sensitivity::ALL.iter().zip(self.classes);
         classes.find(|(one, _)| one.as_str() == class).map(|(_, fields)| fields)
     }
-
-    /// The class of a field.
-    pub(crate) fn class_of(&self, field: FieldId) -> Option<Sensitivity> {
-        let mut classes = Sensitivity::ALL.iter().zip(self.classes);
-        classes.find(|(_, fields)| fields.contains(field)).map(|(class, _)| *class)
-    }
 }
 
 /// Kinds whose values Cedar can hold and compare as we do.

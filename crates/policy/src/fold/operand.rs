@@ -144,6 +144,11 @@ impl Path {
         self
     }
 
+    /// Whether it leads nowhere else.
+    pub(super) const fn is_here(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A condition on the record at the end of the path, as one on the record at its start.
     pub(super) fn row(&self, condition: Predicate) -> Condition {
         let whole = self.0.iter().rev().fold(condition, |condition, (reference, target)| Predicate::Via {
@@ -156,6 +161,6 @@ impl Path {
 
     /// That the path leads to a record.
     pub(super) fn exists(&self) -> Condition {
-        if self.0.is_empty() { Condition::Constant(true) } else { self.row(Predicate::TRUE) }
+        if self.is_here() { Condition::Constant(true) } else { self.row(Predicate::TRUE) }
     }
 }
