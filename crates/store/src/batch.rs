@@ -1,0 +1,131 @@
+//! Changes that are made together or not at all.
+
+use countersign_crypto::Tag;
+use countersign_model::{FieldId, RecordId, TypeId};
+
+/// Changes of one tenant's records, made all or none, in their order.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The changes.
+    pub changes: Vec<SealedChange>,
+    /// What must hold after them for any of them to stay.
+    pub requires: Vec<Requirement>,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Batch of {} changes, {} requirements", self.changes.len(), self.requires.len())
+    }
+}
+
+/// One change.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SealedChange {
+    /// A new record, of version 1. A field without a cell is null.
+    Insert {
+        /// The type.
+        record_type: TypeId,
+        /// The record's id. Fresh: one that exists already is [`Rejected::Stale`].
+        record: RecordId,
+        /// Cells.
+        cells: Vec<(FieldId, Vec<u8>)>,
+        /// Tags of indexed fields that are not null.
+        tags: Vec<(FieldId, Tag)>,
+    },
+    /// New cells for a record; its version goes up by one. Fields that are not named keep cell and tag.
+    Update {
+        /// The type.
+        record_type: TypeId,
+        /// The record.
+        record: RecordId,
+        /// The version it must have before.
+        version: u64,
+        /// Cells; `None` makes the field null.
+        cells: Vec<(FieldId, Option<Vec<u8>>)>,
+        /// Tags; `None` takes the tag away.
+        tags: Vec<(FieldId, Option<Tag>)>,
+    },
+    /// Removes a record.
+    Delete {
+        /// The type.
+        record_type: TypeId,
+        /// The record.
+        record: RecordId,
+        /// The version it must have.
+        version: u64,
+    },
+}
+
+impl std::fmt::Debug for SealedChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (word, record_type, record) = match self {
+            Self::Insert { record_type, record, .. } => ("insert", record_type, record),
+            Self::Update { record_type, record, .. } => ("update", record_type, record),
+            Self::Delete { record_type, record, .. } => ("delete", record_type, record),
+        };
+        write!(f, "{word} {record} of type {}", record_type.0)
+    }
+}
+
+/// What must hold once a batch's changes are made. Checked in the same transaction, so that a reference can't be
+/// made while what it points at goes away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Requirement {
+    /// Some record of the type has this tag.
+    Exists {
+        /// The type.
+        record_type: TypeId,
+        /// An indexed field of it.
+        field: FieldId,
+        /// The tag.
+        tag: Tag,
+    },
+    /// No record of the type has this tag.
+    Absent {
+        /// The type.
+        record_type: TypeId,
+        /// An indexed field of it.
+        field: FieldId,
+        /// The tag.
+        tag: Tag,
+    },
+}
+
+impl std::fmt::Debug for Requirement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (word, record_type, field) = match self {
+            Self::Exists { record_type, field, .. } => ("exists", record_type, field),
+            Self::Absent { record_type, field, .. } => ("absent", record_type, field),
+        };
+        write!(f, "{word} in field {} of type {}", field.0, record_type.0)
+    }
+}
+
+/// Why a batch was not made. Nothing of it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejected {
+    /// A unique field's tag is taken, perhaps by an earlier change of the same batch.
+    Unique {
+        /// The change, by its place in the batch.
+        change: usize,
+        /// The field; the first in the order of fields if several are taken.
+        field: FieldId,
+        /// The record that has the tag.
+        existing: RecordId,
+    },
+    /// [`Requirement::Exists`] does not hold.
+    Missing {
+        /// The requirement, by its place in the batch.
+        requirement: usize,
+    },
+    /// [`Requirement::Absent`] does not hold.
+    Present {
+        /// The requirement, by its place in the batch.
+        requirement: usize,
+    },
+    /// The record to change has another version or is gone; or the record to insert exists.
+    Stale {
+        /// The change, by its place in the batch.
+        change: usize,
+    },
+}

@@ -1,0 +1,346 @@
+//! The embedded backend: SQLite, one file a tenant, named by the tenant's id.
+//!
+//! - Every commit is on disk (write-ahead log, full sync) before it is acknowledged; batches that arrive while the
+//!   disk works are committed together.
+//! - Reads that touch few rows run where they are asked, as they take a few microseconds; everything else,
+//!   opening files included, runs on a thread where blocking is allowed.
+//! - As many files stay open as [`Options`] say; the ones not used for longest are closed first.
+//!
+//! What a file looks like inside is written in `docs/formats.md`.
+
+mod connection;
+mod failure;
+mod layout;
+mod queue;
+mod read;
+mod sql;
+mod tenant;
+mod write;
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use countersign_model::{RecordTypes, TenantId, TypeId};
+use parking_lot::RwLock;
+
+use self::layout::Layout;
+use self::queue::Leader;
+use self::sql::Texts;
+use self::tenant::Tenant;
+use crate::error::{StoreError, Unavailable};
+use crate::{Access, Batch, Rejected, Scan, SealedRow, Store};
+
+/// A read that may give more rows than this is not run on the caller's thread.
+const INLINE_ROWS: usize = 128;
+/// Nor is one that looks up more keys than this.
+const INLINE_KEYS: usize = 64;
+
+/// How many files the store keeps open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Connections that stay open, over all tenants: one for each tenant that is read, one more for each that is
+    /// written, more where many read at once. Each takes two file descriptors, and each tenant one more.
+    /// Default 300, which suits the usual limit of 1,024 descriptors; at least 4.
+    pub connections_max: usize,
+    /// Connections for reading that a tenant keeps between requests. Default 2; at least 1.
+    pub readers_kept: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { connections_max: 300, readers_kept: 2 }
+    }
+}
+
+impl Options {
+    /// As many connections as `descriptors` allow.
+    #[must_use]
+    pub fn for_descriptors(descriptors: u64) -> Self {
+        let connections = usize::try_from(descriptors / 3).unwrap_or(usize::MAX);
+        Self { connections_max: connections.max(4), ..Self::default() }
+    }
+}
+
+/// Sealed records in SQLite files. Cheap to share behind an [`Arc`]; one for each folder.
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("open_tenants", &self.shared.open.read().len()).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    folder: PathBuf,
+    options: Options,
+    /// Held for as long as the store is open, so that no other program opens the same files.
+    _lock: File,
+    /// The record types in force and their generation, counted from 1; 0 is none.
+    types: RwLock<(u64, Arc<Layout>)>,
+    open: RwLock<HashMap<TenantId, Arc<Tenant>>>,
+    /// Counts connections.
+    connections: Arc<AtomicUsize>,
+    /// Moves on at each opening; tells which tenant was not used for longest.
+    tick: AtomicU64,
+    texts: Texts,
+}
+
+impl SqliteStore {
+    /// Opens the store in `folder`, which is made if it is not there. Tenants' files are opened when they are used.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another program has it open, [`StoreError::Unavailable`] if it can't be written.
+    pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
+        private_folder(folder)?;
+        let lock = private_file(&folder.join("store.lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(StoreError::InUse),
+            Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let folder = folder.join("tenants");
+        private_folder(&folder)?;
+        let shared = Shared {
+            folder,
+            options,
+            _lock: lock,
+            types: RwLock::default(),
+            open: RwLock::default(),
+            connections: Arc::default(),
+            tick: AtomicU64::new(0),
+            texts: Texts::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Runs work on a thread where blocking is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let interrupted = StoreError::Unavailable(Unavailable::Interrupted);
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| interrupted)?;
+        runtime.spawn_blocking(move || work(&shared)).await.map_err(|_| interrupted)?
+    }
+}
+
+impl Shared {
+    fn path(&self, tenant: TenantId) -> PathBuf {
+        self.folder.join(format!("{tenant}.db"))
+    }
+
+    fn types(&self) -> (u64, Arc<Layout>) {
+        let types = self.types.read();
+        (types.0, Arc::clone(&types.1))
+    }
+
+    /// The tenant if its file is open.
+    fn opened(&self, tenant: TenantId) -> Option<Arc<Tenant>> {
+        let open = self.open.read();
+        let found = open.get(&tenant)?;
+        found.last_used.store(self.tick.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some(Arc::clone(found))
+    }
+
+    /// The tenant, its file opened if it is not. May block.
+    fn tenant(&self, tenant: TenantId) -> Result<Arc<Tenant>, StoreError> {
+        match self.opened(tenant) {
+            Some(found) => Ok(found),
+            None => {
+                self.make_room();
+                Ok(self.keep(tenant, Tenant::open(self.path(tenant), &self.connections)?))
+            }
+        }
+    }
+
+    /// Notes a tenant as open. Whoever came first stays.
+    fn keep(&self, id: TenantId, tenant: Tenant) -> Arc<Tenant> {
+        let tick = self.tick.fetch_add(1, Ordering::Relaxed);
+        tenant.last_used.store(tick, Ordering::Relaxed);
+        Arc::clone(self.open.write().entry(id).or_insert_with(|| Arc::new(tenant)))
+    }
+
+    /// Closes tenants that nobody uses at the moment, those not used for longest first, if too many are open.
+    fn make_room(&self) {
+        let most = self.options.connections_max.max(4);
+        if self.connections.load(Ordering::Relaxed) < most {
+            return;
+        }
+        let mut closing = Vec::new();
+        {
+            let mut open = self.open.write();
+            // Nobody can take a tenant from the map while it is locked, so one that only the map holds is idle.
+            let idle = open.iter().filter(|(_, tenant)| Arc::strong_count(tenant) == 1);
+            let mut idle: Vec<(u64, TenantId)> =
+                idle.map(|(id, tenant)| (tenant.last_used.load(Ordering::Relaxed), *id)).collect();
+            idle.sort_unstable();
+            // A sixteenth at once, so that not every opening has to look through all of them.
+            let count = (idle.len() / 16).max(1);
+            closing.extend(idle.into_iter().take(count).filter_map(|(_, id)| open.remove(&id)));
+        }
+        // Closed here, not under the lock: the last connection to a file empties its write-ahead log.
+        drop(closing);
+    }
+
+    /// Makes a tenant's file, or finishes one that was begun.
+    fn create(&self, id: TenantId) -> Result<(), StoreError> {
+        if self.opened(id).is_some() {
+            return Ok(());
+        }
+        let path = self.path(id);
+        drop(private_file(&path)?);
+        File::open(&self.folder)?.sync_all()?;
+        self.make_room();
+        let tenant = self.keep(id, Tenant::create(path, &self.connections)?);
+        let (generation, layout) = self.types();
+        tenant.bring_to(generation, &layout)
+    }
+
+    /// Reads on this thread, if all is at hand and the read is short. `None` otherwise.
+    fn read_now(&self, id: TenantId, scan: &Scan) -> Result<Option<Vec<SealedRow>>, StoreError> {
+        let keys = match &scan.access {
+            Access::Records(records) => records.len(),
+            Access::Tags { tags, .. } => tags.len(),
+            Access::All => 0,
+        };
+        let (generation, layout) = self.types();
+        let Some(tenant) = self.opened(id).filter(|tenant| tenant.is_at(generation) && keys <= INLINE_KEYS) else {
+            return Ok(None);
+        };
+        read::check(&layout, scan)?;
+        let Some(reader) = tenant.idle_reader() else { return Ok(None) };
+        // One row more than is wanted here says that there are too many.
+        let limit = scan.limit.min(INLINE_ROWS.saturating_add(1));
+        let rows = read::rows(&reader, &self.texts, &layout, scan, limit)?;
+        tenant.give_back(reader, self.options.readers_kept.max(1));
+        Ok((rows.len() <= INLINE_ROWS).then_some(rows))
+    }
+
+    fn read(&self, id: TenantId, scan: &Scan) -> Result<Vec<SealedRow>, StoreError> {
+        let (generation, layout) = self.types();
+        let tenant = self.tenant(id)?;
+        read::check(&layout, scan)?;
+        tenant.bring_to(generation, &layout)?;
+        let reader = tenant.reader()?;
+        let rows = read::rows(&reader, &self.texts, &layout, scan, scan.limit)?;
+        tenant.give_back(reader, self.options.readers_kept.max(1));
+        Ok(rows)
+    }
+
+    /// Brings a tenant's file up to the types in force, for writing to it.
+    fn prepare(&self, tenant: &Tenant) -> Result<Arc<Layout>, StoreError> {
+        let (generation, layout) = self.types();
+        tenant.bring_to(generation, &layout)?;
+        Ok(layout)
+    }
+
+    fn count(&self, id: TenantId, record_type: TypeId) -> Result<u64, StoreError> {
+        let tenant = self.tenant(id)?;
+        let layout = self.prepare(&tenant)?;
+        layout.record_type(record_type)?;
+        let reader = tenant.reader()?;
+        let sql = format!("SELECT count(*) FROM r{}", record_type.0);
+        let counted = reader.prepare_cached(&sql).and_then(|mut one| one.query_row([], |row| row.get::<_, i64>(0)));
+        let counted = counted.map_err(failure::fault)?;
+        tenant.give_back(reader, self.options.readers_kept.max(1));
+        u64::try_from(counted).map_err(|_| StoreError::Damaged)
+    }
+
+    fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<TenantId>().ok());
+            let Some(id) = id.filter(|_| path.extension().is_some_and(|extension| extension == "db")) else { continue };
+            let tenant = match self.tenant(id) {
+                Ok(tenant) => tenant,
+                // The making of this file was never finished: nothing is in it.
+                Err(StoreError::Damaged) if path.metadata()?.len() == 0 => continue,
+                Err(error) => return Err(error),
+            };
+            let reader = tenant.reader()?;
+            let found = read::any(&reader, record_type)?;
+            tenant.give_back(reader, self.options.readers_kept.max(1));
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn create_tenant(&self, tenant: TenantId) -> Result<(), StoreError> {
+        self.blocking(move |shared| shared.create(tenant)).await
+    }
+
+    async fn apply_types(&self, types: &RecordTypes) -> Result<(), StoreError> {
+        let layout = Arc::new(Layout::of(types));
+        let mut current = self.shared.types.write();
+        if current.1 != layout || current.0 == 0 {
+            *current = (current.0.saturating_add(1), layout);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, tenant: TenantId, scan: &Scan) -> Result<Vec<SealedRow>, StoreError> {
+        if let Some(rows) = self.shared.read_now(tenant, scan)? {
+            return Ok(rows);
+        }
+        let scan = scan.clone();
+        self.blocking(move |shared| shared.read(tenant, &scan)).await
+    }
+
+    async fn write(&self, tenant: TenantId, batch: Batch) -> Result<Result<(), Rejected>, StoreError> {
+        let open = match self.shared.opened(tenant) {
+            Some(open) => open,
+            None => self.blocking(move |shared| shared.tenant(tenant)).await?,
+        };
+        let (verdict, must_lead) = open.queue.push(batch);
+        if must_lead {
+            let leader = Leader::new(open);
+            let shared = Arc::clone(&self.shared);
+            let interrupted = StoreError::Unavailable(Unavailable::Interrupted);
+            let runtime = tokio::runtime::Handle::try_current().map_err(|_| interrupted)?;
+            // Not awaited: it goes on for the others even if this caller goes away.
+            drop(runtime.spawn_blocking(move || leader.run(|tenant| shared.prepare(tenant))));
+        }
+        verdict.await.map_err(|_| StoreError::Unavailable(Unavailable::Interrupted))?
+    }
+
+    async fn count(&self, tenant: TenantId, record_type: TypeId) -> Result<u64, StoreError> {
+        self.blocking(move |shared| shared.count(tenant, record_type)).await
+    }
+
+    async fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError> {
+        self.blocking(move |shared| shared.any_records(record_type)).await
+    }
+}
+
+/// A folder that only this program's user may enter.
+fn private_folder(path: &Path) -> Result<(), StoreError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    Ok(builder.create(path)?)
+}
+
+/// A file that only this program's user may read. SQLite gives the files beside it the same rights.
+fn private_file(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    Ok(options.open(path)?)
+}
+
+#[cfg(test)]
+mod tests;

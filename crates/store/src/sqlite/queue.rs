@@ -1,0 +1,147 @@
+//! Group commit: batches that wait while the disk is busy are committed together, with one sync for all.
+//!
+//! There is no writer thread. A caller that finds nobody writing becomes the leader: it commits its own batch and
+//! whatever has queued up meanwhile, on a thread where blocking is allowed, until the queue is empty.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::connection::Counted;
+use super::failure::fault;
+use super::layout::Layout;
+use super::tenant::Tenant;
+use super::write;
+use crate::batch::{Batch, Rejected};
+use crate::error::StoreError;
+
+/// The most batches in one transaction, so that the first of them does not wait for ever.
+const GROUP_MAX: usize = 256;
+
+type Verdict = Result<Result<(), Rejected>, StoreError>;
+
+struct Pending {
+    batch: Batch,
+    reply: oneshot::Sender<Verdict>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Pending>,
+    led: bool,
+}
+
+/// Batches of one tenant that are not committed yet.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+}
+
+impl Queue {
+    /// Adds a batch. Gives where its verdict will come, and whether the caller must see to it that it is led.
+    pub(super) fn push(&self, batch: Batch) -> (oneshot::Receiver<Verdict>, bool) {
+        let (reply, verdict) = oneshot::channel();
+        let mut state = self.state.lock();
+        state.waiting.push_back(Pending { batch, reply });
+        let must_lead = !state.led;
+        state.led = true;
+        (verdict, must_lead)
+    }
+
+    /// The next group; an empty one ends the leadership.
+    fn take(&self) -> Vec<Pending> {
+        let mut state = self.state.lock();
+        let count = state.waiting.len().min(GROUP_MAX);
+        state.led = count > 0;
+        state.waiting.drain(..count).collect()
+    }
+}
+
+/// Whoever commits for the others. Dropped before its time (the program ends, or a panic), it gives up all that
+/// waits, so that nobody waits for ever and the next caller leads again.
+pub(super) struct Leader {
+    tenant: Arc<Tenant>,
+    done: bool,
+}
+
+impl Leader {
+    pub(super) const fn new(tenant: Arc<Tenant>) -> Self {
+        Self { tenant, done: false }
+    }
+
+    /// Commits until nothing waits. `layout` is the one in force, to which the file has been brought.
+    pub(super) fn run(mut self, prepare: impl Fn(&Tenant) -> Result<Arc<Layout>, StoreError>) {
+        loop {
+            let group = self.tenant.queue.take();
+            if group.is_empty() {
+                break;
+            }
+            let verdicts = match prepare(&self.tenant) {
+                Ok(layout) => commit(&self.tenant, &layout, &group),
+                Err(error) => Err(error),
+            };
+            match verdicts {
+                Ok(verdicts) => {
+                    for (pending, verdict) in group.into_iter().zip(verdicts) {
+                        // A caller that has gone away does not want to know.
+                        let _ = pending.reply.send(verdict);
+                    }
+                }
+                Err(error) => {
+                    for pending in group {
+                        let _ = pending.reply.send(Err(error));
+                    }
+                }
+            }
+        }
+        self.done = true;
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if !self.done {
+            let mut state = self.tenant.queue.state.lock();
+            state.led = false;
+            state.waiting.clear();
+        }
+    }
+}
+
+/// Commits a group. If anything but a batch itself is at fault, all of it fails and nothing of it is made; the
+/// connection is closed then, which takes back whatever it had begun.
+fn commit(tenant: &Tenant, layout: &Layout, group: &[Pending]) -> Result<Vec<Verdict>, StoreError> {
+    tenant.with_writer(|connection| {
+        execute(connection, "BEGIN IMMEDIATE")?;
+        let mut verdicts = Vec::with_capacity(group.len());
+        for pending in group {
+            verdicts.push(one(connection, layout, pending)?);
+        }
+        execute(connection, "COMMIT")?;
+        Ok(verdicts)
+    })
+}
+
+/// One batch within the transaction. Its own faults are in the verdict; what it met on the disk is the error.
+fn one(connection: &Counted, layout: &Layout, pending: &Pending) -> Result<Verdict, StoreError> {
+    if pending.reply.is_closed() {
+        return Ok(Ok(Ok(())));
+    }
+    if let Err(error) = write::check(layout, &pending.batch) {
+        return Ok(Err(error));
+    }
+    execute(connection, "SAVEPOINT batch")?;
+    let made = write::apply(connection, layout, &pending.batch)?;
+    if made.is_err() {
+        execute(connection, "ROLLBACK TO batch")?;
+    }
+    execute(connection, "RELEASE batch")?;
+    Ok(Ok(made))
+}
+
+fn execute(connection: &Counted, sql: &str) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(fault)?;
+    statement.execute([]).map(drop).map_err(fault)
+}

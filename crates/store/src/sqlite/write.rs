@@ -1,0 +1,216 @@
+//! Making one batch of changes inside an open transaction.
+
+use std::fmt::Write as _;
+
+use countersign_crypto::Tag;
+use countersign_model::{FieldId, RecordId, TypeId};
+use rusqlite::types::Null;
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
+
+use super::failure::{fault, is_taken};
+use super::layout::{Index, Layout, TypeLayout};
+use crate::batch::{Batch, Rejected, Requirement, SealedChange};
+use crate::error::StoreError;
+
+/// Refuses a batch that names what the record types in force do not have, before anything of it is made.
+pub(super) fn check(layout: &Layout, batch: &Batch) -> Result<(), StoreError> {
+    for change in &batch.changes {
+        let known = match change {
+            SealedChange::Insert { record_type, cells, tags, .. } => {
+                let fields = layout.record_type(*record_type)?;
+                fields.takes(cells.iter().map(|(field, _)| *field), tags.iter().map(|(field, _)| *field))
+            }
+            SealedChange::Update { record_type, cells, tags, .. } => {
+                let fields = layout.record_type(*record_type)?;
+                fields.takes(cells.iter().map(|(field, _)| *field), tags.iter().map(|(field, _)| *field))
+            }
+            SealedChange::Delete { record_type, .. } => layout.record_type(*record_type).is_ok(),
+        };
+        if !known {
+            return Err(StoreError::UnknownField);
+        }
+    }
+    for requirement in &batch.requires {
+        let (Requirement::Exists { record_type, field, .. } | Requirement::Absent { record_type, field, .. }) =
+            requirement;
+        if !layout.record_type(*record_type)?.is_indexed(*field) {
+            return Err(StoreError::UnknownField);
+        }
+    }
+    Ok(())
+}
+
+/// Makes a checked batch. If it is rejected or fails, the caller takes back what was made of it.
+pub(super) fn apply(
+    connection: &Connection,
+    layout: &Layout,
+    batch: &Batch,
+) -> Result<Result<(), Rejected>, StoreError> {
+    for (place, change) in batch.changes.iter().enumerate() {
+        let writing = Writing { connection, layout, change: place };
+        if let Err(rejected) = writing.apply(change)? {
+            return Ok(Err(rejected));
+        }
+    }
+    for (requirement, required) in batch.requires.iter().enumerate() {
+        let (record_type, field, tag, wanted) = match required {
+            Requirement::Exists { record_type, field, tag } => (record_type, field, tag, true),
+            Requirement::Absent { record_type, field, tag } => (record_type, field, tag, false),
+        };
+        if holder(connection, *record_type, *field, tag)?.is_some() != wanted {
+            return Ok(Err(if wanted { Rejected::Missing { requirement } } else { Rejected::Present { requirement } }));
+        }
+    }
+    Ok(Ok(()))
+}
+
+struct Writing<'a> {
+    connection: &'a Connection,
+    layout: &'a Layout,
+    change: usize,
+}
+
+impl Writing<'_> {
+    fn apply(&self, change: &SealedChange) -> Result<Result<(), Rejected>, StoreError> {
+        match change {
+            SealedChange::Insert { record_type, record, cells, tags } => {
+                let fields = self.layout.record_type(*record_type)?;
+                let made = self.insert(*record_type, fields, record, cells, tags);
+                self.verdict(*record_type, fields, record, made, || {
+                    tags.iter().map(|(field, tag)| (*field, *tag)).collect()
+                })
+            }
+            SealedChange::Update { record_type, record, version, cells, tags } => {
+                let fields = self.layout.record_type(*record_type)?;
+                let made = self.update(*record_type, record, *version, cells, tags);
+                let set = || tags.iter().filter_map(|(field, tag)| tag.map(|tag| (*field, tag))).collect();
+                self.verdict(*record_type, fields, record, made, set)
+            }
+            SealedChange::Delete { record_type: TypeId(place), record, version } => {
+                let sql = format!("DELETE FROM r{place} WHERE id = ?1 AND version = ?2");
+                let made = self.prepare(&sql).and_then(|mut one| one.execute((record.as_bytes(), number(*version))));
+                let changed = made.map_err(fault)?;
+                Ok(if changed == 1 { Ok(()) } else { Err(Rejected::Stale { change: self.change }) })
+            }
+        }
+    }
+
+    fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+        self.connection.prepare_cached(sql)
+    }
+
+    /// One statement text for every insert of a type. A column without a value is bound to null by being left out.
+    fn insert(
+        &self,
+        TypeId(place): TypeId,
+        fields: &TypeLayout,
+        record: &RecordId,
+        cells: &[(FieldId, Vec<u8>)],
+        tags: &[(FieldId, Tag)],
+    ) -> rusqlite::Result<usize> {
+        let mut sql = format!("INSERT INTO r{place} (id, version");
+        let mut parameters: usize = 1;
+        for field in 0..fields.len() {
+            let _ = write!(sql, ", c{field}");
+            parameters = parameters.saturating_add(1);
+        }
+        for FieldId(field) in fields.indexed() {
+            let _ = write!(sql, ", x{field}");
+            parameters = parameters.saturating_add(1);
+        }
+        sql.push_str(") VALUES (?1, 1");
+        for parameter in 2..=parameters {
+            let _ = write!(sql, ", ?{parameter}");
+        }
+        sql.push(')');
+        let mut statement = self.prepare(&sql)?;
+        statement.raw_bind_parameter(1, record.as_bytes())?;
+        for (FieldId(field), cell) in cells {
+            statement.raw_bind_parameter(usize::from(*field).saturating_add(2), cell.as_slice())?;
+        }
+        let first_tag = fields.len().saturating_add(2);
+        for (parameter, field) in (first_tag..).zip(fields.indexed()) {
+            if let Some((_, tag)) = tags.iter().find(|(tagged, _)| *tagged == field) {
+                statement.raw_bind_parameter(parameter, tag.0.as_slice())?;
+            }
+        }
+        statement.raw_execute()
+    }
+
+    fn update(
+        &self,
+        TypeId(place): TypeId,
+        record: &RecordId,
+        version: u64,
+        cells: &[(FieldId, Option<Vec<u8>>)],
+        tags: &[(FieldId, Option<Tag>)],
+    ) -> rusqlite::Result<usize> {
+        let mut sql = format!("UPDATE r{place} SET version = version + 1");
+        let columns = cells.iter().map(|(field, _)| ('c', field)).chain(tags.iter().map(|(field, _)| ('x', field)));
+        for (parameter, (letter, FieldId(field))) in (3usize..).zip(columns) {
+            let _ = write!(sql, ", {letter}{field} = ?{parameter}");
+        }
+        sql.push_str(" WHERE id = ?1 AND version = ?2");
+        let mut statement = self.prepare(&sql)?;
+        statement.raw_bind_parameter(1, record.as_bytes())?;
+        statement.raw_bind_parameter(2, number(version))?;
+        let cells = cells.iter().map(|(_, cell)| cell.as_deref());
+        let tags = tags.iter().map(|(_, tag)| tag.as_ref().map(|tag| tag.0.as_slice()));
+        for (parameter, bytes) in (3usize..).zip(cells.chain(tags)) {
+            match bytes {
+                Some(bytes) => statement.raw_bind_parameter(parameter, bytes)?,
+                None => statement.raw_bind_parameter(parameter, Null)?,
+            }
+        }
+        statement.raw_execute()
+    }
+
+    /// Reads the outcome of an insert or an update. Only when SQLite says that a key is taken is it looked up
+    /// which: the ordinary case pays nothing for it.
+    fn verdict(
+        &self,
+        record_type: TypeId,
+        fields: &TypeLayout,
+        record: &RecordId,
+        made: rusqlite::Result<usize>,
+        tags: impl FnOnce() -> Vec<(FieldId, Tag)>,
+    ) -> Result<Result<(), Rejected>, StoreError> {
+        let change = self.change;
+        let stale = Rejected::Stale { change };
+        match made {
+            Ok(1) => return Ok(Ok(())),
+            Ok(_) => return Ok(Err(stale)),
+            Err(error) if is_taken(&error) => {}
+            Err(error) => return Err(fault(error)),
+        }
+        let mut tags = tags();
+        tags.retain(|(field, _)| fields.index(*field) == Some(Index::Unique));
+        tags.sort_unstable_by_key(|(field, _)| *field);
+        for (field, tag) in tags {
+            match holder(self.connection, record_type, field, &tag)? {
+                Some(existing) if existing != *record => return Ok(Err(Rejected::Unique { change, field, existing })),
+                _ => {}
+            }
+        }
+        // No tag is taken, so the record's own id is: it was inserted before.
+        Ok(Err(stale))
+    }
+}
+
+/// Some record that has this tag.
+fn holder(
+    connection: &Connection,
+    TypeId(place): TypeId,
+    FieldId(field): FieldId,
+    tag: &Tag,
+) -> Result<Option<RecordId>, StoreError> {
+    let sql = format!("SELECT id FROM r{place} INDEXED BY i{place}x{field} WHERE x{field} = ?1 LIMIT 1");
+    let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
+    let id = statement.query_row([tag.0.as_slice()], |row| row.get::<_, [u8; 16]>(0)).optional().map_err(fault)?;
+    Ok(id.map(RecordId::from_bytes))
+}
+
+/// No record has a version that SQLite can't hold, so one that is too large matches none.
+fn number(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(-1)
+}
