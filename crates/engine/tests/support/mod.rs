@@ -1,0 +1,366 @@
+//! A whole deployment without doors: two tenants, the trading example's types and policies, every role.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use countersign_audit::{AuditError, AuditSink, Position, Record, Service, Verdict};
+use countersign_crypto::{Aad, KeyEncryptionKey, SecretKey, SystemEntropy, jws};
+use countersign_engine::{Answer, Call, Engine, EngineLimits, Failure, KeyService, StoreService};
+use countersign_guard::{Bearer, FactsCell, Guard, GuardParts, Limits, Peer, State};
+use countersign_keys::{KmsError, KmsProvider, TenantKeys, WrappedKeys};
+use countersign_model::clock::ManualClock;
+use countersign_model::control::PolicyFile;
+use countersign_model::facts::{Facts, Tenant, User};
+use countersign_model::request::{
+    Delete, Door, Filter, Input, Insert, Literal, Narrowing, OnConflict, Operation, Operator, Order, Read, Select,
+    Update,
+};
+use countersign_model::row::{Cell, Row};
+use countersign_model::{
+    Clock, Entropy, Name, RecordTypes, Request, RequestId, SessionId, TenantId, UnixMs, UserId, Value,
+};
+use countersign_policy::Policies;
+use countersign_store::sqlite::SqliteStore;
+use countersign_store::{Store, types_file};
+use countersign_token::{MAX_LIFETIME_MS, Minter, Verifier};
+
+pub const ACME: &str = "acme";
+pub const GLOBEX: &str = "globex";
+
+/// A key management service that keeps its key in memory.
+struct MemoryKms(KeyEncryptionKey);
+
+impl KmsProvider for MemoryKms {
+    fn wrap(&self, entropy: &dyn Entropy, aad: &Aad, key: &SecretKey) -> Result<Vec<u8>, KmsError> {
+        Ok(self.0.wrap(entropy, aad, key))
+    }
+    fn unwrap_key(&self, aad: &Aad, wrapped: &[u8]) -> Result<SecretKey, KmsError> {
+        self.0.unwrap_key(aad, wrapped).map_err(|_| KmsError::NotAuthentic)
+    }
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+}
+
+struct Wrapped(HashMap<TenantId, Arc<[u8]>>);
+
+impl WrappedKeys for Wrapped {
+    fn wrapped(&self, tenant: TenantId) -> Option<Arc<[u8]>> {
+        self.0.get(&tenant).cloned()
+    }
+}
+
+/// Keeps records in memory; can be told to fail.
+#[derive(Default)]
+pub struct Ledger {
+    pub records: Mutex<Vec<Record>>,
+    pub failing: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl AuditSink for Ledger {
+    async fn append(&self, record: Record) -> Result<Position, AuditError> {
+        if self.failing.load(Ordering::SeqCst) {
+            return Err(AuditError::Unavailable);
+        }
+        let mut records = self.records.lock().unwrap();
+        records.push(record);
+        Ok(Position(records.len() as u64 - 1))
+    }
+}
+
+pub struct Stage {
+    pub clock: Arc<ManualClock>,
+    pub cell: Arc<FactsCell>,
+    pub guard: Arc<Guard>,
+    pub engine: Arc<Engine>,
+    pub keys: Arc<KeyService>,
+    pub records: Arc<StoreService>,
+    pub ledger: Arc<Ledger>,
+    pub minter: Minter,
+    verifier: Arc<Verifier>,
+    _dir: tempfile::TempDir,
+}
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn example(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/../../examples/trading/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+pub fn example_policies() -> Vec<PolicyFile> {
+    let folder = format!("{}/../../examples/trading/policies", env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let read = |path: &std::path::PathBuf| PolicyFile {
+        name: path.file_name().unwrap().to_string_lossy().into_owned(),
+        text: std::fs::read_to_string(path).unwrap(),
+    };
+    files.iter().map(read).collect()
+}
+
+pub fn compile(facts: Facts) -> State {
+    let policies = Policies::compile(&facts.types, &facts.policies).unwrap();
+    State { facts: Arc::new(facts), policies: Arc::new(policies) }
+}
+
+impl Stage {
+    /// The deployment with both companies' records in it.
+    pub async fn new() -> Self {
+        Self::with_limits(EngineLimits::default()).await
+    }
+
+    pub async fn with_limits(limits: EngineLimits) -> Self {
+        let stage = Self::empty(limits).await;
+        for tenant in [ACME, GLOBEX] {
+            stage.fill(tenant).await;
+        }
+        stage.ledger.records.lock().unwrap().clear();
+        stage
+    }
+
+    async fn empty(limits: EngineLimits) -> Self {
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let clock = Arc::new(ManualClock::at(UnixMs(1_800_000_000_000)));
+        let types: RecordTypes = types_file::parse(&example("types.toml")).unwrap();
+        let kms = Arc::new(MemoryKms(KeyEncryptionKey::new(&SecretKey::generate(&*entropy))));
+        let (mut tenants, mut tenant_names) = (HashMap::new(), HashMap::new());
+        let (mut users, mut user_names, mut wrapped) = (HashMap::new(), HashMap::new(), HashMap::new());
+        for tenant_name in [ACME, GLOBEX] {
+            let tenant = TenantId::new(clock.now(), &*entropy);
+            tenants.insert(tenant, Tenant { name: name(tenant_name), created: clock.now() });
+            tenant_names.insert(name(tenant_name), tenant);
+            let key = countersign_keys::new_tenant_key(&*kms, &*entropy, tenant).unwrap();
+            wrapped.insert(tenant, key.into());
+            let people = [("admin", 1), ("support", 2), ("accountant", 2), ("analyst", 2), ("rep", 3), ("auditor", 8)];
+            for (role, employee) in people {
+                let user = UserId::new(clock.now(), &*entropy);
+                user_names.insert((tenant, name(role)), user);
+                let user_facts = User {
+                    tenant,
+                    name: name(role),
+                    roles: vec![name(role)],
+                    attributes: BTreeMap::from([(name("employee"), Value::Integer(employee))]),
+                    ssh_keys: Vec::new(),
+                    changed: clock.now(),
+                };
+                users.insert(user, Arc::new(user_facts));
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(dir.path(), Default::default()).unwrap());
+        store.apply_types(&types).await.unwrap();
+        for tenant in tenants.keys() {
+            store.create_tenant(*tenant).await.unwrap();
+        }
+        let facts = Facts {
+            epoch: 1,
+            policy_epoch: 1,
+            types: Arc::new(types),
+            policies: Arc::new(example_policies()),
+            tenants: Arc::new(tenants),
+            tenant_names: Arc::new(tenant_names),
+            users: Arc::new(users),
+            user_names: Arc::new(user_names),
+            revocations: Arc::default(),
+        };
+        let cell = Arc::new(FactsCell::new(compile(facts)));
+        let signing_key = Arc::new(jws::SigningKey::generate(&*entropy).unwrap());
+        let published = jws::VerifyingKeys::new(vec![signing_key.public_jwk().clone()]).unwrap();
+        let verifier = Arc::new(Verifier::new("https://here", "https://here", published, 1000));
+        let ledger = Arc::new(Ledger::default());
+        let guard_of = |service| {
+            Arc::new(Guard::new(GuardParts {
+                service,
+                verifier: Arc::clone(&verifier),
+                facts: Arc::clone(&cell),
+                audit: Arc::clone(&ledger) as Arc<dyn AuditSink>,
+                clock: Arc::clone(&clock) as Arc<dyn Clock>,
+                limits: Limits::default(),
+                plan_capacity: 1000,
+            }))
+        };
+        let tenant_keys = Arc::new(TenantKeys::new(kms, Arc::new(Wrapped(wrapped)), 10_000));
+        let keys = Arc::new(KeyService::new(guard_of(Service::Keys), tenant_keys));
+        let records = Arc::new(StoreService::new(guard_of(Service::Store), store));
+        let engine = Engine::new(keys.clone(), records.clone(), clock.clone(), entropy, limits);
+        Self {
+            guard: guard_of(Service::Gateway),
+            engine: Arc::new(engine),
+            minter: Minter::new("https://here", "https://here", signing_key),
+            verifier,
+            clock,
+            cell,
+            keys,
+            records,
+            ledger,
+            _dir: dir,
+        }
+    }
+
+    async fn fill(&self, tenant: &str) {
+        let admin = self.token("admin", tenant);
+        let other = if tenant == ACME { "Acme" } else { "Globex" };
+        let employees = (1..=4).map(|id| {
+            let boss = if id == 1 { "null".to_owned() } else { "1".to_owned() };
+            row(&[
+                ("id", &id.to_string()),
+                ("first_name", &format!("\"First{id}\"")),
+                ("last_name", "\"Last\""),
+                ("title", "\"Staff\""),
+                ("reports_to", &boss),
+                ("birth_date", "\"1970-01-01\""),
+                ("hire_date", "\"2000-01-01\""),
+                ("address", "\"1 Road\""),
+                ("city", "\"Town\""),
+                ("country", "\"Norway\""),
+                ("postal_code", "\"1234\""),
+                ("phone", "\"+1\""),
+            ])
+        });
+        self.call(&admin, insert("employee", employees.collect())).await.unwrap();
+        let customers = (1..=6).map(|n| {
+            let country = if n % 2 == 0 { "Brazil" } else { "Norway" };
+            row(&[
+                ("id", &format!("\"C{n}\"")),
+                ("company", &format!("\"{other} Customer {n}\"")),
+                ("contact_name", "\"A Person\""),
+                ("address", &format!("\"{n} Hidden Street\"")),
+                ("country", &format!("\"{country}\"")),
+                ("phone", "\"+47 1\""),
+                ("fax", "\"+47 2\""),
+                ("email", &format!("\"c{n}@example.com\"")),
+                ("support_rep_id", if n <= 2 { "3" } else { "4" }),
+            ])
+        });
+        self.call(&admin, insert("customer", customers.collect())).await.unwrap();
+        let invoices = (1..=12).map(|n| {
+            row(&[
+                ("id", &n.to_string()),
+                ("customer_id", &format!("\"C{}\"", (n - 1) % 6 + 1)),
+                ("invoice_date", "\"2026-01-01\""),
+                ("billing_country", "\"Norway\""),
+                ("total", &format!("{n}.50")),
+            ])
+        });
+        self.call(&admin, insert("invoice", invoices.collect())).await.unwrap();
+    }
+
+    pub fn user_id(&self, user: &str, tenant: &str) -> (UserId, TenantId) {
+        let facts = &self.cell.load().facts;
+        let tenant = facts.tenant_names[&name(tenant)];
+        (facts.user_names[&(tenant, name(user))], tenant)
+    }
+
+    pub fn token(&self, user: &str, tenant: &str) -> String {
+        let (user, tenant) = self.user_id(user, tenant);
+        let now = self.clock.now();
+        let session = SessionId::new(now, &SystemEntropy);
+        let minted = self.minter.mint(user, tenant, session, MAX_LIFETIME_MS, now, &SystemEntropy).unwrap();
+        minted.token().to_owned()
+    }
+
+    pub fn request(&self, operation: Operation) -> Request {
+        let id = RequestId::new(self.clock.now(), &SystemEntropy);
+        Request { id, door: Door::Http, tenant: None, purpose: None, operation }
+    }
+
+    pub async fn call(&self, token: &str, operation: Operation) -> Result<Answer, Failure> {
+        self.send(token, self.request(operation)).await
+    }
+
+    pub async fn send(&self, token: &str, request: Request) -> Result<Answer, Failure> {
+        let bearer = Some(Bearer::new(token.to_owned()));
+        let permit = self.guard.admit(bearer, &Peer::default(), request).await?;
+        self.engine.execute(permit).await
+    }
+
+    /// Changes the facts as the authority would.
+    pub fn publish(&self, change: impl FnOnce(&mut Facts)) {
+        let mut facts = (*self.cell.load().facts).clone();
+        change(&mut facts);
+        facts.epoch += 1;
+        self.cell.publish(compile(facts));
+    }
+
+    pub fn narrowed(&self, token: &str, narrowing: &Narrowing) -> String {
+        let verified = self.verified(token);
+        let minted = self.minter.narrow(&verified, narrowing, None, self.clock.now(), &SystemEntropy).unwrap();
+        minted.token().to_owned()
+    }
+
+    fn verified(&self, token: &str) -> Arc<countersign_token::Verified> {
+        self.verifier.verify(token, self.clock.now()).unwrap()
+    }
+
+    pub fn recorded(&self, verdict: Verdict) -> Vec<Record> {
+        let records = self.ledger.records.lock().unwrap();
+        records.iter().filter(|record| record.verdict == verdict).cloned().collect()
+    }
+}
+
+/// What a service is called with.
+pub fn call<'a>(bearer: &'a Bearer, request: &'a Request) -> Call<'a> {
+    Call { bearer, request }
+}
+
+pub fn row(values: &[(&str, &str)]) -> Vec<(String, Input)> {
+    values.iter().map(|(field, json)| ((*field).to_owned(), Input::Json((*json).to_owned()))).collect()
+}
+
+pub fn select(fields: &[&str]) -> Vec<Select> {
+    fields.iter().map(|field| Select::Field { field: (*field).to_owned(), alias: None }).collect()
+}
+
+pub fn read(record_type: &str, fields: &[&str]) -> Read {
+    Read { record_type: record_type.to_owned(), select: select(fields), ..Read::default() }
+}
+
+pub fn test(field: &str, operator: Operator, literal: &str) -> Filter {
+    Filter::Test { field: field.to_owned(), operator, literal: Literal::One(literal.to_owned()) }
+}
+
+pub fn eq(field: &str, literal: &str) -> Filter {
+    test(field, Operator::Eq, literal)
+}
+
+pub fn order(field: &str) -> Order {
+    Order { field: field.to_owned(), descending: false, nulls_first: None }
+}
+
+pub fn insert(record_type: &str, rows: Vec<Vec<(String, Input)>>) -> Operation {
+    Operation::Insert(Insert { record_type: record_type.to_owned(), rows, on_conflict: None, returning: None })
+}
+
+pub fn upsert(record_type: &str, rows: Vec<Vec<(String, Input)>>, merge: bool) -> Operation {
+    let on_conflict = Some(OnConflict { field: None, merge });
+    Operation::Insert(Insert { record_type: record_type.to_owned(), rows, on_conflict, returning: None })
+}
+
+pub fn update(record_type: &str, set: &[(&str, &str)], filter: Filter) -> Operation {
+    let record_type = record_type.to_owned();
+    Operation::Update(Update { record_type, set: row(set), filter, max_affected: None, returning: None })
+}
+
+pub fn delete(record_type: &str, filter: Filter) -> Operation {
+    let record_type = record_type.to_owned();
+    Operation::Delete(Delete { record_type, filter, max_affected: None, returning: None })
+}
+
+/// A row's cells as text.
+pub fn texts(row: &Row) -> Vec<String> {
+    let text = |cell: &Cell| match cell {
+        Cell::Value(value) => value.to_text().unwrap_or_else(|| "null".to_owned()),
+        Cell::One(row) => row.as_ref().map_or("none".to_owned(), |row| format!("({})", texts(row).join(","))),
+        Cell::Many(rows) => format!("[{}]", rows.iter().map(|row| texts(row).join(",")).collect::<Vec<_>>().join(";")),
+    };
+    row.cells.iter().map(text).collect()
+}
+
+pub fn all_texts(answer: &Answer) -> Vec<String> {
+    answer.rows.rows.iter().map(|row| texts(row).join("|")).collect()
+}
