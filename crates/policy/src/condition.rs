@@ -4,6 +4,8 @@
 //! comparison. INVARIANT deny-on-doubt: what can't be known (an absent value, a record that a reference should
 //! find and does not) lets nothing through, and with no negation above it nothing can turn that round.
 
+mod rows;
+
 use countersign_model::{FieldSet, Plan, Predicate, plan::Rule};
 
 /// A condition over a field and a record, without negation.
@@ -63,8 +65,8 @@ impl Condition {
             Self::Constant(constant) => Predicate::Always(*constant),
             Self::Field(named) => Predicate::Always(fields.is_subset(*named)),
             Self::Row(row) => row.clone(),
-            Self::All(parts) => parts.iter().fold(Predicate::TRUE, |all, part| all.and(part.rows(fields))),
-            Self::Any(parts) => parts.iter().fold(Predicate::FALSE, |any, part| any.or(part.rows(fields))),
+            Self::All(parts) => rows::all(parts.iter().map(|part| part.rows(fields))),
+            Self::Any(parts) => rows::any(parts.iter().map(|part| part.rows(fields))),
         }
     }
 

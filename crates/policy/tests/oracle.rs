@@ -289,18 +289,25 @@ fn compare(seed: u64, sets: usize, dangling: bool) -> Tally {
     tally
 }
 
+/// How many sets of policies to try. A few, so that the test takes seconds; any number for a long run.
+fn sets() -> usize {
+    #[expect(clippy::disallowed_methods, reason = "asks the developer, and nothing of the product depends on it")]
+    let asked = std::env::var("COUNTERSIGN_ORACLE_SETS").ok();
+    asked.and_then(|sets| sets.parse().ok()).unwrap_or(12)
+}
+
 #[test]
 fn plans_permit_exactly_what_cedar_allows() {
-    let tally = compare(0x5eed_0001, 60, false);
+    let tally = compare(0x5eed_0001, sets(), false);
     println!("{tally:?}");
     assert_eq!(tally.less, 0);
     assert!(tally.allowed * 10 > tally.compared && tally.allowed * 10 < tally.compared * 9, "{tally:?}");
-    assert!(tally.conditional > 20, "{tally:?}");
+    assert!(tally.conditional > 3, "{tally:?}");
 }
 
 #[test]
 fn plans_permit_no_more_than_cedar_where_references_lead_nowhere() {
-    let tally = compare(0x5eed_0002, 60, true);
+    let tally = compare(0x5eed_0002, sets(), true);
     println!("{tally:?}");
     assert!(tally.allowed > 0 && tally.less * 2 < tally.allowed, "{tally:?}");
 }

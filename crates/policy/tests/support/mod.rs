@@ -62,26 +62,10 @@ const KINDS: [Kind; 9] = [
     Kind::Bytes,
 ];
 
-/// The record types of `examples/trading/types.toml`.
+/// The record types of the trading example.
 pub fn trading_types() -> RecordTypes {
-    let lines = [
-        "employee: id integer internal, first_name text personal, last_name text personal, title text? internal, \
-         reports_to integer? internal > employee, birth_date date? personal, hire_date date? internal, \
-         address text? personal, city text? internal, region text? internal, country text? internal, \
-         postal_code text? personal, phone text? personal, email text? personal, notes text? personal",
-        "customer: id text internal, company text? internal, contact_name text? personal, contact_title text? internal, \
-         address text? personal, city text? internal, region text? internal, country text? internal, \
-         postal_code text? personal, phone text? personal, fax text? personal, email text? personal, \
-         support_rep_id integer? internal > employee",
-        "product: id integer public, name text public, category text? public, supplier text? public, \
-         unit_price decimal? public, discontinued boolean? public",
-        "invoice: id integer internal, customer_id text? internal > customer, invoice_date date? internal, \
-         billing_address text? personal, billing_city text? internal, billing_region text? internal, \
-         billing_country text? internal, billing_postal_code text? personal, total decimal? financial",
-        "invoice_line: id text internal, invoice_id integer internal > invoice, product_id integer? internal > product, \
-         unit_price decimal? financial, quantity integer? internal, discount decimal? financial",
-    ];
-    record_types(&lines, &[("employee", Kind::Integer)])
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/trading/types.toml");
+    countersign_store::types_file::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// The policies of the trading example.
