@@ -1,0 +1,262 @@
+//! What control requests are answered with. Serialized by doors as it is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use countersign_model::control::{ControlAction, PolicyFile};
+use countersign_model::request::{Action, Door, Narrowing};
+use countersign_model::{Name, RecordId, RequestId, SessionId, TenantId, TokenId, UserId, Value};
+use serde::Serialize;
+
+/// The answer to a control request.
+///
+/// Has no `Debug`: one of its variants carries a token.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum ControlAnswer {
+    /// Who the caller is.
+    WhoAmI(Box<WhoAmI>),
+    /// A narrowed token.
+    Token(NewToken),
+    /// Something was revoked.
+    Revoked(RevokedAnswer),
+    /// All tenants.
+    Tenants(Vec<TenantEntry>),
+    /// The tenant that was added.
+    Tenant(TenantEntry),
+    /// The users of a tenant.
+    Users(Vec<UserEntry>),
+    /// The user that was added or changed, or removed.
+    User(UserEntry),
+    /// Record types, or what a new types file changes.
+    Types(TypesAnswer),
+    /// Policies, or that new ones are good.
+    Policies(PoliciesAnswer),
+    /// Audit records.
+    Audit(AuditPage),
+}
+
+/// Who the caller is, for how long, and what they may do.
+#[derive(Debug, Serialize)]
+pub struct WhoAmI {
+    /// The name.
+    pub user: Name,
+    /// The tenant.
+    pub tenant: Name,
+    /// Roles.
+    pub roles: Vec<Name>,
+    /// The login.
+    pub session: SessionId,
+    /// The token.
+    pub token: TokenId,
+    /// When the token was issued, RFC 3339.
+    pub issued: String,
+    /// When the token dies, RFC 3339.
+    pub expires: String,
+    /// The limits that the token carries, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub narrowing: Option<Narrowing>,
+    /// What may be done with records: by type, then by action.
+    pub records: BTreeMap<Name, BTreeMap<Action, May>>,
+    /// What else may be done in the caller's own tenant.
+    pub control: Vec<ControlAction>,
+}
+
+/// What may be done with one record type in one way.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct May {
+    /// The fields.
+    pub fields: Vec<Name>,
+    /// Whether that is so for `all` records or for `some`, on which policies set conditions.
+    pub records: &'static str,
+}
+
+/// A token in the form of RFC 8693, section 2.2.1.
+#[derive(Serialize)]
+pub struct NewToken {
+    /// The token: a secret.
+    pub access_token: String,
+    /// What kind of token it is.
+    pub issued_token_type: &'static str,
+    /// How it is presented.
+    pub token_type: &'static str,
+    /// How long it lives, in seconds.
+    pub expires_in: u64,
+    /// When it dies, RFC 3339.
+    pub expires: String,
+    /// Its identifier, by which it can be revoked.
+    pub id: TokenId,
+}
+
+/// Without the token.
+impl fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewToken").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What was revoked, and when.
+#[derive(Debug, Serialize)]
+pub struct RevokedAnswer {
+    /// `token`, `session` or `person`.
+    pub revoked: &'static str,
+    /// Its identifier or name.
+    pub subject: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// One tenant.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct TenantEntry {
+    /// Its identifier.
+    pub id: TenantId,
+    /// Its name.
+    pub name: Name,
+    /// When it was added, RFC 3339.
+    pub created: String,
+    /// How many users it has.
+    pub users: usize,
+}
+
+/// One user.
+#[derive(Debug, Serialize)]
+pub struct UserEntry {
+    /// Its identifier.
+    pub id: UserId,
+    /// Its name in the tenant.
+    pub name: Name,
+    /// The tenant.
+    pub tenant: Name,
+    /// Roles.
+    pub roles: Vec<Name>,
+    /// Roles that no policy names, so that they permit nothing: probably misspelt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown_roles: Vec<Name>,
+    /// Attributes.
+    pub attributes: BTreeMap<Name, Value>,
+    /// Keys that log in.
+    pub ssh_keys: Vec<UserKey>,
+    /// When any of these last changed, RFC 3339.
+    pub changed: String,
+}
+
+/// A key that logs in.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct UserKey {
+    /// `SHA256:` and the digest.
+    pub fingerprint: String,
+    /// The kind of key.
+    pub kind: String,
+    /// What its owner wrote after it.
+    pub comment: String,
+}
+
+/// Record types.
+#[derive(Debug, Serialize)]
+pub struct TypesAnswer {
+    /// The types file in force, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// What a new file changes, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<String>>,
+    /// Whether it is in force: not after a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<bool>,
+}
+
+/// Policies.
+#[derive(Debug, Serialize)]
+pub struct PoliciesAnswer {
+    /// The policy files in force, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<PolicyFile>>,
+    /// The Cedar schema that policies are checked against, if the files were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// The roles that the policies name.
+    pub roles: Vec<Name>,
+    /// Whether new ones are in force: not after a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<bool>,
+}
+
+/// Audit records, oldest first.
+#[derive(Debug, Serialize)]
+pub struct AuditPage {
+    /// The records.
+    pub records: Vec<AuditEntry>,
+    /// Where to go on: the next query's `after`.
+    pub next: String,
+}
+
+/// One audit record, with names in place of identifiers where the caller's tenant has them.
+#[derive(Debug, Serialize)]
+pub struct AuditEntry {
+    /// The record's place in its service's ledger.
+    pub position: u64,
+    /// When, RFC 3339.
+    pub time: String,
+    /// The request.
+    pub request: RequestId,
+    /// Which service decided.
+    pub service: &'static str,
+    /// By which protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub door: Option<Door>,
+    /// What was decided.
+    pub verdict: &'static str,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// Who, by the name of that time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Who, for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// On whose behalf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
+    /// The login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// The token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenId>,
+    /// What was to be done.
+    pub action: String,
+    /// What it was for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// The epoch of the facts it was decided under.
+    pub epoch: u64,
+    /// What was read or changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accesses: Vec<AuditAccess>,
+    /// How many records were changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affected: Option<u64>,
+    /// What a control request asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What was read or changed of one record type.
+#[derive(Debug, Serialize)]
+pub struct AuditAccess {
+    /// The type.
+    #[serde(rename = "type")]
+    pub record_type: String,
+    /// The fields given or changed.
+    pub fields: Vec<String>,
+    /// The fields that decided which records.
+    pub filter_fields: Vec<String>,
+    /// How many records.
+    pub records: u64,
+    /// Which ones, by the identifiers that Countersign made: the first hundred.
+    pub record_ids: Vec<RecordId>,
+    /// How many rows.
+    pub rows: u64,
+}

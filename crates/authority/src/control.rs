@@ -1,0 +1,223 @@
+//! Executing control requests that a guard has admitted.
+//!
+//! What changes something is recorded twice: the intent before, the outcome after, so that no change is ever
+//! without a record. What only looks is recorded once, before the answer leaves.
+
+mod audit;
+mod own;
+mod policies;
+mod revoke;
+mod tenants;
+mod types;
+mod users;
+
+use countersign_audit::{Body, Record, Service, Verdict};
+use countersign_guard::{Permit, Refusal, Settlement};
+use countersign_model::TenantId;
+use countersign_model::control::{Control, Revoke};
+use countersign_model::facts::{OPERATORS, Principal};
+use countersign_model::query::Judged;
+use countersign_model::request::Narrowing;
+use countersign_model::{Name, UnixMs};
+
+use crate::OPERATOR_ROLE;
+use crate::answer::ControlAnswer;
+use crate::authority::Authority;
+use crate::error::ControlFailure;
+
+/// What came of a request: the answer, and how many things were changed.
+struct Done {
+    answer: ControlAnswer,
+    /// `None` if the request only looked, or was a dry run.
+    affected: Option<u64>,
+    /// What to record in place of what was asked, where the outcome says more.
+    detail: Option<String>,
+}
+
+impl Done {
+    const fn looked(answer: ControlAnswer) -> Self {
+        Self { answer, affected: None, detail: None }
+    }
+
+    const fn changed(answer: ControlAnswer) -> Self {
+        Self { answer, affected: Some(1), detail: None }
+    }
+}
+
+impl Authority {
+    /// Executes an admitted control request. Its record is durable before this returns.
+    ///
+    /// # Errors
+    /// [`ControlFailure`]. Where the failure is that the record can't be written, a change may have been made; its
+    /// intent is on record.
+    pub async fn execute(&self, permit: Permit) -> Result<ControlAnswer, ControlFailure> {
+        let Judged::Control(control) = permit.judged() else { return Err(ControlFailure::NotControl) };
+        let control = control.clone();
+        let asked = describe(&control);
+        if is_change(&control) {
+            permit.intend(Vec::new(), asked.clone()).await?;
+        }
+        let outcome = self.run(&permit, control).await;
+        let settlement = match &outcome {
+            Ok(done) => {
+                Settlement { affected: done.affected, detail: done.detail.clone().or(asked), ..Settlement::default() }
+            }
+            Err(failure) => Settlement { failed: Some(failure.reason()), detail: asked, ..Settlement::default() },
+        };
+        permit.settle(settlement).await?;
+        outcome.map(|done| done.answer)
+    }
+
+    async fn run(&self, permit: &Permit, control: Control) -> Result<Done, ControlFailure> {
+        let caller = permit.principal();
+        match control {
+            Control::WhoAmI => self.who_am_i(permit),
+            Control::Narrow { narrowing, lifetime_ms } => self.narrow(permit, &narrowing, lifetime_ms).await,
+            Control::RevokeOwn { session } => self.revoke_own(caller, session).await,
+            Control::Revoke(revoke) => self.revoke(caller, revoke).await,
+            Control::TenantList => Ok(self.tenant_list()),
+            Control::TenantAdd { name } => self.tenant_add(name).await,
+            Control::UserList { tenant } => self.user_list(caller, tenant.as_ref()),
+            Control::UserPut { tenant, user } => self.user_put(permit, tenant.as_ref(), user).await,
+            Control::UserRemove { tenant, user } => self.user_remove(caller, tenant.as_ref(), &user).await,
+            Control::TypesRead => Ok(self.types_read()),
+            Control::TypesApply { text, dry_run } => self.types_apply(text, dry_run).await,
+            Control::PoliciesRead => Ok(self.policies_read()),
+            Control::PoliciesApply { files, dry_run } => self.policies_apply(files, dry_run).await,
+            Control::AuditRead(query) => self.audit_read(caller, query).await,
+        }
+    }
+
+    /// The tenant that a request is about, and whether that is another than the caller's own.
+    fn tenant_of(&self, caller: &Principal, named: Option<&Name>) -> Result<(TenantId, Name, bool), ControlFailure> {
+        let Some(name) = named else { return Ok((caller.tenant, caller.tenant_name.clone(), false)) };
+        let facts = self.facts();
+        let tenant = facts.tenant_names.get(name).copied().ok_or(Refusal::Forbidden)?;
+        if tenant != caller.tenant && !is_operator(caller) {
+            return Err(Refusal::Forbidden.into());
+        }
+        Ok((tenant, name.clone(), tenant != caller.tenant))
+    }
+
+    /// Tells another tenant, in its own audit log, what an operator did there.
+    async fn record_elsewhere(
+        &self,
+        permit: &Permit,
+        tenant: TenantId,
+        detail: String,
+        now: UnixMs,
+    ) -> Result<(), ControlFailure> {
+        let (caller, request) = (permit.principal(), permit.request());
+        let record = Record {
+            time: now,
+            request: request.id,
+            service: Service::Authority,
+            door: Some(request.door),
+            verdict: Verdict::Changed,
+            tenant: Some(tenant),
+            body: Body {
+                user_name: Some(format!("{}@{}", caller.facts.name, caller.tenant_name)),
+                action: request.operation.action().to_owned(),
+                epoch: permit.state().facts.epoch,
+                affected: Some(1),
+                detail: Some(detail),
+                ..Body::default()
+            },
+        };
+        self.audit.append(record).await.map_err(|_| Refusal::AuditUnavailable)?;
+        Ok(())
+    }
+}
+
+fn is_operator(caller: &Principal) -> bool {
+    caller.tenant_name.as_str() == OPERATORS && caller.facts.roles.iter().any(|role| role.as_str() == OPERATOR_ROLE)
+}
+
+const fn is_change(control: &Control) -> bool {
+    match control {
+        Control::WhoAmI
+        | Control::Narrow { .. }
+        | Control::TenantList
+        | Control::UserList { .. }
+        | Control::TypesRead
+        | Control::PoliciesRead
+        | Control::AuditRead(_) => false,
+        Control::TypesApply { dry_run, .. } | Control::PoliciesApply { dry_run, .. } => !*dry_run,
+        Control::RevokeOwn { .. }
+        | Control::Revoke(_)
+        | Control::TenantAdd { .. }
+        | Control::UserPut { .. }
+        | Control::UserRemove { .. } => true,
+    }
+}
+
+/// A request's arguments for its audit record: names and identifiers, never a value.
+fn describe(control: &Control) -> Option<String> {
+    let at = |tenant: &Option<Name>| tenant.as_ref().map(|name| format!("@{name}")).unwrap_or_default();
+    Some(match control {
+        Control::WhoAmI | Control::TenantList | Control::TypesRead | Control::PoliciesRead => return None,
+        Control::Narrow { narrowing, lifetime_ms } => describe_narrowing(narrowing, *lifetime_ms),
+        Control::RevokeOwn { session: false } => "own token".to_owned(),
+        Control::RevokeOwn { session: true } => "own session".to_owned(),
+        Control::Revoke(Revoke::Token(token)) => format!("token {token}"),
+        Control::Revoke(Revoke::Session(session)) => format!("session {session}"),
+        Control::Revoke(Revoke::Person(name)) => format!("person {name}"),
+        Control::TenantAdd { name } => format!("add tenant {name}"),
+        Control::UserList { tenant } => format!("users{}", at(tenant)),
+        Control::UserPut { tenant, user } => {
+            let roles = list(user.roles.iter().map(Name::as_str));
+            let attributes = list(user.attributes.keys().map(Name::as_str));
+            let keys = user.ssh_keys.len();
+            shortened(format!("put {}{}: roles {roles}; attributes {attributes}; {keys} keys", user.name, at(tenant)))
+        }
+        Control::UserRemove { tenant, user } => format!("remove {user}{}", at(tenant)),
+        Control::TypesApply { text, dry_run } => format!("types file of {} bytes{}", text.len(), dry(*dry_run)),
+        Control::PoliciesApply { files, dry_run } => {
+            let bytes: usize = files.iter().map(|file| file.text.len()).fold(0, usize::saturating_add);
+            format!("{} policy files of {bytes} bytes{}", files.len(), dry(*dry_run))
+        }
+        Control::AuditRead(query) => match (&query.record, query.request) {
+            // The key is a value. The type is a name only if there is such a type.
+            (Some((record_type, _)), _) => match Name::new(record_type) {
+                Ok(name) => format!("records about one {name}"),
+                Err(_) => "records about one record".to_owned(),
+            },
+            (None, Some(request)) => format!("records of request {request}"),
+            (None, None) => return None,
+        },
+    })
+}
+
+fn describe_narrowing(narrowing: &Narrowing, lifetime_ms: Option<u64>) -> String {
+    let mut said = Vec::new();
+    if let Some(actions) = &narrowing.actions {
+        said.push(format!("actions {}", list(actions.iter().map(|action| action.as_str()))));
+    }
+    if let Some(types) = &narrowing.types {
+        said.push(format!("types {}", list(types.iter().map(Name::as_str))));
+    }
+    if let Some(fields) = &narrowing.fields {
+        said.push(format!("fields {}", list(fields.iter().map(Name::as_str))));
+    }
+    if let Some(ms) = lifetime_ms {
+        said.push(format!("for {} s", ms / 1000));
+    }
+    shortened(format!("narrow to {}", said.join("; ")))
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(",")
+}
+
+/// The longest detail of an audit record, in bytes; a record has 64 KiB.
+const SHOWN_MAX_BYTES: usize = 8 * 1024;
+
+fn shortened(mut said: String) -> String {
+    let end = (0..=SHOWN_MAX_BYTES.min(said.len())).rev().find(|end| said.is_char_boundary(*end));
+    said.truncate(end.unwrap_or_default());
+    said
+}
+
+const fn dry(dry_run: bool) -> &'static str {
+    if dry_run { ", dry run" } else { "" }
+}

@@ -1,0 +1,219 @@
+//! Reading the audit log of the caller's tenant; for operators, the deployment's as well.
+
+use std::sync::Arc;
+
+use countersign_audit::{Access as Accessed, AuditError, Ledger, LedgerQuery, Position, Record};
+use countersign_guard::State;
+use countersign_model::control::AuditQuery;
+use countersign_model::facts::{OPERATORS, Principal};
+use countersign_model::{FieldSet, RecordId, TenantId, TypeId, Value};
+use countersign_store::{Access, Scan};
+
+use super::Done;
+use crate::answer::{AuditAccess, AuditEntry, AuditPage, ControlAnswer};
+use crate::authority::Authority;
+use crate::error::ControlFailure;
+use crate::time::rfc3339;
+
+const LIMIT: u64 = 100;
+const LIMIT_MAX: u64 = 10_000;
+
+/// How many record identifiers an answer shows of each access.
+const RECORD_IDS_MAX: usize = 100;
+
+type Entry = (Position, Record);
+
+impl Authority {
+    pub(super) async fn audit_read(&self, caller: &Principal, query: AuditQuery) -> Result<Done, ControlFailure> {
+        let state = self.registry.latest();
+        let record = match &query.record {
+            None => None,
+            Some((type_name, key)) => Some(self.find_record(&state, caller.tenant, type_name, key).await?),
+        };
+        let places = match &query.after {
+            None => None,
+            Some(text) => Some(Places::parse(text, self.ledgers.len()).ok_or_else(|| ControlFailure::Invalid {
+                field: "after".into(),
+                expected: "what an earlier answer gave as `next`".into(),
+            })?),
+        };
+        let limit = usize::try_from(query.limit.unwrap_or(LIMIT).min(LIMIT_MAX)).unwrap_or(usize::MAX);
+        let mut owners = vec![Some(caller.tenant)];
+        if caller.tenant_name.as_str() == OPERATORS {
+            owners.push(None);
+        }
+        let reading = Reading { ledgers: Arc::clone(&self.ledgers), owners, query, record, limit };
+        let read = tokio::task::spawn_blocking(move || reading.read(places)).await;
+        let read = read.map_err(|_| ControlFailure::Unavailable("audit ledger"))?;
+        let (records, next) = read.map_err(|_| ControlFailure::Unavailable("audit ledger"))?;
+        let records = records.into_iter().map(|entry| shown(entry, &state)).collect();
+        Ok(Done::looked(ControlAnswer::Audit(AuditPage { records, next: next.to_text() })))
+    }
+
+    /// The record that people call TYPE/KEY, found by its tag as the store finds it. Its cells stay sealed.
+    async fn find_record(
+        &self,
+        state: &State,
+        tenant: TenantId,
+        type_name: &str,
+        key: &str,
+    ) -> Result<(TypeId, RecordId), ControlFailure> {
+        let not_found = |what, name: &str| ControlFailure::NotFound { what, name: name.to_owned() };
+        let found = state.facts.types.find(type_name);
+        let (type_id, record_type) = found.ok_or_else(|| not_found("record type", type_name))?;
+        // Who has a record's own identifier, from an earlier answer, may use it too, also after its removal.
+        let field = record_type.field(record_type.key).ok_or_else(|| not_found("record type", type_name))?;
+        if let Ok(value) = Value::parse(field.kind, key) {
+            let keys = self.registry.tenant_keys();
+            let keys = keys.field(tenant, type_id, record_type.key).map_err(|_| ControlFailure::Unavailable("key"))?;
+            let access = Access::Tags { field: record_type.key, tags: vec![keys.tag.tag(&value.to_tag_bytes())] };
+            let scan = Scan { record_type: type_id, access, cells: FieldSet::EMPTY, limit: 1, after: None };
+            let rows = self.store.read(tenant, &scan).await.map_err(|_| ControlFailure::Unavailable("store"))?;
+            if let Some(row) = rows.first() {
+                return Ok((type_id, row.record));
+            }
+        }
+        match key.parse::<RecordId>() {
+            Ok(record) => Ok((type_id, record)),
+            Err(_) => Err(ControlFailure::Invalid {
+                field: "record".into(),
+                expected: format!("the key of an existing {type_name}, or a record identifier"),
+            }),
+        }
+    }
+}
+
+/// For each ledger, how many of its records lie before the place.
+struct Places(Vec<u64>);
+
+impl Places {
+    fn parse(text: &str, ledgers: usize) -> Option<Self> {
+        let places = text.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>()?;
+        (places.len() == ledgers).then_some(Self(places))
+    }
+
+    fn to_text(&self) -> String {
+        self.0.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+    }
+}
+
+struct Reading {
+    ledgers: Arc<[Arc<Ledger>]>,
+    owners: Vec<Option<TenantId>>,
+    query: AuditQuery,
+    record: Option<(TypeId, RecordId)>,
+    limit: usize,
+}
+
+impl Reading {
+    /// At most `limit` records, oldest first, and where to go on. Without a place to go on from, the newest.
+    fn read(&self, from: Option<Places>) -> Result<(Vec<Entry>, Places), AuditError> {
+        let mut streams = Vec::with_capacity(self.ledgers.len());
+        for (index, ledger) in self.ledgers.iter().enumerate() {
+            let size = ledger.size();
+            let from = from.as_ref().map(|places| places.0.get(index).copied().unwrap_or_default());
+            streams.push(Stream { records: self.of_ledger(ledger, size, from)?.into(), from, size });
+        }
+        let merged = merge(&mut streams);
+        if from.is_some() {
+            let mut places = Places(streams.iter().map(|stream| stream.from.unwrap_or_default()).collect());
+            let complete = merged.len() <= self.limit;
+            let page: Vec<_> = merged.into_iter().take(self.limit).collect();
+            for (index, (position, _)) in &page {
+                if let Some(place) = places.0.get_mut(*index) {
+                    *place = position.0.saturating_add(1);
+                }
+            }
+            if complete {
+                places = Places(streams.iter().map(|stream| stream.size).collect());
+            }
+            return Ok((page.into_iter().map(|(_, entry)| entry).collect(), places));
+        }
+        let places = Places(streams.iter().map(|stream| stream.size).collect());
+        let older = merged.len().saturating_sub(self.limit);
+        Ok((merged.into_iter().skip(older).map(|(_, entry)| entry).collect(), places))
+    }
+
+    /// One ledger's records in the order of their positions: one more than the limit, to know whether that is all.
+    fn of_ledger(&self, ledger: &Ledger, size: u64, from: Option<u64>) -> Result<Vec<Entry>, AuditError> {
+        let query = LedgerQuery {
+            record: self.record,
+            request: self.query.request,
+            since: self.query.since,
+            after: from.and_then(|from| from.checked_sub(1)).map(Position),
+            // From the very beginning there is no position to be after: everything is read, oldest first.
+            limit: if from == Some(0) { usize::MAX } else { self.limit.saturating_add(1) },
+        };
+        let mut records = Vec::new();
+        for owner in &self.owners {
+            records.extend(ledger.query(*owner, &query)?);
+        }
+        records.retain(|(position, _)| position.0 < size);
+        records.sort_by_key(|(position, _)| *position);
+        Ok(records)
+    }
+}
+
+struct Stream {
+    records: std::collections::VecDeque<Entry>,
+    from: Option<u64>,
+    size: u64,
+}
+
+/// All streams as one, by time; each keeps its own order, as that is what places are about.
+fn merge(streams: &mut [Stream]) -> Vec<(usize, Entry)> {
+    let mut merged = Vec::new();
+    loop {
+        let heads = streams.iter().enumerate();
+        let heads = heads.filter_map(|(index, stream)| stream.records.front().map(|(_, record)| (record.time, index)));
+        let Some((_, index)) = heads.min() else { return merged };
+        if let Some(entry) = streams.get_mut(index).and_then(|stream| stream.records.pop_front()) {
+            merged.push((index, entry));
+        }
+    }
+}
+
+fn shown((position, record): Entry, state: &State) -> AuditEntry {
+    let Record { time, request, service, door, verdict, body, .. } = record;
+    let person = |id| state.facts.users.get(&id).map_or_else(|| id.to_string(), |user| user.name.to_string());
+    AuditEntry {
+        position: position.0,
+        time: rfc3339(time),
+        request,
+        service: service.as_str(),
+        door,
+        verdict: verdict.as_str(),
+        reason: body.reason.map(countersign_audit::Reason::as_str),
+        user: body.user_name.or_else(|| body.user.map(person)),
+        user_id: body.user,
+        on_behalf_of: body.on_behalf_of.map(person),
+        session: body.session,
+        token: body.token,
+        action: body.action,
+        purpose: body.purpose,
+        epoch: body.epoch,
+        accesses: body.accesses.into_iter().map(|access| shown_access(&access, state)).collect(),
+        affected: body.affected,
+        detail: body.detail,
+    }
+}
+
+fn shown_access(access: &Accessed, state: &State) -> AuditAccess {
+    let record_type = state.facts.types.record_type(access.record_type);
+    let names = |fields: FieldSet| {
+        let name = |id| {
+            let field = record_type.and_then(|record_type| record_type.field(id));
+            field.map_or_else(|| format!("#{}", id.0), |field| field.name.to_string())
+        };
+        fields.iter().map(name).collect()
+    };
+    AuditAccess {
+        record_type: record_type
+            .map_or_else(|| format!("#{}", access.record_type.0), |record_type| record_type.name.to_string()),
+        fields: names(access.fields),
+        filter_fields: names(access.filter_fields),
+        records: access.records.len(),
+        record_ids: access.records.iter().take(RECORD_IDS_MAX).collect(),
+        rows: access.rows,
+    }
+}

@@ -1,0 +1,229 @@
+//! The deployment's facts and keys: durable, sealed, and in memory as what the guards decide by.
+
+mod change;
+mod db;
+pub(crate) mod fact;
+mod load;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use countersign_audit::{AuditError, AuditKeys};
+use countersign_crypto::x509::{CertificateAuthority, ServerCertificate, X509Error};
+use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey, ssh};
+use countersign_guard::{FactsCell, State};
+use countersign_keys::{KmsProvider, TenantKeys, WrappedKeys, new_tenant_key};
+use countersign_model::facts::{OPERATORS, Tenant, User};
+use countersign_model::{Clock, Entropy, Name, TenantId, UserId};
+use countersign_policy::Policies;
+use parking_lot::{Mutex, RwLock};
+
+use self::db::Db;
+use self::fact::{CertificatesFact, EpochFact, Kind, PoliciesFact, SecretBytes, SigningKeyFact, TenantFact, TypesFact};
+use self::fact::{UserFact, Write};
+use crate::error::RegistryError;
+use crate::{FIRST_OPERATOR, OPERATOR_ROLE};
+
+/// How long the deployment's own certificate authority lasts. It vouches for servers, never for callers.
+const CERTIFICATE_AUTHORITY_DAYS: u32 = 3650;
+
+/// What a [`Registry`] is made of.
+pub struct RegistryParts {
+    /// Where the control database is or will be.
+    pub path: PathBuf,
+    /// Wraps the deployment's key and the tenants' keys.
+    pub kms: Arc<dyn KmsProvider>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// How many unwrapped keys of each kind to keep.
+    pub key_capacity: usize,
+}
+
+/// The deployment's facts and keys.
+pub struct Registry {
+    db: Mutex<Db>,
+    facts: Arc<FactsCell>,
+    types_text: Mutex<Arc<str>>,
+    wrapped: Arc<Wrapped>,
+    tenant_keys: Arc<TenantKeys>,
+    deployment_key: TenantKey,
+    audit_key: Arc<SealKey>,
+    certificates: CertificateAuthority,
+    signing: Mutex<Vec<(Vec<u8>, SigningKeyFact)>>,
+    /// One change at a time: each is made from the facts that the one before it published.
+    changing: Arc<tokio::sync::Mutex<()>>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// The tenants' wrapped keys.
+#[derive(Default)]
+struct Wrapped(RwLock<HashMap<TenantId, Arc<[u8]>>>);
+
+impl WrappedKeys for Wrapped {
+    fn wrapped(&self, tenant: TenantId) -> Option<Arc<[u8]>> {
+        self.0.read().get(&tenant).cloned()
+    }
+}
+
+fn deployment_key_aad() -> Aad {
+    Aad::new("deployment-key.1")
+}
+
+fn facts_key(deployment_key: &TenantKey) -> SealKey {
+    deployment_key.seal_key("facts", 1)
+}
+
+impl Registry {
+    /// A new deployment: its key, its certificate authority, and the tenant `operators` with one operator who
+    /// logs in with `operator_key`.
+    ///
+    /// # Errors
+    /// [`RegistryError::Exists`] if there is a file already, and whatever a disk or key service may meet.
+    pub fn create(parts: RegistryParts, operator_key: &ssh::PublicKey) -> Result<Arc<Self>, RegistryError> {
+        let (now, entropy) = (parts.clock.now(), &*parts.entropy);
+        let secret = SecretKey::generate(entropy);
+        let wrapped = parts.kms.wrap(entropy, &deployment_key_aad(), &secret)?;
+        let deployment_key = TenantKey::new(secret);
+        let certificates = CertificateAuthority::generate("Countersign deployment", now, CERTIFICATE_AUTHORITY_DAYS)
+            .map_err(|_| RegistryError::Crypto)?;
+        let stored = certificates.to_parts();
+        let (tenant, user) = (TenantId::new(now, entropy), UserId::new(now, entropy));
+        let name = |text| Name::new(text).map_err(|_| RegistryError::Missing("name"));
+        let operators = TenantFact {
+            tenant: Tenant { name: name(OPERATORS)?, created: now },
+            wrapped_key: new_tenant_key(&*parts.kms, entropy, tenant)?,
+        };
+        let operator = User {
+            tenant,
+            name: name(FIRST_OPERATOR)?,
+            roles: vec![name(OPERATOR_ROLE)?],
+            attributes: Default::default(),
+            ssh_keys: vec![operator_key.to_line()],
+            changed: now,
+        };
+        let writes = [
+            Write::put(Kind::Epoch, &[], &EpochFact { epoch: 1, policy_epoch: 1 })?,
+            Write::put(Kind::Types, &[], &TypesFact::default())?,
+            Write::put(Kind::Policies, &[], &PoliciesFact::default())?,
+            Write::put(Kind::Tenant, tenant.as_bytes(), &operators)?,
+            Write::put(Kind::User, user.as_bytes(), &UserFact::of(&operator))?,
+            Write::put(
+                Kind::Certificates,
+                &[],
+                &CertificatesFact { key: SecretBytes(stored.key_pkcs8_der), certificate: stored.certificate_pem },
+            )?,
+        ];
+        let mut db = Db::create(&parts.path, &wrapped, facts_key(&deployment_key))?;
+        db.write(entropy, &writes)?;
+        Self::load(parts, db, deployment_key)
+    }
+
+    /// The deployment in the file at `parts.path`.
+    ///
+    /// # Errors
+    /// [`RegistryError::Kms`] if the key service is not the one that wrapped the deployment's key;
+    /// [`RegistryError::Damaged`] names the first fact that does not open.
+    pub fn open(parts: RegistryParts) -> Result<Arc<Self>, RegistryError> {
+        let (mut db, wrapped) = Db::open(&parts.path)?;
+        let deployment_key = TenantKey::new(parts.kms.unwrap_key(&deployment_key_aad(), &wrapped)?);
+        db.unlock(facts_key(&deployment_key));
+        Self::load(parts, db, deployment_key)
+    }
+
+    fn load(parts: RegistryParts, db: Db, deployment_key: TenantKey) -> Result<Arc<Self>, RegistryError> {
+        let loaded = load::load(&db)?;
+        let policies =
+            Policies::compile(&loaded.facts.types, &loaded.facts.policies).map_err(RegistryError::Policies)?;
+        let wrapped = Arc::new(Wrapped(RwLock::new(loaded.wrapped)));
+        let tenant_keys =
+            TenantKeys::new(parts.kms, Arc::<Wrapped>::clone(&wrapped) as Arc<dyn WrappedKeys>, parts.key_capacity);
+        let state = State { facts: Arc::new(loaded.facts), policies: Arc::new(policies) };
+        Ok(Arc::new(Self {
+            db: Mutex::new(db),
+            facts: Arc::new(FactsCell::new(state)),
+            types_text: Mutex::new(loaded.types_text.into()),
+            wrapped,
+            tenant_keys: Arc::new(tenant_keys),
+            audit_key: Arc::new(deployment_key.seal_key("audit", 1)),
+            deployment_key,
+            certificates: loaded.certificates,
+            signing: Mutex::new(loaded.signing),
+            changing: Arc::default(),
+            clock: parts.clock,
+            entropy: parts.entropy,
+        }))
+    }
+
+    /// Where the newest facts are found.
+    #[must_use]
+    pub fn facts(&self) -> Arc<FactsCell> {
+        Arc::clone(&self.facts)
+    }
+
+    /// The tenants' keys.
+    #[must_use]
+    pub fn tenant_keys(&self) -> Arc<TenantKeys> {
+        Arc::clone(&self.tenant_keys)
+    }
+
+    /// A key of the deployment itself, told apart by `label`; for what belongs to no tenant.
+    #[must_use]
+    pub fn deployment_key(&self, label: &'static str) -> SealKey {
+        self.deployment_key.seal_key(label, 1)
+    }
+
+    /// The certificate that clients trust.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        self.certificates.ca_pem()
+    }
+
+    /// A new certificate for a server known by these DNS names and IP addresses.
+    ///
+    /// # Errors
+    /// [`X509Error`] for names that are none and for lifetimes over 12 hours.
+    pub fn server_certificate(&self, names: &[String], lifetime_ms: u64) -> Result<ServerCertificate, X509Error> {
+        self.certificates.issue_server(names, self.clock.now(), lifetime_ms)
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        &*self.entropy
+    }
+
+    pub(crate) fn types_text(&self) -> Arc<str> {
+        Arc::clone(&self.types_text.lock())
+    }
+
+    /// The token signing keys, newest first, with the ids under which they are stored.
+    pub(crate) fn signing_keys(&self) -> Vec<(Vec<u8>, SigningKeyFact)> {
+        self.signing.lock().clone()
+    }
+
+    pub(crate) fn latest(&self) -> Arc<State> {
+        self.facts.load()
+    }
+}
+
+impl AuditKeys for Registry {
+    fn audit_key(&self, tenant: Option<TenantId>) -> Result<Arc<SealKey>, AuditError> {
+        match tenant {
+            None => Ok(Arc::clone(&self.audit_key)),
+            Some(tenant) => self.tenant_keys.seal_key(tenant, "audit").map_err(|_| AuditError::NoKey),
+        }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}

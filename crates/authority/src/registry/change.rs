@@ -1,0 +1,247 @@
+//! Changing facts: durable first, then published.
+
+use std::sync::Arc;
+
+use countersign_guard::State;
+use countersign_model::control::PolicyFile;
+use countersign_model::facts::{Facts, Tenant, User};
+use countersign_model::{RecordTypes, SessionId, TenantId, TokenId, UnixMs, UserId};
+use countersign_policy::Policies;
+use countersign_store::Store;
+use countersign_token::{CLOCK_SKEW_MS, MAX_LIFETIME_MS};
+use tokio::sync::OwnedMutexGuard;
+
+use super::Registry;
+use super::fact::{
+    EpochFact, Kind, PoliciesFact, RevocationFact, SigningKeyFact, TenantFact, TypesFact, UserFact, Write,
+};
+use crate::error::RegistryError;
+
+/// After this long a revocation speaks only of tokens that have expired.
+const REVOCATION_MS: u64 = MAX_LIFETIME_MS.saturating_add(CLOCK_SKEW_MS);
+
+/// A change in the making. Nothing happens before [`Change::commit`].
+///
+/// It begins from the newest facts and keeps others from changing them meanwhile.
+pub(crate) struct Change {
+    registry: Arc<Registry>,
+    _alone: OwnedMutexGuard<()>,
+    facts: Facts,
+    policies: Arc<Policies>,
+    writes: Vec<Write>,
+    wrapped_key: Option<(TenantId, Arc<[u8]>)>,
+    types_text: Option<Arc<str>>,
+    signing: Option<Vec<(Vec<u8>, SigningKeyFact)>>,
+    store: Option<Arc<dyn Store>>,
+    policy_changed: bool,
+    facts_changed: bool,
+}
+
+impl Registry {
+    /// Begins a change from the newest facts.
+    pub(crate) async fn begin(self: &Arc<Self>) -> Change {
+        let alone = Arc::clone(&self.changing).lock_owned().await;
+        let state = self.latest();
+        Change {
+            registry: Arc::clone(self),
+            _alone: alone,
+            facts: (*state.facts).clone(),
+            policies: Arc::clone(&state.policies),
+            writes: Vec::new(),
+            wrapped_key: None,
+            types_text: None,
+            signing: None,
+            store: None,
+            policy_changed: false,
+            facts_changed: false,
+        }
+    }
+}
+
+impl Change {
+    /// The facts as this change leaves them.
+    pub(crate) const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn put(&mut self, kind: Kind, id: &[u8], stored: &impl serde::Serialize) -> Result<(), RegistryError> {
+        self.writes.push(Write::put(kind, id, stored)?);
+        Ok(())
+    }
+
+    pub(crate) fn add_tenant(&mut self, id: TenantId, tenant: Tenant, key: Vec<u8>) -> Result<(), RegistryError> {
+        let stored = TenantFact { tenant: tenant.clone(), wrapped_key: key.clone() };
+        self.put(Kind::Tenant, id.as_bytes(), &stored)?;
+        Arc::make_mut(&mut self.facts.tenant_names).insert(tenant.name.clone(), id);
+        Arc::make_mut(&mut self.facts.tenants).insert(id, tenant);
+        self.wrapped_key = Some((id, key.into()));
+        self.facts_changed = true;
+        Ok(())
+    }
+
+    pub(crate) fn put_user(&mut self, id: UserId, user: User) -> Result<(), RegistryError> {
+        self.put(Kind::User, id.as_bytes(), &UserFact::of(&user))?;
+        Arc::make_mut(&mut self.facts.user_names).insert((user.tenant, user.name.clone()), id);
+        Arc::make_mut(&mut self.facts.users).insert(id, Arc::new(user));
+        self.facts_changed = true;
+        Ok(())
+    }
+
+    /// Takes the user out of the facts: every token of theirs names nobody from then on.
+    pub(crate) fn remove_user(&mut self, id: UserId) {
+        if let Some(user) = Arc::make_mut(&mut self.facts.users).remove(&id) {
+            Arc::make_mut(&mut self.facts.user_names).remove(&(user.tenant, user.name.clone()));
+        }
+        self.writes.push(Write::delete(Kind::User, id.as_bytes()));
+        self.facts_changed = true;
+    }
+
+    /// Replaces types and what was compiled from them; `store` is brought up to date before they are published.
+    pub(crate) fn set_types(
+        &mut self,
+        text: String,
+        types: RecordTypes,
+        policies: Policies,
+        store: Arc<dyn Store>,
+    ) -> Result<(), RegistryError> {
+        let stored = TypesFact { text, types };
+        self.put(Kind::Types, &[], &stored)?;
+        self.types_text = Some(stored.text.into());
+        self.facts.types = Arc::new(stored.types);
+        self.policies = Arc::new(policies);
+        self.store = Some(store);
+        self.policy_changed = true;
+        Ok(())
+    }
+
+    pub(crate) fn set_policies(&mut self, files: Vec<PolicyFile>, policies: Policies) -> Result<(), RegistryError> {
+        let stored = PoliciesFact { files };
+        self.put(Kind::Policies, &[], &stored)?;
+        self.facts.policies = Arc::new(stored.files);
+        self.policies = Arc::new(policies);
+        self.policy_changed = true;
+        Ok(())
+    }
+
+    pub(crate) fn revoke_token(&mut self, tenant: TenantId, token: TokenId, at: UnixMs) -> Result<(), RegistryError> {
+        self.revoke(Kind::RevokedToken, &scoped(tenant, token.as_bytes()), at)?;
+        Arc::make_mut(&mut self.facts.revocations).tokens.insert((tenant, token), at);
+        Ok(())
+    }
+
+    pub(crate) fn revoke_session(
+        &mut self,
+        tenant: TenantId,
+        session: SessionId,
+        at: UnixMs,
+    ) -> Result<(), RegistryError> {
+        self.revoke(Kind::RevokedSession, &scoped(tenant, session.as_bytes()), at)?;
+        Arc::make_mut(&mut self.facts.revocations).sessions.insert((tenant, session), at);
+        Ok(())
+    }
+
+    pub(crate) fn revoke_user(&mut self, user: UserId, at: UnixMs) -> Result<(), RegistryError> {
+        self.revoke(Kind::RevokedUser, user.as_bytes(), at)?;
+        Arc::make_mut(&mut self.facts.revocations).users.insert(user, at);
+        Ok(())
+    }
+
+    fn revoke(&mut self, kind: Kind, id: &[u8], at: UnixMs) -> Result<(), RegistryError> {
+        self.facts_changed = true;
+        self.put(kind, id, &RevocationFact { at })
+    }
+
+    fn drop_old_revocations(&mut self, now: UnixMs) {
+        let known = Arc::clone(&self.facts.revocations);
+        let tokens =
+            known.tokens.iter().map(|((tenant, id), at)| (Kind::RevokedToken, scoped(*tenant, id.as_bytes()), at));
+        let sessions =
+            known.sessions.iter().map(|((tenant, id), at)| (Kind::RevokedSession, scoped(*tenant, id.as_bytes()), at));
+        let users = known.users.iter().map(|(id, at)| (Kind::RevokedUser, id.as_bytes().to_vec(), at));
+        let old = tokens.chain(sessions).chain(users).filter(|(_, _, at)| is_old(**at, now));
+        let deletes: Vec<Write> = old.map(|(kind, id, _)| Write::delete(kind, &id)).collect();
+        if deletes.is_empty() {
+            return;
+        }
+        // Before the change's own writes, so that what it revokes anew stays.
+        self.writes.splice(..0, deletes);
+        let revocations = Arc::make_mut(&mut self.facts.revocations);
+        revocations.tokens.retain(|_, at| !is_old(*at, now));
+        revocations.sessions.retain(|_, at| !is_old(*at, now));
+        revocations.users.retain(|_, at| !is_old(*at, now));
+    }
+
+    /// Replaces the signing keys that are kept by these. Changes no fact that decisions depend on.
+    pub(crate) fn set_signing_keys(&mut self, keys: Vec<(Vec<u8>, SigningKeyFact)>) -> Result<(), RegistryError> {
+        for (id, _) in self.registry.signing_keys() {
+            if !keys.iter().any(|(kept, _)| *kept == id) {
+                self.writes.push(Write::delete(Kind::SigningKey, &id));
+            }
+        }
+        for (id, key) in &keys {
+            self.writes.push(Write::put(Kind::SigningKey, id, key)?);
+        }
+        self.signing = Some(keys);
+        Ok(())
+    }
+
+    /// Makes the change durable, then publishes it as a new epoch, and gives that epoch.
+    ///
+    /// Runs to its end even if the caller stops waiting: what is durable is always published.
+    ///
+    /// # Errors
+    /// [`RegistryError`] if it could not be made durable; nothing was changed then. If only the store could not
+    /// take new record types, the change is in force and the store takes them when it is next opened.
+    pub(crate) async fn commit(self) -> Result<u64, RegistryError> {
+        let interrupted = |_| RegistryError::Storage("it was interrupted");
+        tokio::spawn(self.commit_whole()).await.map_err(interrupted)?
+    }
+
+    async fn commit_whole(mut self) -> Result<u64, RegistryError> {
+        if self.policy_changed || self.facts_changed {
+            self.drop_old_revocations(self.registry.clock.now());
+            self.facts.epoch = self.facts.epoch.saturating_add(1);
+            if self.policy_changed {
+                self.facts.policy_epoch = self.facts.epoch;
+            }
+            let Facts { epoch, policy_epoch, .. } = self.facts;
+            self.put(Kind::Epoch, &[], &EpochFact { epoch, policy_epoch })?;
+        }
+        let (registry, writes) = (Arc::clone(&self.registry), std::mem::take(&mut self.writes));
+        let write = move || registry.db.lock().write(&*registry.entropy, &writes);
+        tokio::task::spawn_blocking(write).await.map_err(|_| RegistryError::Storage("it was interrupted"))??;
+        let brought_up = match &self.store {
+            Some(store) => store.apply_types(&self.facts.types).await,
+            None => Ok(()),
+        };
+        let epoch = self.facts.epoch;
+        self.publish();
+        brought_up.map(|()| epoch).map_err(|_| RegistryError::StoreBehind)
+    }
+
+    fn publish(self) {
+        let registry = &self.registry;
+        if let Some((tenant, key)) = self.wrapped_key {
+            registry.wrapped.0.write().insert(tenant, key);
+        }
+        if let Some(text) = self.types_text {
+            *registry.types_text.lock() = text;
+        }
+        if let Some(keys) = self.signing {
+            *registry.signing.lock() = keys;
+        }
+        if self.policy_changed || self.facts_changed {
+            registry.facts.publish(State { facts: Arc::new(self.facts), policies: self.policies });
+        }
+    }
+}
+
+/// Revoked tokens and sessions are stored with the tenant that revoked them.
+fn scoped(tenant: TenantId, subject: &[u8; 16]) -> Vec<u8> {
+    [*tenant.as_bytes(), *subject].concat()
+}
+
+/// Whether a revocation speaks only of tokens that have expired anyway.
+const fn is_old(at: UnixMs, now: UnixMs) -> bool {
+    now.since(at) > REVOCATION_MS
+}

@@ -1,0 +1,202 @@
+//! What a fact looks like when it is stored, before it is sealed.
+
+use std::collections::BTreeMap;
+
+use countersign_crypto::jws::PublicJwk;
+use countersign_model::control::PolicyFile;
+use countersign_model::facts::{Tenant, User};
+use countersign_model::{Kind as ValueKind, Name, RecordTypes, TenantId, UnixMs, Value};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::error::RegistryError;
+
+/// What a fact is about. The numbers are stored; they say nothing to whoever has only the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Wrapped by the key management service rather than sealed; everything else is sealed under it.
+    DeploymentKey = 0,
+    Epoch = 1,
+    Tenant = 2,
+    User = 3,
+    Types = 4,
+    Policies = 5,
+    RevokedToken = 6,
+    RevokedSession = 7,
+    RevokedUser = 8,
+    SigningKey = 9,
+    Certificates = 10,
+}
+
+impl Kind {
+    pub(crate) const fn from_number(number: i64) -> Option<Self> {
+        Some(match number {
+            0 => Self::DeploymentKey,
+            1 => Self::Epoch,
+            2 => Self::Tenant,
+            3 => Self::User,
+            4 => Self::Types,
+            5 => Self::Policies,
+            6 => Self::RevokedToken,
+            7 => Self::RevokedSession,
+            8 => Self::RevokedUser,
+            9 => Self::SigningKey,
+            10 => Self::Certificates,
+            _ => return None,
+        })
+    }
+
+    /// For error messages.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::DeploymentKey => "deployment key",
+            Self::Epoch => "epoch",
+            Self::Tenant => "tenant",
+            Self::User => "user",
+            Self::Types => "record types",
+            Self::Policies => "policies",
+            Self::RevokedToken => "revoked token",
+            Self::RevokedSession => "revoked session",
+            Self::RevokedUser => "revoked user",
+            Self::SigningKey => "signing key",
+            Self::Certificates => "certificate authority",
+        }
+    }
+}
+
+/// One change of the table. Bodies are wiped: some hold private keys.
+pub(crate) enum Write {
+    Put { kind: Kind, id: Vec<u8>, body: Zeroizing<Vec<u8>> },
+    Delete { kind: Kind, id: Vec<u8> },
+}
+
+/// The first byte of every body.
+const FORMAT: u8 = 1;
+
+impl Write {
+    pub(crate) fn put(kind: Kind, id: &[u8], fact: &impl Serialize) -> Result<Self, RegistryError> {
+        // Room for a private key at once, so that none is left behind where the buffer was before it grew.
+        let mut body = Vec::with_capacity(1024);
+        body.push(FORMAT);
+        let body = postcard::to_extend(fact, body).map_err(|_| RegistryError::Storage("a fact is too large"))?;
+        Ok(Self::Put { kind, id: id.to_vec(), body: Zeroizing::new(body) })
+    }
+
+    pub(crate) fn delete(kind: Kind, id: &[u8]) -> Self {
+        Self::Delete { kind, id: id.to_vec() }
+    }
+}
+
+/// Reads what [`Write::put`] wrote.
+pub(crate) fn read<T: DeserializeOwned>(kind: Kind, id: &[u8], body: &[u8]) -> Result<T, RegistryError> {
+    let damaged = || damaged(kind, id);
+    let (&FORMAT, body) = body.split_first().ok_or_else(damaged)? else { return Err(damaged()) };
+    match postcard::take_from_bytes(body) {
+        Ok((fact, [])) => Ok(fact),
+        _ => Err(damaged()),
+    }
+}
+
+pub(crate) fn damaged(kind: Kind, id: &[u8]) -> RegistryError {
+    RegistryError::Damaged { kind: kind.name(), id: hex::encode(id) }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct EpochFact {
+    pub epoch: u64,
+    pub policy_epoch: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TenantFact {
+    pub tenant: Tenant,
+    pub wrapped_key: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct UserFact {
+    tenant: TenantId,
+    name: Name,
+    roles: Vec<Name>,
+    attributes: Vec<(Name, ValueKind, Vec<u8>)>,
+    ssh_keys: Vec<String>,
+    changed: UnixMs,
+}
+
+impl UserFact {
+    pub(crate) fn of(user: &User) -> Self {
+        let attribute = |(name, value): (&Name, &Value)| Some((name.clone(), value.kind()?, value.to_bytes()));
+        Self {
+            tenant: user.tenant,
+            name: user.name.clone(),
+            roles: user.roles.clone(),
+            attributes: user.attributes.iter().filter_map(attribute).collect(),
+            ssh_keys: user.ssh_keys.clone(),
+            changed: user.changed,
+        }
+    }
+
+    /// `None` if an attribute's bytes are not of its kind.
+    pub(crate) fn into_user(self) -> Option<User> {
+        let attribute = |(name, kind, bytes): (Name, ValueKind, Vec<u8>)| {
+            Value::from_bytes(kind, &bytes).ok().map(|value| (name, value))
+        };
+        Some(User {
+            tenant: self.tenant,
+            name: self.name,
+            roles: self.roles,
+            attributes: self.attributes.into_iter().map(attribute).collect::<Option<BTreeMap<_, _>>>()?,
+            ssh_keys: self.ssh_keys,
+            changed: self.changed,
+        })
+    }
+}
+
+/// The types file as it was applied, and what came of merging it with those before.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct TypesFact {
+    pub text: String,
+    pub types: RecordTypes,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct PoliciesFact {
+    pub files: Vec<PolicyFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RevocationFact {
+    pub at: UnixMs,
+}
+
+/// A private key's bytes: wiped when dropped.
+#[derive(Clone)]
+pub(crate) struct SecretBytes(pub Zeroizing<Vec<u8>>);
+
+impl Serialize for SecretBytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_slice().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretBytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(|bytes| Self(Zeroizing::new(bytes)))
+    }
+}
+
+/// A token signing key. Its private half is gone once it was replaced.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct SigningKeyFact {
+    pub created: UnixMs,
+    pub retired: Option<UnixMs>,
+    pub private: Option<SecretBytes>,
+    pub public: PublicJwk,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct CertificatesFact {
+    pub key: SecretBytes,
+    pub certificate: String,
+}

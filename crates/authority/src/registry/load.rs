@@ -1,0 +1,126 @@
+//! Reading all facts at the start.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use countersign_crypto::x509::{AuthorityParts, CertificateAuthority};
+use countersign_model::facts::{Facts, Revocations, Tenant, User};
+use countersign_model::{Name, SessionId, TenantId, TokenId, UserId};
+
+use super::db::Db;
+use super::fact::{self, CertificatesFact, EpochFact, Kind, PoliciesFact, RevocationFact, SigningKeyFact, TenantFact};
+use super::fact::{TypesFact, UserFact, damaged};
+use crate::error::RegistryError;
+
+/// Everything that is kept.
+pub(super) struct Loaded {
+    pub facts: Facts,
+    pub types_text: String,
+    pub wrapped: HashMap<TenantId, Arc<[u8]>>,
+    pub signing: Vec<(Vec<u8>, SigningKeyFact)>,
+    pub certificates: CertificateAuthority,
+}
+
+#[derive(Default)]
+struct Loading {
+    epoch: Option<EpochFact>,
+    tenants: HashMap<TenantId, Tenant>,
+    tenant_names: HashMap<Name, TenantId>,
+    users: HashMap<UserId, Arc<User>>,
+    user_names: HashMap<(TenantId, Name), UserId>,
+    types: Option<TypesFact>,
+    policies: Option<PoliciesFact>,
+    revocations: Revocations,
+    wrapped: HashMap<TenantId, Arc<[u8]>>,
+    signing: Vec<(Vec<u8>, SigningKeyFact)>,
+    certificates: Option<CertificateAuthority>,
+}
+
+pub(super) fn load(db: &Db) -> Result<Loaded, RegistryError> {
+    let mut loading = Loading::default();
+    db.each(|kind, id, body| loading.take(kind, id, body))?;
+    loading.finish()
+}
+
+fn uuid(kind: Kind, id: &[u8]) -> Result<[u8; 16], RegistryError> {
+    id.try_into().map_err(|_| damaged(kind, id))
+}
+
+impl Loading {
+    fn take(&mut self, kind: Kind, id: &[u8], body: &[u8]) -> Result<(), RegistryError> {
+        match kind {
+            Kind::DeploymentKey => {}
+            Kind::Epoch => self.epoch = Some(fact::read(kind, id, body)?),
+            Kind::Tenant => {
+                let stored: TenantFact = fact::read(kind, id, body)?;
+                let tenant = TenantId::from_bytes(uuid(kind, id)?);
+                if self.tenant_names.insert(stored.tenant.name.clone(), tenant).is_some() {
+                    return Err(damaged(kind, id));
+                }
+                self.tenants.insert(tenant, stored.tenant);
+                self.wrapped.insert(tenant, stored.wrapped_key.into());
+            }
+            Kind::User => {
+                let stored: UserFact = fact::read(kind, id, body)?;
+                let user = stored.into_user().ok_or_else(|| damaged(kind, id))?;
+                let user_id = UserId::from_bytes(uuid(kind, id)?);
+                if self.user_names.insert((user.tenant, user.name.clone()), user_id).is_some() {
+                    return Err(damaged(kind, id));
+                }
+                self.users.insert(user_id, Arc::new(user));
+            }
+            Kind::Types => self.types = Some(fact::read(kind, id, body)?),
+            Kind::Policies => self.policies = Some(fact::read(kind, id, body)?),
+            Kind::RevokedToken | Kind::RevokedSession => {
+                let RevocationFact { at } = fact::read(kind, id, body)?;
+                let (tenant, subject) = id.split_at_checked(16).ok_or_else(|| damaged(kind, id))?;
+                let (tenant, subject) = (TenantId::from_bytes(uuid(kind, tenant)?), uuid(kind, subject)?);
+                if kind == Kind::RevokedToken {
+                    self.revocations.tokens.insert((tenant, TokenId::from_bytes(subject)), at);
+                } else {
+                    self.revocations.sessions.insert((tenant, SessionId::from_bytes(subject)), at);
+                }
+            }
+            Kind::RevokedUser => {
+                let RevocationFact { at } = fact::read(kind, id, body)?;
+                self.revocations.users.insert(UserId::from_bytes(uuid(kind, id)?), at);
+            }
+            Kind::SigningKey => self.signing.push((id.to_vec(), fact::read(kind, id, body)?)),
+            Kind::Certificates => {
+                let stored: CertificatesFact = fact::read(kind, id, body)?;
+                let parts = AuthorityParts { key_pkcs8_der: stored.key.0, certificate_pem: stored.certificate };
+                let authority = CertificateAuthority::from_parts(parts).map_err(|_| damaged(kind, id))?;
+                self.certificates = Some(authority);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Loaded, RegistryError> {
+        let missing = |kind: Kind| RegistryError::Missing(kind.name());
+        if let Some((id, _)) = self.users.iter().find(|(_, user)| !self.tenants.contains_key(&user.tenant)) {
+            return Err(damaged(Kind::User, id.as_bytes()));
+        }
+        let epoch = self.epoch.ok_or(missing(Kind::Epoch))?;
+        let types = self.types.ok_or(missing(Kind::Types))?;
+        let policies = self.policies.ok_or(missing(Kind::Policies))?;
+        self.signing.sort_by_key(|(_, key)| std::cmp::Reverse(key.created));
+        Ok(Loaded {
+            facts: Facts {
+                epoch: epoch.epoch,
+                policy_epoch: epoch.policy_epoch,
+                types: Arc::new(types.types),
+                policies: Arc::new(policies.files),
+                tenants: Arc::new(self.tenants),
+                tenant_names: Arc::new(self.tenant_names),
+                users: Arc::new(self.users),
+                user_names: Arc::new(self.user_names),
+                revocations: Arc::new(self.revocations),
+            },
+            types_text: types.text,
+            wrapped: self.wrapped,
+            signing: self.signing,
+            certificates: self.certificates.ok_or(missing(Kind::Certificates))?,
+        })
+    }
+}
