@@ -19,14 +19,15 @@ impl Aad {
     /// Begins with a label that names the use and its version, such as `cell.1`.
     #[must_use]
     pub fn new(label: &'static str) -> Self {
-        Self(Bytes::Inline { buffer: [0; INLINE_BYTES], used: 0 }).part(label.as_bytes())
+        let mut aad = Self(Bytes::Inline { buffer: [0; INLINE_BYTES], used: 0 });
+        aad.push(label.as_bytes());
+        aad
     }
 
     /// Appends a part. Parts longer than 4 GiB don't occur; their length saturates.
     #[must_use]
     pub fn part(mut self, bytes: &[u8]) -> Self {
-        self.append(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-        self.append(bytes);
+        self.push(bytes);
         self
     }
 
@@ -39,33 +40,44 @@ impl Aad {
         }
     }
 
-    fn append(&mut self, bytes: &[u8]) {
-        match &mut self.0 {
-            Bytes::Inline { buffer, used } => {
-                let end = used.saturating_add(bytes.len());
-                if let Some(space) = buffer.get_mut(*used..end) {
-                    space.copy_from_slice(bytes);
-                    *used = end;
-                } else {
-                    let mut heap = Vec::with_capacity(end.saturating_mul(2));
-                    heap.extend_from_slice(buffer.get(..*used).unwrap_or(buffer));
-                    heap.extend_from_slice(bytes);
-                    self.0 = Bytes::Heap(heap);
-                }
+    /// Inlined, so that parts of known length become plain stores: this runs for every cell.
+    #[inline(always)]
+    fn push(&mut self, bytes: &[u8]) {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
+        if let Bytes::Inline { buffer, used } = &mut self.0 {
+            let middle = used.saturating_add(length.len());
+            let end = middle.saturating_add(bytes.len());
+            if let Some((head, tail)) = buffer.get_mut(*used..end).and_then(|space| space.split_at_mut_checked(4)) {
+                head.copy_from_slice(&length);
+                tail.copy_from_slice(bytes);
+                *used = end;
+                return;
             }
-            Bytes::Heap(heap) => heap.extend_from_slice(bytes),
         }
+        self.push_to_heap(length, bytes);
+    }
+
+    #[cold]
+    fn push_to_heap(&mut self, length: [u8; 4], bytes: &[u8]) {
+        let mut heap = match std::mem::replace(&mut self.0, Bytes::Heap(Vec::new())) {
+            Bytes::Inline { buffer, used } => buffer.get(..used).unwrap_or(&buffer).to_vec(),
+            Bytes::Heap(heap) => heap,
+        };
+        heap.extend_from_slice(&length);
+        heap.extend_from_slice(bytes);
+        self.0 = Bytes::Heap(heap);
     }
 }
 
 /// What every cell is bound to: a cell moved to another tenant, type, field or record doesn't open.
 #[must_use]
 pub fn cell_aad(tenant: TenantId, record_type: TypeId, field: FieldId, record: RecordId) -> Aad {
-    Aad::new("cell.1")
-        .part(tenant.as_bytes())
-        .part(&record_type.0.to_be_bytes())
-        .part(&[field.0])
-        .part(record.as_bytes())
+    let mut aad = Aad::new("cell.1");
+    aad.push(tenant.as_bytes());
+    aad.push(&record_type.0.to_be_bytes());
+    aad.push(&[field.0]);
+    aad.push(record.as_bytes());
+    aad
 }
 
 #[cfg(test)]
