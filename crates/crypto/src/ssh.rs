@@ -7,6 +7,7 @@
 
 pub mod agent;
 mod check;
+mod file;
 mod wire;
 
 use std::fmt;
@@ -75,8 +76,11 @@ impl PublicKey {
         if line.len() > MAX_PUBLIC_KEY_BYTES || line.contains(char::is_control) {
             return Err(SshError::PublicKey);
         }
-        let key = ssh_key::PublicKey::from_openssh(line).map_err(|_| SshError::PublicKey)?;
-        Self::accepted(key)
+        let key = Self::accepted(ssh_key::PublicKey::from_openssh(line).map_err(|_| SshError::PublicKey)?)?;
+        // One text per key, as for signatures: the parser lets some changed lengths pass.
+        let written =
+            ssh_key::PublicKey::new(key.0.key_data().clone(), "").to_openssh().map_err(|_| SshError::PublicKey)?;
+        if line.split_whitespace().take(2).eq(written.split_whitespace()) { Ok(key) } else { Err(SshError::PublicKey) }
     }
 
     fn accepted(key: ssh_key::PublicKey) -> Result<Self, SshError> {
@@ -156,12 +160,14 @@ impl PrivateKey {
     /// # Errors
     /// [`SshError::PrivateKey`]; [`SshError::Encrypted`] if a passphrase is needed; [`SshError::Passphrase`].
     pub fn read(text: &str, passphrase: Option<&str>) -> Result<Self, SshError> {
-        let key = ssh_key::PrivateKey::from_openssh(text.trim_start()).map_err(|_| SshError::PrivateKey)?;
+        let key = ssh_key::PrivateKey::from_openssh(text.trim_start()).ok().or_else(|| file::read(text));
+        let key = key.ok_or(SshError::PrivateKey)?;
         if !key.is_encrypted() {
             return Ok(Self(key));
         }
         let passphrase = passphrase.ok_or(SshError::Encrypted)?;
-        Ok(Self(key.decrypt(passphrase).map_err(|_| SshError::Passphrase)?))
+        let key = key.decrypt(passphrase).ok().or_else(|| file::decrypt(&key, passphrase));
+        Ok(Self(key.ok_or(SshError::Passphrase)?))
     }
 
     /// The key in OpenSSH's format, not encrypted. The caller gives the file mode 0600.

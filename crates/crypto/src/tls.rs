@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -71,8 +71,12 @@ impl ResolvesServerCert for CertificateSlot {
 
 fn certified(certificate: &ServerCertificate) -> Result<CertifiedKey, TlsError> {
     let chain = certificate.chain_der.iter().map(|der| CertificateDer::from(der.clone())).collect();
-    let key = PrivatePkcs8KeyDer::from(certificate.key_pkcs8_der.as_slice()).clone_key();
-    CertifiedKey::from_der(chain, key.into(), &settings()).map_err(|_| TlsError::Certificate)
+    // Borrowed, so that no copy of the key stays behind that nobody wipes.
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certificate.key_pkcs8_der.as_slice()));
+    let key = provider::sign::any_ecdsa_type(&key).map_err(|_| TlsError::Certificate)?;
+    let certified = CertifiedKey::new(chain, key);
+    certified.keys_match().map_err(|_| TlsError::Certificate)?;
+    Ok(certified)
 }
 
 /// Named one by one, so that a new release of the library can't add to them.

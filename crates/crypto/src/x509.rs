@@ -12,7 +12,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The longest a server certificate lasts (the seventh law).
 pub const MAX_SERVER_LIFETIME_MS: u64 = 12 * 3600 * 1000;
@@ -70,12 +70,11 @@ impl CertificateAuthority {
     /// [`X509Error::Authority`] for a name that isn't 1 to 64 bytes long; [`X509Error::Lifetime`];
     /// [`X509Error::Generation`].
     pub fn generate(common_name: &str, now: UnixMs, days: u32) -> Result<Self, X509Error> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| X509Error::Generation)?;
+        let (key, key_pkcs8_der) = new_key()?;
         let mut params = authority_params(common_name)?;
         params.not_before = date(now.minus_ms(BACKDATED_MS))?;
         params.not_after = date(now.plus_ms(u64::from(days).saturating_mul(DAY_MS)))?;
         let certificate = params.self_signed(&key).map_err(|_| X509Error::Generation)?;
-        let key_pkcs8_der = Zeroizing::new(key.serialize_der());
         Ok(Self { certificate_pem: certificate.pem(), issuer: Issuer::new(params, key), key_pkcs8_der })
     }
 
@@ -86,8 +85,9 @@ impl CertificateAuthority {
     /// [`Self::generate`] made, or the key isn't the certificate's.
     pub fn from_parts(parts: AuthorityParts) -> Result<Self, X509Error> {
         let key_der = PrivatePkcs8KeyDer::from(parts.key_pkcs8_der.as_slice());
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key_der, &PKCS_ECDSA_P256_SHA256)
+        let mut key = KeyPair::from_pkcs8_der_and_sign_algo(&key_der, &PKCS_ECDSA_P256_SHA256)
             .map_err(|_| X509Error::Authority)?;
+        key.zeroize();
         let certificate =
             CertificateDer::from_pem_slice(parts.certificate_pem.as_bytes()).map_err(|_| X509Error::Authority)?;
         let mut store = RootCertStore::empty();
@@ -137,14 +137,19 @@ impl CertificateAuthority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| X509Error::Generation)?;
+        let (key, key_pkcs8_der) = new_key()?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(|_| X509Error::Generation)?;
-        Ok(ServerCertificate {
-            chain_der: vec![certificate.der().to_vec()],
-            key_pkcs8_der: Zeroizing::new(key.serialize_der()),
-            expires,
-        })
+        Ok(ServerCertificate { chain_der: vec![certificate.der().to_vec()], key_pkcs8_der, expires })
     }
+}
+
+/// A new key that signs, and its PKCS #8 form. The signing key keeps a copy of that form, which is wiped here:
+/// it signs without.
+fn new_key() -> Result<(KeyPair, Zeroizing<Vec<u8>>), X509Error> {
+    let mut key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| X509Error::Generation)?;
+    let pkcs8_der = Zeroizing::new(key.serialize_der());
+    key.zeroize();
+    Ok((key, pkcs8_der))
 }
 
 fn authority_params(common_name: &str) -> Result<CertificateParams, X509Error> {

@@ -25,7 +25,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A positive integer, big-endian without leading zeros.
-    fn integer(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn integer(&mut self) -> Option<&'a [u8]> {
         let bytes = self.string()?;
         match bytes {
             [0, rest @ ..] if rest.first().is_some_and(|byte| *byte >= 0x80) => Some(rest),
