@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,6 +20,11 @@ use super::{Options, Position};
 use crate::codec::Header;
 use crate::error::AuditError;
 use crate::record::Service;
+
+/// How long the writer sleeps at a time while it gathers.
+const WAIT: Duration = Duration::from_micros(50);
+/// It gathers for a part of the time that a sync takes: one of so many.
+const SYNCS_PER_WAIT: u32 = 8;
 
 /// One append, waiting.
 pub(super) struct Pending {
@@ -51,6 +57,10 @@ pub(super) struct Writer {
     pub(super) mark: Arc<dyn LogFile>,
     pub(super) end: End,
     health: Health,
+    /// How long the last sync took.
+    last_sync: Duration,
+    /// How many callers there seem to be: those of the last write, and those that queued meanwhile.
+    callers: usize,
 }
 
 impl Writer {
@@ -63,13 +73,25 @@ impl Writer {
         mark: Arc<dyn LogFile>,
     ) -> Self {
         let durable = watch::Sender::new(end.records);
-        Self { storage, service, options, index, durable, mark, end, health: Health::Good }
+        Self {
+            storage,
+            service,
+            options,
+            index,
+            durable,
+            mark,
+            end,
+            health: Health::Good,
+            last_sync: Duration::ZERO,
+            callers: 0,
+        }
     }
 
     /// Writes until it is told to close or everyone who could append is gone.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Message>) {
         let mut messages = Vec::new();
         while queue.blocking_recv_many(&mut messages, self.options.batch_max) > 0 {
+            self.gather(&mut queue, &mut messages);
             let mut batch = Vec::with_capacity(messages.len());
             for message in messages.drain(..) {
                 match message {
@@ -78,14 +100,34 @@ impl Writer {
                 }
             }
             if !batch.is_empty() {
-                self.commit(batch);
+                self.commit(batch, &queue);
             }
         }
     }
 
-    fn commit(&mut self, batch: Vec<Pending>) {
+    /// Waits a moment for callers that were served by the last write to come back, where a sync takes so long
+    /// that going without them would cost more. Else half of many callers wait while the other half is written.
+    fn gather(&self, queue: &mut mpsc::Receiver<Message>, messages: &mut Vec<Message>) {
+        let mut patience = self.last_sync.checked_div(SYNCS_PER_WAIT).unwrap_or_default();
+        let enough = self.callers.min(self.options.batch_max);
+        while patience >= WAIT && messages.len() < enough {
+            std::thread::sleep(WAIT);
+            let before = messages.len();
+            while let Ok(message) = queue.try_recv() {
+                messages.push(message);
+            }
+            if messages.len() == before {
+                return;
+            }
+            patience = patience.saturating_sub(WAIT);
+        }
+    }
+
+    fn commit(&mut self, batch: Vec<Pending>, queue: &mpsc::Receiver<Message>) {
         let before = self.end.records;
-        match self.write(&batch) {
+        let outcome = self.write(&batch);
+        self.callers = batch.len().saturating_add(queue.len());
+        match outcome {
             Ok(()) => {
                 if self.health != Health::Good {
                     tracing::info!(service = self.service.as_str(), "the audit ledger can be written again");
@@ -127,7 +169,9 @@ impl Writer {
         let leaves = || batch.iter().flat_map(|pending| &pending.leaves);
         leaves().for_each(|leaf| frames.push(leaf));
         self.end.file.write_all_at(frames.bytes(), self.end.size)?;
+        let started = Instant::now();
         self.end.file.sync()?;
+        self.last_sync = started.elapsed();
 
         let mut index = self.index.write();
         for (leaf, start) in leaves().zip(frames.starts()) {

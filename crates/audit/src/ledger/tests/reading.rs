@@ -68,7 +68,7 @@ async fn leaves_come_as_stored_and_end_with_the_ledger() {
     }
 }
 
-/// Some seconds at most, unoptimised; the figure is printed.
+/// Unoptimised and on a busy machine it takes some 10 to 40 ms; the bound only keeps out what grows with the square.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_saw_is_quick_among_many_records() {
     const RECORDS: u64 = 20_000;
@@ -92,5 +92,7 @@ async fn who_saw_is_quick_among_many_records() {
     let record = Some((TypeId(7), RecordId::from_u128(500)));
     let found = ledger.query(Some(tenant(1)), &LedgerQuery { record, ..LedgerQuery::default() }).unwrap();
     assert_eq!(found.len(), 1);
-    println!("who-saw among {RECORDS} records, a tenth of them the tenant's: {:?}", started.elapsed());
+    let took = started.elapsed();
+    println!("who-saw among {RECORDS} records, a tenth of them the tenant's: {took:?}");
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
 }
