@@ -49,12 +49,14 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// An authority over these parts.
+    /// An authority over these parts. Tells the store which record types are in force.
     ///
     /// # Errors
-    /// [`RegistryError::Crypto`] if a stored signing key can't be used.
-    pub fn new(parts: AuthorityParts) -> Result<Self, RegistryError> {
+    /// [`RegistryError::Crypto`] if a stored signing key can't be used; [`RegistryError::StoreBehind`].
+    pub async fn open(parts: AuthorityParts) -> Result<Self, RegistryError> {
         let AuthorityParts { registry, store, audit, ledgers, issuer, audience, .. } = parts;
+        let facts = Arc::clone(&registry.latest().facts);
+        store.apply_types(&facts.types).await.map_err(|_| RegistryError::StoreBehind)?;
         let signing = Signing::new(&registry, issuer, audience, parts.token_capacity)?;
         let decoy = Decoy::new(registry.entropy())?;
         let login_lifetime_ms = parts.login_lifetime_ms.min(MAX_LIFETIME_MS);

@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(lines[2], "person:   nancy@northwind");
         assert_eq!(lines[3], "server:   https://here");
         assert_eq!(lines[4], format!("nonce:    {}", challenge.id));
-        assert_eq!(lines[5], "expires:  2027-01-15T08:01:00Z");
+        assert_eq!(lines[5], "expires:  2027-01-15T08:01:00.000Z");
     }
 
     #[test]

@@ -62,9 +62,8 @@ pub enum RegistryError {
     /// The database could not be read or written: a full or failing disk, mostly. Nothing was changed.
     #[error("the control database can't be read or written ({0})")]
     Storage(&'static str),
-    /// The change is durable and in force, but the store could not take the new record types. It does when it is
-    /// next opened.
-    #[error("the store could not take the new record types")]
+    /// The store could not take the record types in force. It is told again when the deployment is next opened.
+    #[error("the store could not take the record types in force")]
     StoreBehind,
 }
 

@@ -208,6 +208,12 @@ impl Registry {
         self.signing.lock().clone()
     }
 
+    /// From now on no change can be made durable; for tests.
+    #[cfg(test)]
+    pub(crate) fn stop_writing(&self) {
+        self.db.lock().stop_writing();
+    }
+
     pub(crate) fn latest(&self) -> Arc<State> {
         self.facts.load()
     }

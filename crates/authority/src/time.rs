@@ -2,11 +2,12 @@
 
 use countersign_model::UnixMs;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
 
-/// RFC 3339, in UTC; with milliseconds where there are any.
+/// RFC 3339, in UTC, always with three digits of milliseconds, so that text sorts as time does.
 pub(crate) fn rfc3339(moment: UnixMs) -> String {
     let nanos = i128::from(moment.0).saturating_mul(1_000_000);
     let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    moment.format(&Rfc3339).unwrap_or_default()
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    moment.format(&form).unwrap_or_default()
 }

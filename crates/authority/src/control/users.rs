@@ -125,7 +125,7 @@ fn checked(new: NewUser, tenant: TenantId, types: &RecordTypes, now: UnixMs) -> 
     let mut keys: Vec<ssh::PublicKey> = Vec::new();
     for (index, line) in ssh_keys.iter().enumerate() {
         let place = || format!("SSH key {}", index.saturating_add(1));
-        let key = ssh::PublicKey::parse(line).map_err(|error| invalid(place(), error.to_string()))?;
+        let key = ssh::PublicKey::parse(line).map_err(|error| invalid(place(), expected_key(error)))?;
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -135,6 +135,13 @@ fn checked(new: NewUser, tenant: TenantId, types: &RecordTypes, now: UnixMs) -> 
     }
     let ssh_keys = keys.iter().map(ssh::PublicKey::to_line).collect();
     Ok(User { tenant, name, roles, attributes: typed, ssh_keys, changed: now })
+}
+
+const fn expected_key(error: ssh::SshError) -> &'static str {
+    match error {
+        ssh::SshError::Unsupported => "a key of kind ssh-ed25519, ecdsa-sha2-nistp256/384/521 or RSA from 2048 bits",
+        _ => "a line such as `ssh-ed25519 AAAA… comment`, as in ~/.ssh/id_ed25519.pub",
+    }
 }
 
 fn entry(id: UserId, user: &User, tenant: &Name, state: &State) -> UserEntry {

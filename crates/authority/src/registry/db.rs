@@ -89,6 +89,11 @@ impl Db {
         self.key = Some(key);
     }
 
+    #[cfg(test)]
+    pub(super) fn stop_writing(&self) {
+        self.connection.pragma_update(None, "query_only", true).unwrap();
+    }
+
     fn key(&self) -> Result<&SealKey, RegistryError> {
         self.key.as_ref().ok_or(RegistryError::Missing("deployment key"))
     }
