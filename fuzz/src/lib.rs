@@ -35,8 +35,13 @@ pub struct Target {
 /// Every target.
 pub const TARGETS: &[Target] = &[
     Target { name: "token", run: targets::token::run, words: targets::token::WORDS },
+    Target { name: "query_string", run: targets::query_string::run, words: targets::query_string::WORDS },
+    Target { name: "filter", run: targets::filter::run, words: targets::filter::WORDS },
+    Target { name: "csv_row", run: targets::csv_row::run, words: targets::csv_row::WORDS },
     Target { name: "cell", run: targets::cell::run, words: targets::cell::WORDS },
+    Target { name: "cursor", run: targets::cursor::run, words: targets::cursor::WORDS },
     Target { name: "types_file", run: targets::types_file::run, words: targets::types_file::WORDS },
+    Target { name: "body", run: targets::body::run, words: targets::body::WORDS },
 ];
 
 /// The target of that name.

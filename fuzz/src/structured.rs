@@ -39,9 +39,4 @@ impl<'a> Bytes<'a> {
         let bytes: Vec<u8> = (0..length).map(|_| self.byte()).collect();
         String::from_utf8_lossy(&bytes).replace('\0', "")
     }
-
-    /// Whether any are left.
-    pub const fn is_empty(&self) -> bool {
-        self.left.is_empty()
-    }
 }

@@ -1,6 +1,11 @@
 //! The targets, one module each.
 
+pub mod body;
 pub mod cell;
+pub mod csv_row;
+pub mod cursor;
+pub mod filter;
+pub mod query_string;
 pub mod token;
 pub mod types_file;
 

@@ -100,15 +100,19 @@ fn fuzz(target: &Target, time: Duration, seed: u64) -> Result<()> {
 }
 
 fn attempt(target: &Target, input: &[u8]) -> Result<u64> {
-    let start = Instant::now();
-    let signature = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
-    let took = start.elapsed();
-    let signature =
-        signature.map_err(|_| anyhow::anyhow!("{}", SAID.lock().map(|said| said.clone()).unwrap_or_default()))?;
-    if took > LONGEST_RUN {
-        bail!("took {took:?}");
+    let mut quickest = Duration::MAX;
+    // Slow twice is slow: once may be a neighbour on the machine.
+    for _ in 0..2 {
+        let start = Instant::now();
+        let signature = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
+        quickest = quickest.min(start.elapsed());
+        let said = || SAID.lock().map(|said| said.clone()).unwrap_or_default();
+        let signature = signature.map_err(|_| anyhow::anyhow!("{}", said()))?;
+        if quickest <= LONGEST_RUN {
+            return Ok(signature);
+        }
     }
-    Ok(signature)
+    bail!("took {quickest:?}");
 }
 
 /// Leaves out what the failure does not need, for a moment, and writes the rest to a file.

@@ -1,0 +1,63 @@
+//! No record, no release: on a full disk for the audit log, nothing leaves and nothing changes.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use countersign_testkit::Server;
+use serde_json::json;
+
+use crate::{demo, program};
+
+#[test]
+#[ignore = "starts a demo; `cargo xtask test --only demo` runs it"]
+fn when_the_audit_log_can_not_grow_nothing_leaves() -> Result<()> {
+    let (deployment, server) = demo()?;
+    let token = deployment.login("andrew@northwind")?;
+    server.stop()?;
+
+    // No file may grow past a little more than the longest audit file has now: to the process that is a full disk,
+    // for root too. Ignoring the signal makes the write fail, as a full disk does, rather than the process end.
+    let longest = longest_file(&deployment.dir().join("audit"))?;
+    let blocks = longest / 512 + 48;
+    let mut limited = Command::new("sh");
+    let line = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    limited.arg("-c").arg(line).arg(program()).arg("serve").arg(deployment.dir()).args(["--listen", "127.0.0.1:0"]);
+    let server = Server::start(limited, deployment.ca_file(), &deployment.log())?;
+    let client = server.client()?.with_token(&token);
+    let path = "/rest/v1/customer?select=id,company&limit=20";
+    let mut released = 0;
+    let refusal = loop {
+        let answer = client.get(path)?;
+        match answer.status {
+            200 => released += 1,
+            _ => break answer,
+        }
+        if released > 20_000 {
+            bail!("the audit log never filled up");
+        }
+    };
+    assert_eq!(refusal.status, 503, "{}", refusal.text());
+    assert!(!refusal.text().contains("company"), "{}", refusal.text());
+    // And it stays so, for reads and writes.
+    assert_eq!(client.get(path)?.status, 503);
+    assert_eq!(client.post("/rest/v1/customer", &json!({"id": "FULL", "company": "x"}))?.status, 503);
+    server.kill()?;
+
+    // With room again, everything works, and the refused write changed nothing.
+    let server = deployment.serve()?;
+    let client = server.client()?.with_token(&token);
+    assert_eq!(client.get("/rest/v1/customer?select=id&id=eq.FULL")?.rows()?.len(), 0);
+    println!("{released} reads were released until the disk was full, none after that");
+    server.stop()
+}
+
+fn longest_file(folder: &Path) -> Result<u64> {
+    let mut longest = 0;
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let length = if entry.file_type()?.is_dir() { longest_file(&entry.path())? } else { entry.metadata()?.len() };
+        longest = longest.max(length);
+    }
+    Ok(longest)
+}
