@@ -51,7 +51,14 @@ impl TypesError {
 
     /// Adds the known word that is like `word`, if one is.
     pub(super) fn suggest<'a>(mut self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        let scored = known.into_iter().map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
+        // One slip in a short word is a great part of it, so it counts whatever the likeness of the rest.
+        let likeness = |candidate: &str| match strsim::damerau_levenshtein(word, candidate) {
+            0 | 1 => 1.0,
+            _ => strsim::jaro_winkler(word, candidate),
+        };
+        // Nothing is like a word that is longer than every name.
+        let known = known.into_iter().filter(|_| word.len() <= 2 * countersign_model::Name::MAX_BYTES);
+        let scored = known.map(|candidate| (likeness(candidate), candidate));
         let best = scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0));
         self.nearest = best.map(|(_, candidate)| candidate.to_owned());
         self
