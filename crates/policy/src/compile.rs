@@ -1,10 +1,11 @@
 //! From policy files to [`Policies`], or to everything that is wrong with them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cedar_policy::pst::{Clause, Expr};
 use cedar_policy::{
-    Policy, PolicyId, PolicySet, ResourceConstraint, Schema, ValidationMode, ValidationWarning, Validator,
+    Policy, PolicyId, PolicySet, ResourceConstraint, Schema, ValidationError, ValidationMode, ValidationWarning,
+    Validator,
 };
 use countersign_model::control::PolicyFile;
 use countersign_model::request::Action;
@@ -144,7 +145,9 @@ fn validate(
         let message = explain(error, placed.statement.text, vocabulary);
         problems.push(placed.problem(offset_of(error), message));
     }
-    for warning in result.validation_warnings() {
+    // What is wrong already can also never apply; that would be noise. Without types, built-in policies can't either.
+    let wrong: HashSet<&PolicyId> = result.validation_errors().map(ValidationError::policy_id).collect();
+    for warning in result.validation_warnings().filter(|warning| !wrong.contains(warning.policy_id())) {
         let Some(placed) = by_id.get(warning.policy_id()).filter(|placed| placed.file.name != BUILT_IN_FILE) else {
             continue;
         };

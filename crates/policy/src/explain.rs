@@ -1,15 +1,24 @@
 //! Cedar's validation errors in the words of record types.
 
 use cedar_policy::ValidationError;
+use countersign_model::Sensitivity;
+use countersign_model::control::ControlAction;
+use countersign_model::request::Action;
 use miette::Diagnostic;
 
+use crate::schema::ANY_ACTION;
 use crate::vocabulary::Vocabulary;
 
 /// What is wrong, and the nearest name that would be right.
 pub(crate) fn explain(error: &ValidationError, statement: &str, vocabulary: &Vocabulary) -> String {
-    if let ValidationError::InvalidEnumEntity(_) = error
-        && let Some(explained) = unknown_member(&written(error, statement), vocabulary)
-    {
+    let written = written(error, statement);
+    let explained = match error {
+        ValidationError::InvalidEnumEntity(_) => unknown_member(written, vocabulary),
+        ValidationError::UnrecognizedActionId(_) => unknown_action(written, vocabulary),
+        ValidationError::UnsafeOptionalAttributeAccess(_) => unguarded(written),
+        _ => None,
+    };
+    if let Some(explained) = explained {
         return explained;
     }
     let text = error.to_string();
@@ -33,19 +42,40 @@ fn unknown_member(written: &str, vocabulary: &Vocabulary) -> Option<String> {
     let (type_name, id) = written.rsplit_once("::")?;
     let id = id.trim().trim_matches('"');
     let (what, known): (String, Vec<&str>) = match type_name.trim() {
-        "Class" => {
-            ("class of fields".to_owned(), countersign_model::Sensitivity::ALL.iter().map(|one| one.as_str()).collect())
-        }
+        "Class" => ("class of fields".to_owned(), Sensitivity::ALL.iter().map(|one| one.as_str()).collect()),
         of_type => {
             let namespace = of_type.strip_suffix("::Field")?;
             let (_, words) = vocabulary.find(namespace)?;
             (format!("field of {namespace}"), words.fields.keys().map(String::as_str).collect())
         }
     };
-    let nearest = known.iter().min_by_key(|name| strsim::damerau_levenshtein(name, id));
-    let hint = match nearest {
-        Some(nearest) if strsim::damerau_levenshtein(nearest, id) <= 3 => format!("did you mean \"{nearest}\"?"),
-        _ => format!("there are {}", known.join(", ")),
+    Some(format!("there is no {what} \"{id}\"; {}", hint(id, &known)))
+}
+
+/// `Customer::Action::"raed"`.
+fn unknown_action(written: &str, vocabulary: &Vocabulary) -> Option<String> {
+    let (type_name, id) = written.rsplit_once("::")?;
+    let id = id.trim().trim_matches('"');
+    let namespace = type_name.trim().strip_suffix("::Action")?;
+    let on_records = Action::ALL.iter().map(|action| action.as_str());
+    let known: Vec<&str> = match namespace {
+        "Control" => ControlAction::ALL.iter().map(|action| action.as_str()).collect(),
+        "Data" => on_records.chain([ANY_ACTION]).collect(),
+        of_type => vocabulary.find(of_type).map(|_| on_records.collect())?,
     };
-    Some(format!("there is no {what} \"{id}\"; {hint}"))
+    Some(format!("there is no action \"{id}\" in {namespace}; {}", hint(id, &known)))
+}
+
+/// `resource.region`, where there may be none.
+fn unguarded(written: &str) -> Option<String> {
+    let (of, attribute) = written.rsplit_once('.')?;
+    Some(format!("`{written}` may have no value; ask first, with `{of} has {attribute} && …`"))
+}
+
+fn hint(id: &str, known: &[&str]) -> String {
+    let distance = |name: &&&str| strsim::damerau_levenshtein(name, id);
+    match known.iter().min_by_key(distance) {
+        Some(nearest) if distance(&nearest) <= 3 => format!("did you mean \"{nearest}\"?"),
+        _ => format!("there are {}", known.join(", ")),
+    }
 }

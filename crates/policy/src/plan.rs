@@ -45,7 +45,10 @@ pub(crate) fn plan(
     }
     let mut permitted = Condition::Constant(left.true_permits().next().is_some());
     let mut not_forbidden = Condition::Constant(true);
-    for policy in left.residual_policies() {
+    let mut residuals: Vec<Policy> = left.residual_policies().collect();
+    // Cedar gives them in an order that differs from run to run; the same caller should get the same plan.
+    residuals.sort_by(|a, b| a.id().cmp(b.id()));
+    for policy in residuals {
         let permits = policy.effect() == cedar_policy::Effect::Permit;
         let folder = Folder::new(&policies.vocabulary, words, Caller::Known { records_of });
         let folded = residual(&policy).and_then(|expr| match folder.condition(&expr, permits) {

@@ -10,7 +10,7 @@ pub(crate) struct Statement<'a> {
 }
 
 /// The most that one policy can nest or chain. Cedar's tree has a level for each, and it is walked by recursion.
-pub(crate) const DEPTH_MAX: usize = 200;
+pub(crate) const DEPTH_MAX: usize = 250;
 /// The longest policy.
 pub(crate) const BYTES_MAX: usize = 32 * 1024;
 

@@ -86,14 +86,18 @@ impl Folder<'_> {
         }
     }
 
-    /// The Cedar type of an entity.
-    pub(super) fn type_of(&self, expr: &Expr) -> Result<String, Unfoldable> {
+    /// The Cedar type of an entity, and the condition under which Cedar reaches it.
+    pub(super) fn type_of(&self, expr: &Expr) -> Result<(String, Condition), Unfoldable> {
+        let always = Condition::Constant(true);
         match self.operand(expr)? {
-            Operand::Record(path) => Ok(format!("{}::Record", self.words_at(&path)?.namespace)),
-            Operand::Field => Ok(format!("{}::Field", self.words.namespace)),
-            Operand::Class => Ok("Class".to_owned()),
-            Operand::Tenant(_) => Ok("Tenant".to_owned()),
-            Operand::Known(Known::Entity { type_name, .. }) => Ok(type_name),
+            Operand::Record(path) => {
+                let type_name = format!("{}::Record", self.words_at(&path)?.namespace);
+                Ok((type_name, path.parent().exists()))
+            }
+            Operand::Tenant(path) => Ok(("Tenant".to_owned(), path.exists())),
+            Operand::Field => Ok((format!("{}::Field", self.words.namespace), always)),
+            Operand::Class => Ok(("Class".to_owned(), always)),
+            Operand::Known(Known::Entity { type_name, .. }) => Ok((type_name, always)),
             _ => Err(unusable(expr, "only an entity is of an entity type")),
         }
     }
@@ -141,6 +145,12 @@ impl Known {
 impl Path {
     pub(super) fn follow(mut self, field: FieldId, target: TypeId) -> Self {
         self.0.push((field, target));
+        self
+    }
+
+    /// The path but for its last step.
+    pub(super) fn parent(mut self) -> Self {
+        self.0.pop();
         self
     }
 
