@@ -144,6 +144,7 @@ async fn filters_and_limits<S: ReadBack>(service: Service, sink: &S) -> Result<(
     assert_eq!(numbers(LedgerQuery { since: Some(NOW.plus_ms(17)), ..all.clone() })?, [17, 18, 19]);
     assert_eq!(numbers(LedgerQuery { limit: 3, ..all.clone() })?, [17, 18, 19], "the newest, newest last");
     assert_eq!(numbers(LedgerQuery { after, limit: 3, ..all.clone() })?, [10, 11, 12], "the oldest after");
+    assert_eq!(numbers(LedgerQuery { oldest_first: true, limit: 3, ..all.clone() })?, [0, 1, 2], "the oldest");
     assert_eq!(numbers(LedgerQuery { limit: 0, ..all.clone() })?, NONE);
     let since = Some(third.time);
     assert_eq!(numbers(LedgerQuery { record: about(3), request: Some(third.request), since, ..all.clone() })?, [3]);

@@ -71,7 +71,7 @@ impl Authority {
     async fn run(&self, permit: &Permit, control: Control) -> Result<Done, ControlFailure> {
         let caller = permit.principal();
         match control {
-            Control::WhoAmI => self.who_am_i(permit),
+            Control::WhoAmI => self.who_am_i(permit).await,
             Control::Narrow { narrowing, lifetime_ms } => self.narrow(permit, &narrowing, lifetime_ms).await,
             Control::RevokeOwn { session } => self.revoke_own(caller, session).await,
             Control::Revoke(revoke) => self.revoke(caller, revoke).await,

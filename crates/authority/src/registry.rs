@@ -118,8 +118,7 @@ impl Registry {
                 &CertificatesFact { key: SecretBytes(stored.key_pkcs8_der), certificate: stored.certificate_pem },
             )?,
         ];
-        let mut db = Db::create(&parts.path, &wrapped, facts_key(&deployment_key))?;
-        db.write(entropy, &writes)?;
+        let db = Db::create(&parts.path, &wrapped, facts_key(&deployment_key), entropy, &writes)?;
         Self::load(parts, db, deployment_key)
     }
 

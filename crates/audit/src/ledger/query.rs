@@ -31,13 +31,15 @@ pub struct LedgerQuery {
     /// Only after this position. Then the limit takes the oldest of those, so that one can go on from the last
     /// of them; otherwise it takes the newest of all.
     pub after: Option<Position>,
+    /// Take the oldest even without `after`: for whoever reads the ledger from its beginning in pages.
+    pub oldest_first: bool,
     /// At most so many. 100 by default.
     pub limit: usize,
 }
 
 impl Default for LedgerQuery {
     fn default() -> Self {
-        Self { record: None, request: None, since: None, after: None, limit: 100 }
+        Self { record: None, request: None, since: None, after: None, oldest_first: false, limit: 100 }
     }
 }
 
@@ -50,7 +52,7 @@ impl Ledger {
     /// open: an answer that leaves one out would be a false answer.
     pub fn query(&self, tenant: Option<TenantId>, query: &LedgerQuery) -> Result<Vec<(Position, Record)>, AuditError> {
         let key = self.keys.audit_key(tenant)?;
-        let forward = query.after.is_some();
+        let forward = query.after.is_some() || query.oldest_first;
         let mut segments = self.index.read().segments_since(query.since);
         if !forward {
             segments.reverse();

@@ -141,8 +141,9 @@ impl Reading {
             request: self.query.request,
             since: self.query.since,
             after: from.and_then(|from| from.checked_sub(1)).map(Position),
-            // From the very beginning there is no position to be after: everything is read, oldest first.
-            limit: if from == Some(0) { usize::MAX } else { self.limit.saturating_add(1) },
+            // At the very beginning there is no position to be after.
+            oldest_first: from.is_some(),
+            limit: self.limit.saturating_add(1),
         };
         let mut records = Vec::new();
         for owner in &self.owners {

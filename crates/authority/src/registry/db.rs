@@ -1,9 +1,9 @@
 //! The file: one table of sealed facts.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use countersign_crypto::{Aad, SealKey};
 use countersign_model::Entropy;
@@ -42,24 +42,48 @@ fn aad(kind: Kind, id: &[u8]) -> Aad {
 }
 
 impl Db {
-    /// A new file at `path`, readable by its owner alone.
-    pub(super) fn create(path: &Path, wrapped: &[u8], key: SealKey) -> Result<Self, RegistryError> {
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        made.map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => RegistryError::Exists(path.to_owned()),
-            _ => RegistryError::Io { path: path.to_owned(), source },
-        })?;
-        let connection = connect(path)?;
-        let table = "CREATE TABLE fact (kind INTEGER NOT NULL, id BLOB NOT NULL, body BLOB NOT NULL, \
-                     PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID";
-        connection.execute_batch(table).map_err(storage)?;
+    /// A new file at `path`, readable by its owner alone, with these facts. It appears whole or not at all: it is
+    /// made beside its place and then renamed.
+    pub(super) fn create(
+        path: &Path,
+        wrapped: &[u8],
+        key: SealKey,
+        entropy: &dyn Entropy,
+        writes: &[Write],
+    ) -> Result<Self, RegistryError> {
+        let io = |source| RegistryError::Io { path: path.to_owned(), source };
+        if path.symlink_metadata().is_ok() {
+            return Err(RegistryError::Exists(path.to_owned()));
+        }
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".unfinished");
+        let unfinished = PathBuf::from(unfinished);
+        // One that a crash left behind holds nothing that anybody was told of.
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(io)?;
+        // With a rollback journal the file is whole when the connection is closed.
+        let connection = Connection::open(&unfinished).map_err(storage)?;
+        connection
+            .execute_batch(&format!(
+                "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = FULL; \
+             CREATE TABLE fact (kind INTEGER NOT NULL, id BLOB NOT NULL, body BLOB NOT NULL, \
+                                PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID; \
+             PRAGMA user_version = {FORMAT}; PRAGMA application_id = {APPLICATION};"
+            ))
+            .map_err(storage)?;
         connection
             .execute("INSERT INTO fact VALUES (?1, ?2, ?3)", params![Kind::DeploymentKey as i64, &[][..], wrapped])
             .map_err(storage)?;
-        connection.pragma_update(None, "user_version", FORMAT).map_err(storage)?;
-        // Last, so that a file left by a crash while it was made is told from a registry.
-        connection.pragma_update(None, "application_id", APPLICATION).map_err(storage)?;
-        Ok(Self { connection, key: Some(key) })
+        let mut db = Self { connection, key: Some(key) };
+        db.write(entropy, writes)?;
+        db.connection.close().map_err(|(_, error)| storage(error))?;
+        std::fs::rename(&unfinished, path).map_err(io)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+        Ok(Self { connection: connect(path)?, key: db.key })
     }
 
     /// The file at `path` and the wrapped deployment key in it. Facts can be read after [`Self::unlock`].

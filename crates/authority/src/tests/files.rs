@@ -8,7 +8,7 @@ use countersign_model::clock::ManualClock;
 use countersign_model::control::{Control, Revoke};
 use countersign_model::{RecordId, TokenId};
 
-use super::{House, db, files, kms, name, open_error, registry_parts};
+use super::{House, NOW, db, files, kms, name, open_error, registry_parts};
 use crate::{Registry, RegistryError};
 
 /// Facts without what is an `Arc` around the same.
@@ -62,6 +62,17 @@ async fn a_deployment_is_made_once() {
     // And opened by one process.
     let error = open_error(house.dir.path(), &house.clock, kms(house.dir.path()));
     assert!(matches!(error, RegistryError::InUse), "{error}");
+}
+
+#[tokio::test]
+async fn a_half_made_file_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("control.db.unfinished"), b"half").unwrap();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let key = super::new_key().public().unwrap();
+    let registry = Registry::create(registry_parts(dir.path(), &clock, kms(dir.path())), &key).unwrap();
+    assert_eq!(registry.latest().facts.users.len(), 1);
+    assert!(!dir.path().join("control.db.unfinished").exists());
 }
 
 #[tokio::test]

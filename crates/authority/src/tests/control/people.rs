@@ -31,7 +31,10 @@ async fn an_operator_makes_the_first_person_and_no_other() {
     house.ask(&operator, Control::TenantAdd { name: name("northwind") }).await.unwrap();
     let key = new_key();
     let put = |who: &str| Control::UserPut { tenant: Some(name("northwind")), user: user(who, "admin", &key) };
+    let before = house.registry.latest();
     house.ask(&operator, put("andrew")).await.unwrap();
+    let after = house.registry.latest();
+    assert_eq!((after.facts.epoch, after.facts.policy_epoch), (before.facts.epoch + 1, before.facts.policy_epoch));
     assert!(is_forbidden(&house.ask(&operator, put("mallory")).await));
     // Nor does an operator change or remove the first one.
     assert!(is_forbidden(&house.ask(&operator, put("andrew")).await));
