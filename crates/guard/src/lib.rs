@@ -50,3 +50,5 @@ pub use permit::{Permit, Receipt, Settlement};
 pub use refusal::{Invalid, Refusal};
 pub use resolve::Limits;
 pub use state::{FactsCell, State};
+/// What a [`Refusal::Token`] holds.
+pub use countersign_token::TokenError;

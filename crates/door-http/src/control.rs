@@ -1,0 +1,236 @@
+//! Control requests: from bodies and parameters to [`Control`], strictly.
+
+pub mod fields;
+mod token;
+
+use countersign_model::control::{AuditQuery, Control, NewUser, PolicyFile};
+use countersign_model::{Kind, Name, UnixMs, Value};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
+use self::fields::Fields;
+use crate::Limits;
+use crate::backend::Login;
+use crate::problem::{Part, Problem};
+use crate::rest::lower::text;
+use crate::routes::Target;
+
+pub use token::{Exchange, exchange, revoke};
+
+/// A control request as it arrived.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    /// Where its path leads.
+    pub target: Target,
+    /// What stands for the path's `{name}`, decoded.
+    pub segment: &'a str,
+    /// The query string.
+    pub query: &'a str,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+    /// The whole body, which is UTF-8.
+    pub body: &'a str,
+}
+
+/// Lowers a control request whose token is in its `Authorization` header.
+///
+/// # Errors
+/// [`Problem`] names the key or parameter that is wrong, and the line it is on.
+pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem> {
+    let Incoming { segment, query, body, .. } = incoming;
+    let mut parameters = Parameters::parse(query)?;
+    let control = match incoming.target {
+        Target::WhoAmI => Control::WhoAmI,
+        Target::TenantList => Control::TenantList,
+        Target::TenantAdd => {
+            let mut fields = object(incoming, limits)?;
+            let name = fields.name("name")?;
+            fields.finish("name")?;
+            Control::TenantAdd { name }
+        }
+        Target::UserList => Control::UserList { tenant: parameters.name("tenant")? },
+        Target::UserPut => {
+            let user = user(path_name(segment)?, object(incoming, limits)?)?;
+            Control::UserPut { tenant: parameters.name("tenant")?, user }
+        }
+        Target::UserRemove => Control::UserRemove { tenant: parameters.name("tenant")?, user: path_name(segment)? },
+        Target::TypesRead => Control::TypesRead,
+        Target::TypesApply => types(incoming, &mut parameters, body, limits)?,
+        Target::PoliciesRead => Control::PoliciesRead,
+        Target::PoliciesApply => policies(object(incoming, limits)?, &mut parameters)?,
+        Target::AuditRead => Control::AuditRead(audit(&mut parameters)?),
+        _ => return Err(Problem::NoSuchPath),
+    };
+    parameters.finish()?;
+    Ok(control)
+}
+
+fn path_name(segment: &str) -> Result<Name, Problem> {
+    crate::problem::name(segment, Part::Path)
+}
+
+/// The body as a JSON object.
+fn object<'a>(incoming: Incoming<'a>, limits: &'a Limits) -> Result<Fields<'a>, Problem> {
+    match text(incoming.headers, &CONTENT_TYPE)?.map(media) {
+        None | Some("application/json") => Fields::parse(incoming.body, limits),
+        Some(_) => Err(Problem::UnsupportedMedia),
+    }
+}
+
+/// A media type without its parameters.
+pub(crate) fn media(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn user(name: Name, mut fields: Fields<'_>) -> Result<NewUser, Problem> {
+    let roles = fields.names("roles")?.unwrap_or_default();
+    let ssh_keys = fields.texts("ssh_keys")?.unwrap_or_default();
+    let mut attributes = std::collections::BTreeMap::new();
+    if let Some(inner) = fields.object("attributes")? {
+        for (key, value) in inner.into_texts("attributes")? {
+            attributes.insert(key, value);
+        }
+    }
+    fields.finish("roles, attributes, ssh_keys")?;
+    Ok(NewUser { name, roles, attributes, ssh_keys })
+}
+
+/// The file as it is (`text/plain`, `application/toml`), or as `{"text": …, "dry_run": …}`.
+fn types(
+    incoming: Incoming<'_>,
+    parameters: &mut Parameters<'_>,
+    body: &str,
+    limits: &Limits,
+) -> Result<Control, Problem> {
+    let dry_run = parameters.flag("dry_run")?;
+    match text(incoming.headers, &CONTENT_TYPE)?.map(media) {
+        Some("text/plain" | "application/toml") => {
+            if body.contains('\0') {
+                return Err(Problem::Nul { part: Part::Body, row: None });
+            }
+            Ok(Control::TypesApply { text: body.to_owned(), dry_run: dry_run.unwrap_or(false) })
+        }
+        _ => {
+            let mut fields = object(incoming, limits)?;
+            let text = fields.text("text")?;
+            let dry_run = fields.flag("dry_run")?.or(dry_run).unwrap_or(false);
+            fields.finish("text, dry_run")?;
+            Ok(Control::TypesApply { text, dry_run })
+        }
+    }
+}
+
+fn policies(mut fields: Fields<'_>, parameters: &mut Parameters<'_>) -> Result<Control, Problem> {
+    let dry_run = fields.flag("dry_run")?.or(parameters.flag("dry_run")?).unwrap_or(false);
+    let mut files = Vec::new();
+    for mut file in fields.objects("files")? {
+        let (name, text) = (file.text("name")?, file.text("text")?);
+        file.finish("name, text")?;
+        files.push(PolicyFile { name, text });
+    }
+    fields.finish("files, dry_run")?;
+    Ok(Control::PoliciesApply { files, dry_run })
+}
+
+fn audit(parameters: &mut Parameters<'_>) -> Result<AuditQuery, Problem> {
+    let expected = |expected| Problem::Syntax { part: Part::Query, line: 1, column: 1, expected };
+    let record = match parameters.take("record") {
+        None => None,
+        Some(record) => {
+            let (record_type, key) = record.split_once('/').ok_or(expected("record=TYPE/KEY"))?;
+            Some((record_type.to_owned(), key.to_owned()))
+        }
+    };
+    let request = match parameters.take("request") {
+        None => None,
+        Some(request) => Some(request.parse().map_err(|_| expected("request=UUID"))?),
+    };
+    let since = match parameters.take("since") {
+        None => None,
+        Some(since) => match Value::parse(Kind::Timestamp, &since) {
+            Ok(Value::Timestamp(moment)) => {
+                let ms = moment.unix_timestamp_nanos().div_euclid(1_000_000);
+                Some(UnixMs(u64::try_from(ms).unwrap_or(0)))
+            }
+            _ => return Err(expected("since= and a timestamp such as 2026-07-01T09:30:00Z")),
+        },
+    };
+    let after = parameters.take("after");
+    let limit = match parameters.take("limit") {
+        None => None,
+        Some(number) => Some(number.parse().map_err(|_| expected("limit= and a whole number"))?),
+    };
+    Ok(AuditQuery { record, request, since, after, limit })
+}
+
+/// Reads the body of a login challenge: `{"user", "tenant"}`.
+///
+/// # Errors
+/// [`Problem`] names key and line.
+pub fn challenge(body: &str, limits: &Limits) -> Result<(Name, Name), Problem> {
+    let mut fields = Fields::parse(body, limits)?;
+    let pair = (fields.name("user")?, fields.name("tenant")?);
+    fields.finish("user, tenant")?;
+    Ok(pair)
+}
+
+/// Reads the body of a login: `{"user", "tenant", "id", "signature", "expires_in"?}`.
+///
+/// # Errors
+/// [`Problem`] names key and line.
+pub fn login(body: &str, limits: &Limits) -> Result<Login, Problem> {
+    let mut fields = Fields::parse(body, limits)?;
+    let (user, tenant) = (fields.name("user")?, fields.name("tenant")?);
+    let (id, signature) = (fields.text("id")?, fields.text("signature")?);
+    let lifetime_ms = fields.number("expires_in")?.map(|seconds| seconds.saturating_mul(1000));
+    fields.finish("user, tenant, id, signature, expires_in")?;
+    Ok(Login { user, tenant, id, signature, lifetime_ms })
+}
+
+/// The query parameters of a control request: each known, each once.
+struct Parameters<'a> {
+    pairs: Vec<(std::borrow::Cow<'a, str>, std::borrow::Cow<'a, str>)>,
+}
+
+impl<'a> Parameters<'a> {
+    fn parse(query: &'a str) -> Result<Self, Problem> {
+        let mut pairs: Vec<(std::borrow::Cow<'a, str>, _)> = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let key = crate::rest::query::decode(key)?;
+            if pairs.iter().any(|(known, _)| *known == key) {
+                return Err(Problem::Repeated("of a control request"));
+            }
+            pairs.push((key, crate::rest::query::decode(value)?));
+        }
+        Ok(Self { pairs })
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.pairs.iter().position(|(key, _)| key == name)?;
+        Some(self.pairs.swap_remove(at).1.into_owned())
+    }
+
+    fn name(&mut self, name: &'static str) -> Result<Option<Name>, Problem> {
+        self.take(name).map(|text| crate::problem::name(&text, Part::Query)).transpose()
+    }
+
+    fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Problem> {
+        match self.take(name).as_deref() {
+            None => Ok(None),
+            Some("true" | "") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(Problem::Syntax { part: Part::Query, line: 1, column: 1, expected: "true or false" }),
+        }
+    }
+
+    fn finish(self) -> Result<(), Problem> {
+        let none_left = self.pairs.is_empty();
+        let unknown =
+            Problem::Syntax { part: Part::Query, line: 1, column: 1, expected: "only the parameters of this route" };
+        if none_left { Ok(()) } else { Err(unknown) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

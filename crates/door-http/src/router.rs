@@ -1,0 +1,437 @@
+//! From a request to a response: the way that every request takes, with TLS in front of it or in process.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use countersign_engine::Failure;
+use countersign_guard::{Bearer, Peer, Refusal};
+use countersign_model::request::{Delete, Door, Filter, Insert, Operation, Read, Update};
+use countersign_model::{Request, RequestId};
+use http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as HttpBody;
+use percent_encoding::percent_decode_str;
+use tokio::time::{Instant, timeout_at};
+
+use crate::Limits;
+use crate::backend::{Backend, Grant, Reply};
+use crate::control::{self, Exchange};
+use crate::problem::{Challenge, Part, Problem};
+use crate::rest::answer::{self, Body};
+use crate::rest::cursor::{self, Binding};
+use crate::rest::lower::{self, Lowered};
+use crate::routes::{self, Target};
+
+/// Names the request; also in logs and audit records.
+pub const REQUEST: HeaderName = HeaderName::from_static("countersign-request");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// The description of the API, as served.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// Answers requests. Cheap to clone.
+pub struct Router<B> {
+    inner: Arc<Inner<B>>,
+}
+
+struct Inner<B> {
+    backend: Arc<B>,
+    limits: Limits,
+}
+
+impl<B> Clone for Router<B> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+/// One request on its way, body not read yet.
+struct Exchanged<'a, D> {
+    id: RequestId,
+    peer: Peer,
+    parts: &'a Parts,
+    body: D,
+    deadline: Instant,
+}
+
+impl<B: Backend> Router<B> {
+    /// A router in front of `backend`.
+    #[must_use]
+    pub fn new(backend: Arc<B>, limits: Limits) -> Self {
+        Self { inner: Arc::new(Inner { backend, limits }) }
+    }
+
+    /// The limits that it holds requests to.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// Answers one request. What goes wrong is in the response.
+    pub async fn answer<D: HttpBody<Data = Bytes> + Send>(
+        &self,
+        peer: Peer,
+        request: http::Request<D>,
+    ) -> Response<Body> {
+        let Inner { backend, limits } = &*self.inner;
+        let id = RequestId::new(backend.clock().now(), backend.entropy());
+        let (parts, body) = request.into_parts();
+        let deadline = deadline(limits);
+        let exchanged = Exchanged { id, peer, parts: &parts, body, deadline };
+        let mut response = match self.respond(exchanged).await {
+            Ok(response) => response,
+            Err(problem) => {
+                let oauth = matches!(parts.uri.path(), "/v1/token" | "/v1/token/revoke" | "/v1/login");
+                let response = problem_response(&problem, oauth);
+                if response.status().is_server_error() {
+                    tracing::error!(request = %id, status = response.status().as_u16(), problem = %problem, "failed");
+                }
+                response
+            }
+        };
+        tracing::debug!(request = %id, method = %parts.method, status = response.status().as_u16(), "answered");
+        if parts.method == Method::HEAD {
+            *response.body_mut() = Body::default();
+        }
+        let headers = response.headers_mut();
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        if let Ok(value) = HeaderValue::from_str(id.uuid().hyphenated().encode_lower(&mut text)) {
+            headers.insert(REQUEST, value);
+        }
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+
+    async fn respond<D: HttpBody<Data = Bytes> + Send>(
+        &self,
+        exchanged: Exchanged<'_, D>,
+    ) -> Result<Response<Body>, Problem> {
+        let Parts { method, uri, headers, .. } = exchanged.parts;
+        let backend = &self.inner.backend;
+        check_head(uri, headers, &self.inner.limits)?;
+        let (target, segment) = routes::find(method, uri.path())?;
+        match target {
+            Target::Records => self.records(exchanged, segment).await,
+            Target::Health => Ok(json(StatusCode::OK, r#"{"status":"ok"}"#)),
+            Target::OpenApi => Ok(json(StatusCode::OK, OPENAPI)),
+            Target::Jwks => Ok(json(StatusCode::OK, backend.jwks())),
+            Target::Metadata => Ok(json(StatusCode::OK, backend.metadata())),
+            Target::Challenge | Target::Login => self.login(exchanged, target).await,
+            _ => self.control(exchanged, target, segment).await,
+        }
+    }
+
+    async fn records<D: HttpBody<Data = Bytes> + Send>(
+        &self,
+        exchanged: Exchanged<'_, D>,
+        segment: &str,
+    ) -> Result<Response<Body>, Problem> {
+        let Inner { backend, limits } = &*self.inner;
+        let Exchanged { id, peer, parts, body, deadline } = exchanged;
+        let Parts { method, uri, headers, .. } = parts;
+        let record_type = decode_segment(segment)?;
+        let Some(bearer) = bearer(headers) else {
+            // Nobody asks: nothing of the rest is read, but that somebody tried is put on record.
+            let request = request(id, None, None, bare(method, record_type));
+            return Err(self.run(None, peer, request, deadline).await.err().unwrap_or(Refusal::NoToken.into()));
+        };
+        let writes = *method == Method::POST || *method == Method::PATCH;
+        let body = if writes { collect(body, limits.body_bytes, deadline).await? } else { Bytes::new() };
+        let query = uri.query().unwrap_or_default();
+        let incoming = lower::Incoming { method, record_type, query, headers, body: &body };
+        let Lowered { mut operation, tenant, purpose, form, cursor } = lower::lower(incoming, limits)?;
+        let mut query = None;
+        if let Operation::Read(read) = &mut operation
+            && !form.wants_one()
+        {
+            let fingerprint = cursor::fingerprint(read);
+            query = Some(fingerprint);
+            if let Some(text) = cursor {
+                self.go_on(read, &bearer, fingerprint, &text)?;
+            }
+        }
+        let request = request(id, tenant, purpose, operation);
+        let mut answer = self.run(Some(bearer), peer, request, deadline).await.map_err(|problem| match problem {
+            // The bound was put there because one record was asked for.
+            Problem::Failed(Failure::TooManyAffected { max: 0 | 1, .. }) if form.wants_one() => {
+                Problem::NotOne { none: false }
+            }
+            other => other,
+        })?;
+        let next = match (answer.rows.next.take(), query) {
+            (Some(position), Some(query)) => {
+                let binding = Binding { tenant: answer.tenant, user: answer.user, query };
+                backend
+                    .cursor_key(answer.tenant)
+                    .and_then(|key| cursor::seal(&key, backend.entropy(), backend.clock().now(), &binding, &position))
+            }
+            _ => None,
+        };
+        answer::response(&form, &answer, next)
+    }
+
+    /// Puts into a read where an earlier page ended. A token that is no good is left to the guard.
+    fn go_on(&self, read: &mut Read, bearer: &Bearer, query: [u8; 32], text: &str) -> Result<(), Problem> {
+        let backend = &self.inner.backend;
+        if read.offset > 0 {
+            return Err(Problem::Unsupported("'offset' together with 'cursor'"));
+        }
+        let Some((tenant, user)) = backend.caller(bearer) else { return Ok(()) };
+        let key = backend.cursor_key(tenant).ok_or(Problem::Cursor)?;
+        let binding = Binding { tenant, user, query };
+        read.after = Some(cursor::open(&key, backend.clock().now(), &binding, text)?);
+        Ok(())
+    }
+
+    /// Changes are run to their end even if the caller goes away: what is begun gets its audit record.
+    async fn run(
+        &self,
+        bearer: Option<Bearer>,
+        peer: Peer,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<answer::Answer, Problem> {
+        let backend = &self.inner.backend;
+        if matches!(request.operation, Operation::Read(_)) {
+            return within(deadline, backend.records(bearer, peer, request)).await;
+        }
+        let backend = Arc::clone(backend);
+        detached(deadline, async move { backend.records(bearer, peer, request).await }).await
+    }
+
+    async fn login<D: HttpBody<Data = Bytes> + Send>(
+        &self,
+        exchanged: Exchanged<'_, D>,
+        target: Target,
+    ) -> Result<Response<Body>, Problem> {
+        let Inner { backend, limits } = &*self.inner;
+        let Exchanged { id, peer, parts, body, deadline } = exchanged;
+        if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+            return Err(Problem::Syntax { part: Part::Query, line: 1, column: 1, expected: "nothing" });
+        }
+        let content_type = lower::text(&parts.headers, &CONTENT_TYPE)?.map(control::media);
+        if !matches!(content_type, None | Some("application/json")) {
+            return Err(Problem::UnsupportedMedia);
+        }
+        let body = collect(body, limits.body_bytes.min(MAX_LOGIN_BYTES), deadline).await?;
+        let body = std::str::from_utf8(&body).map_err(|_| Problem::NotUtf8(Part::Body))?;
+        if target == Target::Challenge {
+            let (user, tenant) = control::challenge(body, limits)?;
+            let challenge = within(deadline, backend.challenge(&user, &tenant)).await?;
+            let document = serde_json::json!({
+                "id": challenge.id, "text": challenge.text, "expires": challenge.expires,
+            });
+            return Ok(json(StatusCode::OK, document.to_string()));
+        }
+        let login = control::login(body, limits)?;
+        let backend = Arc::clone(backend);
+        let grant = detached(deadline, async move { backend.login(id, login, peer).await }).await?;
+        Ok(json(StatusCode::OK, grant_document(&grant)))
+    }
+
+    async fn control<D: HttpBody<Data = Bytes> + Send>(
+        &self,
+        exchanged: Exchanged<'_, D>,
+        target: Target,
+        segment: &str,
+    ) -> Result<Response<Body>, Problem> {
+        let Inner { backend, limits } = &*self.inner;
+        let Exchanged { id, peer, parts, body, deadline } = exchanged;
+        let Parts { uri, headers, .. } = parts;
+        let mut bearer = bearer(headers);
+        let body = collect(body, limits.body_bytes, deadline).await?;
+        let body = std::str::from_utf8(&body).map_err(|_| Problem::NotUtf8(Part::Body))?;
+        let segment = decode_segment(segment)?;
+        let query = uri.query().unwrap_or_default();
+        let incoming = control::Incoming { target, segment: &segment, query, headers, body };
+        let control = match target {
+            Target::Exchange | Target::Revoke => {
+                let read = if target == Target::Exchange { control::exchange } else { control::revoke };
+                let Exchange { token, control } = read(incoming, limits)?;
+                bearer = one_token(bearer, token)?;
+                control
+            }
+            _ => control::lower(incoming, limits)?,
+        };
+        let request = request(id, None, lower::purpose(headers)?, Operation::Control(control));
+        let backend = Arc::clone(backend);
+        let reply = detached(deadline, async move { backend.control(bearer, peer, request).await }).await;
+        // A token that is no good is as good as revoked (RFC 7009, section 2.2).
+        if let (Target::Revoke, Err(Problem::Refused(Refusal::Token(_) | Refusal::Revoked))) = (target, &reply) {
+            return Ok(json(StatusCode::OK, "{}"));
+        }
+        Ok(match reply? {
+            Reply::Json(document) => json(StatusCode::OK, document),
+            Reply::Created(document) => json(StatusCode::CREATED, document),
+        })
+    }
+}
+
+/// The longest body of a login: two names and a signature.
+const MAX_LOGIN_BYTES: usize = 16 * 1024;
+
+/// In process: what a server does, without a server.
+impl<B: Backend, D: HttpBody<Data = Bytes> + Send + 'static> tower::Service<http::Request<D>> for Router<B> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<D>) -> Self::Future {
+        let (router, peer) = (self.clone(), request.extensions().get::<Peer>().cloned().unwrap_or_default());
+        Box::pin(async move { Ok(router.answer(peer, request).await) })
+    }
+}
+
+fn deadline(limits: &Limits) -> Instant {
+    const FAR: std::time::Duration = std::time::Duration::from_secs(86_400);
+    let now = Instant::now();
+    now.checked_add(limits.request_time.min(FAR)).unwrap_or(now)
+}
+
+async fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    timeout_at(deadline, work).await.unwrap_or(Err(Problem::TimedOut))
+}
+
+async fn detached<T: Send + 'static>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let task = tokio::spawn(work);
+    within(deadline, async { task.await.unwrap_or(Err(Problem::Internal)) }).await
+}
+
+fn request(id: RequestId, tenant: Option<String>, purpose: Option<String>, operation: Operation) -> Request {
+    Request { id, door: Door::Http, tenant, purpose, operation }
+}
+
+/// What is asked, as far as method and path tell.
+fn bare(method: &Method, record_type: String) -> Operation {
+    let (filter, max_affected, returning) = (Filter::default(), None, None);
+    match *method {
+        Method::POST => Operation::Insert(Insert { record_type, rows: Vec::new(), on_conflict: None, returning }),
+        Method::PATCH => Operation::Update(Update { record_type, set: Vec::new(), filter, max_affected, returning }),
+        Method::DELETE => Operation::Delete(Delete { record_type, filter, max_affected, returning }),
+        _ => Operation::Read(Read { record_type, ..Read::default() }),
+    }
+}
+
+fn check_head(uri: &http::Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
+    let query = uri.query().map_or(0, |query| query.len().saturating_add(1));
+    if uri.path().len().saturating_add(query) > limits.url_bytes {
+        return Err(Problem::UrlTooLong(limits.url_bytes));
+    }
+    let bytes = headers.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()));
+    if headers.len() > limits.headers || bytes.fold(0, usize::saturating_add) > limits.header_bytes {
+        return Err(Problem::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+/// The token in the `Authorization` header. What is there and is no bearer token becomes one that no verifier takes,
+/// so that the refusal is the guard's, and on record.
+fn bearer(headers: &HeaderMap) -> Option<Bearer> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (first, second) = (values.next()?, values.next());
+    let token = first.to_str().ok().filter(|_| second.is_none()).and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
+    });
+    Some(Bearer::new(token.unwrap_or_default().to_owned()))
+}
+
+/// A token may come in the header or in the body of a token request, or be the same in both.
+fn one_token(header: Option<Bearer>, body: Option<String>) -> Result<Option<Bearer>, Problem> {
+    match (header, body) {
+        (header, None) => Ok(header),
+        (None, Some(token)) => Ok(Some(Bearer::new(token))),
+        (Some(header), Some(token)) if header.as_str() == token => Ok(Some(header)),
+        _ => Err(Problem::TokenRequest("the token in the body is not the one in the Authorization header")),
+    }
+}
+
+fn decode_segment(segment: &str) -> Result<String, Problem> {
+    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| Problem::NotUtf8(Part::Path))?;
+    if decoded.contains('\0') {
+        return Err(Problem::Nul { part: Part::Path, row: None });
+    }
+    Ok(decoded.into_owned())
+}
+
+async fn collect<D: HttpBody<Data = Bytes>>(body: D, max: usize, deadline: Instant) -> Result<Bytes, Problem> {
+    let too_large = || Problem::BodyTooLarge(max);
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large());
+    }
+    let reading = async {
+        let mut body = std::pin::pin!(body);
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::BodyBroken)?;
+            let Ok(data) = frame.into_data() else { continue };
+            if first.len().saturating_add(all.len()).saturating_add(data.len()) > max {
+                return Err(too_large());
+            }
+            // Most bodies come in one piece, which is then not copied.
+            if first.is_empty() && all.is_empty() {
+                first = data;
+                continue;
+            }
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
+    };
+    timeout_at(deadline, reading).await.unwrap_or(Err(Problem::TooSlow))
+}
+
+fn json(status: StatusCode, document: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::new(document.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// The response to a request that was not answered with what it asked for.
+#[must_use]
+pub fn problem_response(problem: &Problem, oauth: bool) -> Response<Body> {
+    let wire = problem.wire();
+    let mut response = json(wire.status, wire.body(oauth).freeze());
+    let (name, value) = match wire.challenge {
+        Challenge::None => return response,
+        Challenge::Bearer(value) => (WWW_AUTHENTICATE, value),
+        Challenge::Allow(value) => (ALLOW, value),
+        Challenge::Retry => (RETRY_AFTER, "1"),
+    };
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}
+
+/// RFC 6749, section 5.1.
+fn grant_document(grant: &Grant) -> Vec<u8> {
+    let document = serde_json::json!({
+        "access_token": grant.token.as_str(),
+        "token_type": "Bearer",
+        "expires_in": grant.expires_in,
+    });
+    document.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests;

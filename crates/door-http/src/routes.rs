@@ -1,0 +1,188 @@
+//! Every path and method that is answered, in one table. The OpenAPI document is held against it by a test.
+
+use http::Method;
+
+use crate::problem::Problem;
+
+/// What a route leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Records of one type.
+    Records,
+    /// Begin to log in.
+    Challenge,
+    /// Log in.
+    Login,
+    /// Look at one's own token.
+    WhoAmI,
+    /// Exchange it for a narrower one.
+    Exchange,
+    /// Revoke it, or others.
+    Revoke,
+    /// List tenants.
+    TenantList,
+    /// Add one.
+    TenantAdd,
+    /// List users.
+    UserList,
+    /// Add or replace one.
+    UserPut,
+    /// Remove one.
+    UserRemove,
+    /// The types file.
+    TypesRead,
+    /// A new one.
+    TypesApply,
+    /// The policies.
+    PoliciesRead,
+    /// New ones.
+    PoliciesApply,
+    /// Audit records.
+    AuditRead,
+    /// The keys that tokens are verified with.
+    Jwks,
+    /// Where everything is (RFC 8414).
+    Metadata,
+    /// The description of all this.
+    OpenApi,
+    /// Whether the server is up.
+    Health,
+}
+
+/// A method and a path; `{name}` stands for one segment.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// The method.
+    pub method: &'static str,
+    /// The path.
+    pub path: &'static str,
+    /// Where it leads.
+    pub target: Target,
+}
+
+const fn route(method: &'static str, path: &'static str, target: Target) -> Route {
+    Route { method, path, target }
+}
+
+/// Where records live.
+pub const RECORDS: &str = "/rest/v1/";
+
+/// All of them. A `HEAD` that is not here is answered like a `GET` without its body.
+pub const ROUTES: &[Route] = &[
+    route("GET", "/rest/v1/{type}", Target::Records),
+    route("HEAD", "/rest/v1/{type}", Target::Records),
+    route("POST", "/rest/v1/{type}", Target::Records),
+    route("PATCH", "/rest/v1/{type}", Target::Records),
+    route("DELETE", "/rest/v1/{type}", Target::Records),
+    route("POST", "/v1/login/challenge", Target::Challenge),
+    route("POST", "/v1/login", Target::Login),
+    route("GET", "/v1/token", Target::WhoAmI),
+    route("POST", "/v1/token", Target::Exchange),
+    route("POST", "/v1/token/revoke", Target::Revoke),
+    route("GET", "/v1/tenants", Target::TenantList),
+    route("POST", "/v1/tenants", Target::TenantAdd),
+    route("GET", "/v1/users", Target::UserList),
+    route("PUT", "/v1/users/{name}", Target::UserPut),
+    route("DELETE", "/v1/users/{name}", Target::UserRemove),
+    route("GET", "/v1/types", Target::TypesRead),
+    route("PUT", "/v1/types", Target::TypesApply),
+    route("GET", "/v1/policies", Target::PoliciesRead),
+    route("PUT", "/v1/policies", Target::PoliciesApply),
+    route("GET", "/v1/audit", Target::AuditRead),
+    route("GET", "/v1/jwks.json", Target::Jwks),
+    route("GET", "/.well-known/oauth-authorization-server", Target::Metadata),
+    route("GET", "/v1/openapi.json", Target::OpenApi),
+    route("GET", "/healthz", Target::Health),
+];
+
+/// Finds the route, and the segment that stands for its `{name}`, still percent-encoded.
+///
+/// # Errors
+/// [`Problem::NoSuchPath`] or [`Problem::Method`].
+pub fn find<'p>(method: &Method, path: &'p str) -> Result<(Target, &'p str), Problem> {
+    // Records are asked for far more often than anything else.
+    if let Some(record_type) = path.strip_prefix(RECORDS)
+        && !record_type.is_empty()
+        && !record_type.contains('/')
+    {
+        return match *method {
+            Method::GET | Method::HEAD | Method::POST | Method::PATCH | Method::DELETE => {
+                Ok((Target::Records, record_type))
+            }
+            _ => Err(Problem::Method { allow: crate::rest::lower::ALLOW }),
+        };
+    }
+    let wanted = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    let mut other = None;
+    for route in ROUTES {
+        if let Some(segment) = matches(route.path, path) {
+            if route.method == wanted {
+                return Ok((route.target, segment));
+            }
+            other = Some(route.path);
+        }
+    }
+    Err(other.map_or(Problem::NoSuchPath, |path| Problem::Method { allow: allowed(path) }))
+}
+
+/// The segment that `{…}` stands for, or an empty one; `None` if the path is another.
+fn matches<'p>(template: &str, path: &'p str) -> Option<&'p str> {
+    match template.split_once('{') {
+        None => (template == path).then_some(""),
+        Some((prefix, _)) => path.strip_prefix(prefix).filter(|segment| !segment.is_empty() && !segment.contains('/')),
+    }
+}
+
+/// The methods of a path, as `Allow` lists them.
+fn allowed(path: &str) -> &'static str {
+    let has = |method: &str| ROUTES.iter().any(|route| route.path == path && route.method == method);
+    match (has("GET"), has("POST"), has("PUT"), has("DELETE")) {
+        (true, true, ..) => "GET, HEAD, POST",
+        (true, _, true, _) => "GET, HEAD, PUT",
+        (true, ..) => "GET, HEAD",
+        (_, true, ..) => "POST",
+        (.., true, true) => "PUT, DELETE",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_route_leads_to_its_target() {
+        for route in ROUTES {
+            let path = route.path.replace("{type}", "customer").replace("{name}", "nancy");
+            let segment = if path == route.path { "" } else { path.rsplit('/').next().unwrap() };
+            let found = find(&route.method.parse().unwrap(), &path).unwrap();
+            assert_eq!(found, (route.target, segment), "{} {}", route.method, route.path);
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_is_refused_with_what_is() {
+        for (method, path, allow) in [
+            ("PUT", "/rest/v1/customer", Some("GET, HEAD, POST, PATCH, DELETE")),
+            ("OPTIONS", "/rest/v1/customer", Some("GET, HEAD, POST, PATCH, DELETE")),
+            ("DELETE", "/v1/token", Some("GET, HEAD, POST")),
+            ("POST", "/v1/types", Some("GET, HEAD, PUT")),
+            ("GET", "/v1/login", Some("POST")),
+            ("GET", "/v1/users/nancy", Some("PUT, DELETE")),
+            ("POST", "/healthz", Some("GET, HEAD")),
+            ("GET", "/", None),
+            ("GET", "/rest/v1/", None),
+            ("GET", "/rest/v1/a/b", None),
+            ("GET", "/v1/users/", None),
+            ("GET", "/v1/token/", None),
+            ("GET", "//rest/v1/customer", None),
+        ] {
+            let expected = allow.map_or(Problem::NoSuchPath, |allow| Problem::Method { allow });
+            assert_eq!(find(&method.parse().unwrap(), path), Err(expected), "{method} {path}");
+        }
+        assert_eq!(find(&Method::HEAD, "/healthz").unwrap().0, Target::Health);
+        for route in ROUTES {
+            assert!(!allowed(route.path).is_empty(), "{}", route.path);
+        }
+    }
+}
