@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use countersign_model::{RecordTypes, TenantId, TypeId};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use self::layout::Layout;
 use self::queue::Leader;
@@ -42,26 +42,24 @@ const INLINE_KEYS: usize = 64;
 /// How many files the store keeps open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Connections that stay open, over all tenants: one for each tenant that is read, one more for each that is
-    /// written, more where many read at once. Each takes two file descriptors, and each tenant one more.
-    /// Default 300, which suits the usual limit of 1,024 descriptors; at least 4.
-    pub connections_max: usize,
+    /// The file descriptors that open tenants may take together. A tenant that is only read takes one, or a few
+    /// while many read it at once; one that is written takes five. When they are used up, the tenants not used
+    /// for longest are closed; a burst of requests to more tenants than that goes over it for a moment.
+    /// Default 512, half the usual limit of a process; at least 16. To serve 10,000 tenants at the rate of one,
+    /// give it 12,000.
+    pub descriptors_max: usize,
     /// Connections for reading that a tenant keeps between requests. Default 2; at least 1.
     pub readers_kept: usize,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { connections_max: 300, readers_kept: 2 }
-    }
+impl Options {
+    /// The least that works.
+    const DESCRIPTORS_LEAST: usize = 16;
 }
 
-impl Options {
-    /// As many connections as `descriptors` allow.
-    #[must_use]
-    pub fn for_descriptors(descriptors: u64) -> Self {
-        let connections = usize::try_from(descriptors / 3).unwrap_or(usize::MAX);
-        Self { connections_max: connections.max(4), ..Self::default() }
+impl Default for Options {
+    fn default() -> Self {
+        Self { descriptors_max: 512, readers_kept: 2 }
     }
 }
 
@@ -84,8 +82,10 @@ struct Shared {
     /// The record types in force and their generation, counted from 1; 0 is none.
     types: RwLock<(u64, Arc<Layout>)>,
     open: RwLock<HashMap<TenantId, Arc<Tenant>>>,
-    /// Counts connections.
-    connections: Arc<AtomicUsize>,
+    /// Held while a tenant's file is opened, so that it is opened once; by the last byte of the tenant's id.
+    opening: [Mutex<()>; 16],
+    /// Counts the descriptors that open files take.
+    descriptors: Arc<AtomicUsize>,
     /// Moves on at each opening; tells which tenant was not used for longest.
     tick: AtomicU64,
     texts: Texts,
@@ -112,7 +112,8 @@ impl SqliteStore {
             _lock: lock,
             types: RwLock::default(),
             open: RwLock::default(),
-            connections: Arc::default(),
+            opening: Default::default(),
+            descriptors: Arc::default(),
             tick: AtomicU64::new(0),
             texts: Texts::default(),
         };
@@ -150,17 +151,28 @@ impl Shared {
     }
 
     /// The tenant, its file opened if it is not. May block.
-    fn tenant(&self, tenant: TenantId) -> Result<Arc<Tenant>, StoreError> {
-        match self.opened(tenant) {
-            Some(found) => Ok(found),
-            None => {
-                self.make_room();
-                Ok(self.keep(tenant, Tenant::open(self.path(tenant), &self.connections)?))
-            }
+    fn tenant(&self, id: TenantId) -> Result<Arc<Tenant>, StoreError> {
+        if let Some(found) = self.opened(id) {
+            return Ok(found);
         }
+        let opening = self.opening(id);
+        // Somebody else may have opened it while this one waited.
+        if let Some(found) = self.opened(id) {
+            return Ok(found);
+        }
+        self.make_room();
+        let tenant = Tenant::open(self.path(id), &self.descriptors, self.options.readers_kept)?;
+        let tenant = self.keep(id, tenant);
+        drop(opening);
+        Ok(tenant)
     }
 
-    /// Notes a tenant as open. Whoever came first stays.
+    fn opening(&self, id: TenantId) -> Option<MutexGuard<'_, ()>> {
+        let [.., last] = id.as_bytes();
+        self.opening.get(usize::from(last % 16)).map(Mutex::lock)
+    }
+
+    /// Notes a tenant as open.
     fn keep(&self, id: TenantId, tenant: Tenant) -> Arc<Tenant> {
         let tick = self.tick.fetch_add(1, Ordering::Relaxed);
         tenant.last_used.store(tick, Ordering::Relaxed);
@@ -169,8 +181,8 @@ impl Shared {
 
     /// Closes tenants that nobody uses at the moment, those not used for longest first, if too many are open.
     fn make_room(&self) {
-        let most = self.options.connections_max.max(4);
-        if self.connections.load(Ordering::Relaxed) < most {
+        let most = self.options.descriptors_max.max(Options::DESCRIPTORS_LEAST);
+        if self.descriptors.load(Ordering::Relaxed) < most {
             return;
         }
         let mut closing = Vec::new();
@@ -189,18 +201,24 @@ impl Shared {
         drop(closing);
     }
 
-    /// Makes a tenant's file, or finishes one that was begun.
+    /// Makes a tenant's file: whole under another name first, so that one with its own name is never half made.
     fn create(&self, id: TenantId) -> Result<(), StoreError> {
-        if self.opened(id).is_some() {
+        let _opening = self.opening(id);
+        let path = self.path(id);
+        if path.try_exists()? {
             return Ok(());
         }
-        let path = self.path(id);
-        drop(private_file(&path)?);
-        File::open(&self.folder)?.sync_all()?;
-        self.make_room();
-        let tenant = self.keep(id, Tenant::create(path, &self.connections)?);
-        let (generation, layout) = self.types();
-        tenant.bring_to(generation, &layout)
+        let unfinished = path.with_extension("new");
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let file = private_file(&unfinished)?;
+        let (_, layout) = self.types();
+        connection::make(&unfinished, &self.descriptors, &layout)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, &path)?;
+        Ok(File::open(&self.folder)?.sync_all()?)
     }
 
     /// Reads on this thread, if all is at hand and the read is short. `None` otherwise.
@@ -218,8 +236,8 @@ impl Shared {
         let Some(reader) = tenant.idle_reader() else { return Ok(None) };
         // One row more than is wanted here says that there are too many.
         let limit = scan.limit.min(INLINE_ROWS.saturating_add(1));
-        let rows = read::rows(&reader, &self.texts, &layout, scan, limit)?;
-        tenant.give_back(reader, self.options.readers_kept.max(1));
+        let rows = read::rows(reader.connection()?, &self.texts, &layout, scan, limit)?;
+        reader.give_back();
         Ok((rows.len() <= INLINE_ROWS).then_some(rows))
     }
 
@@ -229,8 +247,8 @@ impl Shared {
         read::check(&layout, scan)?;
         tenant.bring_to(generation, &layout)?;
         let reader = tenant.reader()?;
-        let rows = read::rows(&reader, &self.texts, &layout, scan, scan.limit)?;
-        tenant.give_back(reader, self.options.readers_kept.max(1));
+        let rows = read::rows(reader.connection()?, &self.texts, &layout, scan, scan.limit)?;
+        reader.give_back();
         Ok(rows)
     }
 
@@ -247,9 +265,10 @@ impl Shared {
         layout.record_type(record_type)?;
         let reader = tenant.reader()?;
         let sql = format!("SELECT count(*) FROM r{}", record_type.0);
-        let counted = reader.prepare_cached(&sql).and_then(|mut one| one.query_row([], |row| row.get::<_, i64>(0)));
+        let connection = reader.connection()?;
+        let counted = connection.prepare_cached(&sql).and_then(|mut one| one.query_row([], |row| row.get::<_, i64>(0)));
         let counted = counted.map_err(failure::fault)?;
-        tenant.give_back(reader, self.options.readers_kept.max(1));
+        reader.give_back();
         u64::try_from(counted).map_err(|_| StoreError::Damaged)
     }
 
@@ -258,15 +277,10 @@ impl Shared {
             let path = entry?.path();
             let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<TenantId>().ok());
             let Some(id) = id.filter(|_| path.extension().is_some_and(|extension| extension == "db")) else { continue };
-            let tenant = match self.tenant(id) {
-                Ok(tenant) => tenant,
-                // The making of this file was never finished: nothing is in it.
-                Err(StoreError::Damaged) if path.metadata()?.len() == 0 => continue,
-                Err(error) => return Err(error),
-            };
+            let tenant = self.tenant(id)?;
             let reader = tenant.reader()?;
-            let found = read::any(&reader, record_type)?;
-            tenant.give_back(reader, self.options.readers_kept.max(1));
+            let found = read::any(reader.connection()?, record_type)?;
+            reader.give_back();
             if found {
                 return Ok(true);
             }

@@ -1,7 +1,9 @@
-//! Opening a tenant's file, and counting how many times files are open.
+//! Opening a tenant's file, and counting the file descriptors that this takes.
 
+use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,17 +11,18 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::fault;
-use super::layout;
+use super::layout::{self, Layout};
 use crate::error::StoreError;
 
-/// How long to wait for a file that is being closed or recovered elsewhere in this program.
+/// How long to wait for a file that is being closed elsewhere in this program.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The write-ahead log is cut back to this after it was copied into the file.
 const LOG_BYTES_KEPT: u32 = 4 << 20;
 
-/// A connection that counts while it is open.
+/// A connection that counts the descriptors it holds while it is open.
 pub(super) struct Counted {
     connection: Connection,
+    descriptors: usize,
     open: Arc<AtomicUsize>,
 }
 
@@ -39,37 +42,49 @@ impl DerefMut for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_sub(self.descriptors, Ordering::Relaxed);
     }
 }
 
-fn open(path: &Path, open: &Arc<AtomicUsize>) -> Result<Counted, StoreError> {
-    // Never created here: a file that is gone is a tenant's data gone, not a tenant without data.
-    if !path.try_exists()? {
-        return Err(StoreError::UnknownTenant);
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(fault)?;
-    open.fetch_add(1, Ordering::Relaxed);
-    let counted = Counted { connection, open: Arc::clone(open) };
+/// Opens a file that is there. Never makes one: a file that is gone is a tenant's data gone, not a tenant
+/// without data.
+fn open(path: &Path, flags: OpenFlags, descriptors: usize, open: &Arc<AtomicUsize>) -> Result<Counted, StoreError> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(fault)?;
+    open.fetch_add(descriptors, Ordering::Relaxed);
+    let counted = Counted { connection, descriptors, open: Arc::clone(open) };
     counted.busy_timeout(PATIENCE).map_err(fault)?;
     Ok(counted)
 }
 
-/// A connection for reading. `temp_store` keeps what a sort spills out of temporary files.
+/// A connection that reads the file alone, without locks and without looking for a write-ahead log. Only right
+/// while nobody writes to the file; takes one descriptor and half the time.
+pub(super) fn bare_reader(path: &Path, count: &Arc<AtomicUsize>) -> Result<Counted, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection = open(&immutable(path), flags, 1, count)?;
+    set_up_reader(&connection)?;
+    Ok(connection)
+}
+
+/// A connection that reads beside the writer. Counts the file and the log.
 pub(super) fn reader(path: &Path, count: &Arc<AtomicUsize>) -> Result<Counted, StoreError> {
-    let connection = open(path, count)?;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 2, count)?;
+    set_up_reader(&connection)?;
+    Ok(connection)
+}
+
+/// `temp_store` keeps what a sort spills out of temporary files.
+fn set_up_reader(connection: &Connection) -> Result<(), StoreError> {
     connection.set_prepared_statement_cache_capacity(32);
     connection
         .execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
         .map_err(fault)?;
-    layout::check_format(&connection)?;
-    Ok(connection)
+    layout::check_format(connection)
 }
 
 /// The connection for writing. Every commit is on disk before it returns, and what is deleted is overwritten.
+/// Counts the file, the log and the log's index.
 pub(super) fn writer(path: &Path, count: &Arc<AtomicUsize>) -> Result<Counted, StoreError> {
-    let connection = open(path, count)?;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 3, count)?;
     connection.set_prepared_statement_cache_capacity(64);
     let pragmas = format!(
         "PRAGMA journal_mode = WAL;
@@ -84,4 +99,53 @@ pub(super) fn writer(path: &Path, count: &Arc<AtomicUsize>) -> Result<Counted, S
     );
     connection.execute_batch(&pragmas).map_err(fault)?;
     Ok(connection)
+}
+
+/// Makes a file that nobody can open yet. Nothing is synced: the caller does that once, at the end.
+pub(super) fn make(path: &Path, count: &Arc<AtomicUsize>, wanted: &Layout) -> Result<(), StoreError> {
+    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 2, count)?;
+    connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;").map_err(fault)?;
+    layout::initialise(&connection)?;
+    layout::migrate(&mut connection, wanted)?;
+    connection.execute_batch("PRAGMA journal_mode = WAL;").map_err(fault)
+}
+
+/// Sees to it that everything is in the file itself: what a crash left in the write-ahead log is copied there.
+/// Nobody else may have the file open.
+pub(super) fn settle(path: &Path, count: &Arc<AtomicUsize>) -> Result<(), StoreError> {
+    if !path.try_exists()? {
+        return Err(StoreError::UnknownTenant);
+    }
+    let log = beside(path, "-wal");
+    if log.metadata().map_or(0, |log| log.len()) == 0 {
+        return Ok(());
+    }
+    let connection = writer(path, count)?;
+    layout::check_format(&connection)?;
+    // The last connection to a file copies the log and removes it when it is closed.
+    drop(connection);
+    match log.try_exists()? {
+        false => Ok(()),
+        true => Err(StoreError::Unavailable(crate::Unavailable::Busy)),
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// The path as SQLite takes it with a parameter: a URI, in which all but the plainest bytes are written in hex.
+fn immutable(path: &Path) -> PathBuf {
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_') {
+            uri.push(char::from(byte));
+        } else {
+            let _ = write!(uri, "%{byte:02X}");
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri.into()
 }

@@ -157,13 +157,6 @@ pub(super) fn check_format(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
-/// Whether the file is one whose making was begun and never finished, so that nothing was ever stored in it.
-pub(super) fn is_blank(connection: &Connection) -> Result<bool, StoreError> {
-    let tables: u32 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fault)?;
-    Ok(tables == 0)
-}
-
 /// Makes a blank file ours.
 pub(super) fn initialise(connection: &Connection) -> Result<(), StoreError> {
     let sql = format!(
