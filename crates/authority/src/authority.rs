@@ -49,7 +49,8 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// An authority over these parts. Tells the store which record types are in force.
+    /// An authority over these parts. Tells the store which record types are in force, and makes a signing key if
+    /// there is none or the last one is a day old.
     ///
     /// # Errors
     /// [`RegistryError::Crypto`] if a stored signing key can't be used; [`RegistryError::StoreBehind`].
@@ -58,6 +59,7 @@ impl Authority {
         let facts = Arc::clone(&registry.latest().facts);
         store.apply_types(&facts.types).await.map_err(|_| RegistryError::StoreBehind)?;
         let signing = Signing::new(&registry, issuer, audience, parts.token_capacity)?;
+        signing.minter(&registry).await?;
         let decoy = Decoy::new(registry.entropy())?;
         let login_lifetime_ms = parts.login_lifetime_ms.min(MAX_LIFETIME_MS);
         let (challenges, ledgers) = (Challenges::default(), ledgers.into());

@@ -119,6 +119,9 @@ pub enum ControlFailure {
     /// The caller's: it would leave the tenant without anybody.
     #[error("the last person of a tenant can't be removed")]
     LastPerson,
+    /// The caller's: so many single tokens and sessions are revoked already that no more are kept.
+    #[error("too many single tokens and sessions are revoked already: revoke the person instead")]
+    TooManyRevocations,
     /// The caller's: the types file is wrong.
     #[error("{0}")]
     Types(TypesError),
@@ -151,6 +154,7 @@ impl ControlFailure {
         match self {
             Self::Refused(refusal) => refusal.reason(),
             Self::Exists { .. } | Self::Losses(_) | Self::PoliciesInForce(_) | Self::LastPerson => Reason::Conflict,
+            Self::TooManyRevocations => Reason::Limit,
             Self::Unavailable(_) | Self::Token(MintError::Signing) => Reason::Unavailable,
             Self::NotControl
             | Self::NotFound { .. }

@@ -20,6 +20,8 @@ use countersign_model::{Clock, Entropy, Name, TenantId, UserId};
 use countersign_policy::Policies;
 use parking_lot::{Mutex, RwLock};
 
+#[cfg(test)]
+pub(crate) use self::change::REVOCATIONS_MAX;
 use self::db::Db;
 use self::fact::{CertificatesFact, EpochFact, Kind, PoliciesFact, SecretBytes, SigningKeyFact, TenantFact, TypesFact};
 use self::fact::{UserFact, Write};

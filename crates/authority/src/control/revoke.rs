@@ -15,6 +15,9 @@ impl Authority {
     pub(super) async fn revoke(&self, caller: &Principal, revoke: Revoke) -> Result<Done, ControlFailure> {
         let mut change = self.registry.begin().await;
         let now = self.registry.clock().now();
+        if !matches!(revoke, Revoke::Person(_)) && change.is_full_of_revocations(caller.tenant) {
+            return Err(ControlFailure::TooManyRevocations);
+        }
         let (revoked, subject) = match revoke {
             Revoke::Token(token) => {
                 change.revoke_token(caller.tenant, token, now)?;

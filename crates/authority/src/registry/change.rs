@@ -20,6 +20,10 @@ use crate::error::RegistryError;
 /// After this long a revocation speaks only of tokens that have expired.
 const REVOCATION_MS: u64 = MAX_LIFETIME_MS.saturating_add(CLOCK_SKEW_MS);
 
+/// The most revoked tokens and sessions of one tenant that are kept at a time. Every request looks into them and
+/// every change copies them, and people can revoke their own tokens as fast as they get them.
+pub(crate) const REVOCATIONS_MAX: usize = 10_000;
+
 /// A change in the making. Nothing happens before [`Change::commit`].
 ///
 /// It begins from the newest facts and keeps others from changing them meanwhile.
@@ -144,6 +148,16 @@ impl Change {
         self.revoke(Kind::RevokedUser, user.as_bytes(), at)?;
         Arc::make_mut(&mut self.facts.revocations).users.insert(user, at);
         Ok(())
+    }
+
+    /// Whether the tenant has as many revoked tokens and sessions as it may. People can be revoked all the same.
+    pub(crate) fn is_full_of_revocations(&self, tenant: TenantId) -> bool {
+        let now = self.registry.clock.now();
+        let counts = |owner: &TenantId, at: &UnixMs| *owner == tenant && !is_old(*at, now);
+        let known = &self.facts.revocations;
+        let tokens = known.tokens.iter().filter(|((owner, _), at)| counts(owner, at)).count();
+        let sessions = known.sessions.iter().filter(|((owner, _), at)| counts(owner, at)).count();
+        tokens.saturating_add(sessions) >= REVOCATIONS_MAX
     }
 
     fn revoke(&mut self, kind: Kind, id: &[u8], at: UnixMs) -> Result<(), RegistryError> {

@@ -229,3 +229,39 @@ async fn a_change_that_cannot_be_written_is_not_made() {
     assert!(!state.facts.user_names.keys().any(|(_, user)| *user == name("nancy")));
     assert_eq!(*state.facts.policies, files());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_at_the_same_time_follow_one_another() {
+    let house = Arc::new(House::new().await);
+    let admin = house.tenant("northwind").await;
+    let token = house.token("andrew", "northwind", &admin).await;
+    let epoch = house.registry.latest().facts.epoch;
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let (house, token) = (Arc::clone(&house), token.clone());
+        let put = Control::UserPut { tenant: None, user: super::user(&format!("u{number}"), "rep", &admin) };
+        asking.spawn(async move { house.ask(&token, put).await.unwrap() });
+    }
+    asking.join_all().await;
+    let house = Arc::into_inner(house).unwrap();
+    assert_eq!(house.registry.latest().facts.epoch, epoch + 20);
+    let house = house.reopened().await;
+    let facts = &house.registry.latest().facts;
+    assert_eq!((facts.epoch, facts.users.len()), (epoch + 20, 22));
+}
+
+#[tokio::test]
+async fn what_is_durable_is_published_even_if_nobody_waits() {
+    let house = House::new().await;
+    let tenant = house.registry.latest().facts.tenant_names[&name("operators")];
+    for number in 0..20 {
+        let mut change = house.registry.begin().await;
+        change.revoke_token(tenant, TokenId::from_u128(number), NOW).unwrap();
+        let given_up = tokio::time::timeout(std::time::Duration::from_micros(50 * number as u64), change.commit());
+        drop(given_up.await);
+    }
+    drop(house.registry.begin().await);
+    let before = house.registry.latest().facts.revocations.tokens.clone();
+    let house = house.reopened().await;
+    assert_eq!(house.registry.latest().facts.revocations.tokens, before);
+}

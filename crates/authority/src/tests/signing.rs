@@ -15,8 +15,7 @@ fn kids(jwks: &Value) -> Vec<String> {
 #[tokio::test]
 async fn a_key_signs_for_a_day_and_is_published_until_its_last_token_is_dead() {
     let house = House::empty().await;
-    assert!(kids(&house.authority.jwks()).is_empty());
-    house.operator_token().await;
+    // Whoever fetches the keys before the first login finds one.
     let first = kids(&house.authority.jwks());
     assert_eq!(first.len(), 1);
 

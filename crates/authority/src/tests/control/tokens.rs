@@ -1,6 +1,7 @@
 //! Who am I, narrowing, revoking.
 
 use countersign_guard::Refusal;
+use countersign_model::TokenId;
 use countersign_model::control::{Control, Revoke};
 use countersign_model::request::{Action, Narrowing};
 use countersign_token::{MAX_LIFETIME_MS, MintError, TokenError};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::{Failed, House, is_forbidden, name};
 use crate::ControlFailure;
+use crate::registry::REVOCATIONS_MAX;
 
 #[tokio::test]
 async fn who_am_i_says_what_may_be_done_and_nothing_more() {
@@ -182,4 +184,28 @@ async fn revocations_are_kept_as_long_as_they_matter() {
     assert_eq!(count(&house), 0);
     let house = house.reopened().await;
     assert_eq!((count(&house), house.registry.latest().facts.revocations.tokens.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn revoking_has_a_bound_that_never_keeps_anybody_in() {
+    let house = House::new().await;
+    let (admin, other) = (house.tenant("northwind").await, house.tenant("chinook").await);
+    let andrew = house.token("andrew", "northwind", &admin).await;
+    let tenant = house.registry.latest().facts.tenant_names[&name("northwind")];
+    let mut change = house.registry.begin().await;
+    for number in 0..REVOCATIONS_MAX as u128 {
+        change.revoke_token(tenant, TokenId::from_u128(number), house.now()).unwrap();
+    }
+    change.commit().await.unwrap();
+
+    let refused = house.ask(&andrew, Control::Revoke(Revoke::Token(TokenId::from_u128(1)))).await.unwrap_err();
+    assert!(matches!(refused, Failed::Control(ControlFailure::TooManyRevocations)), "{refused:?}");
+    let answer = house.ask(&andrew, Control::RevokeOwn { session: false }).await.unwrap();
+    assert_eq!((&answer["revoked"], &answer["subject"]), (&json!("person"), &json!("andrew")));
+    assert!(is_revoked(&house.ask(&andrew, Control::WhoAmI).await));
+    // Each tenant has its own bound, and a person can always be revoked.
+    let stranger = house.token("andrew", "chinook", &other).await;
+    house.ask(&stranger, Control::Revoke(Revoke::Token(TokenId::from_u128(1)))).await.unwrap();
+    let andrew = house.token("andrew", "northwind", &admin).await;
+    house.ask(&andrew, Control::Revoke(Revoke::Person(name("andrew")))).await.unwrap();
 }
