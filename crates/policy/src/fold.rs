@@ -75,7 +75,7 @@ impl<'a> Folder<'a> {
             }
             _ if self.is_open(expr) => Ok(open()),
             Expr::BinaryOp { op, left, right } => self.comparison(expr, *op, left, right, wanted),
-            Expr::HasAttr { expr: of, attrs } => self.has(of, &mut attrs.iter(), wanted),
+            Expr::HasAttr { expr: of, attrs } => self.has(of, attrs.iter(), wanted),
             Expr::Like { expr: of, pattern } => self.like(expr, of, pattern, wanted),
             Expr::Is { expr: of, entity_type, in_expr } => {
                 let (type_name, reached) = self.type_of(of)?;
@@ -232,7 +232,7 @@ impl<'a> Folder<'a> {
     }
 
     /// `of has a.b.c`: each has the next.
-    fn has<'e>(&self, of: &Expr, attributes: &mut impl Iterator<Item = &'e SmolStr>, wanted: bool) -> Folded {
+    fn has<'e>(&self, of: &Expr, mut attributes: impl Iterator<Item = &'e SmolStr>, wanted: bool) -> Folded {
         let mut here = match self.operand(of)? {
             Operand::Record(path) => path,
             Operand::Context => {
@@ -242,7 +242,7 @@ impl<'a> Folder<'a> {
             _ => return Err(unusable(of, "`has` can't be asked of this")),
         };
         let mut conditions = Vec::new();
-        while let Some(name) = attributes.next() {
+        for name in attributes {
             let (field, onward) = match self.words_at(&here)?.attributes.get(name.as_str()) {
                 None => {
                     conditions.push(Condition::Constant(!wanted));

@@ -1,5 +1,15 @@
 //! What particular policies come to: each construct that plans know, and the rules that doubt is a refusal.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    reason = "a test stops where something is not as it should be"
+)]
+
 mod support;
 
 use countersign_model::control::{ControlAction, PolicyFile};

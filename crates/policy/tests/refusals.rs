@@ -1,5 +1,15 @@
 //! Policies that are refused: each problem has its place and says what would be right.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    reason = "a test stops where something is not as it should be"
+)]
+
 mod support;
 
 use countersign_model::RecordTypes;
