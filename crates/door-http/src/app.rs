@@ -113,9 +113,10 @@ fn control_problem(failure: ControlFailure) -> Problem {
         ControlFailure::Refused(refusal) => return Problem::Refused(refusal),
         ControlFailure::NotFound { .. } => ControlProblem::NotFound,
         ControlFailure::Exists { .. } => ControlProblem::Exists,
-        ControlFailure::Losses(_) | ControlFailure::PoliciesInForce(_) | ControlFailure::LastPerson => {
-            ControlProblem::Conflict
-        }
+        ControlFailure::Losses(_)
+        | ControlFailure::PoliciesInForce(_)
+        | ControlFailure::LastPerson
+        | ControlFailure::TooManyRevocations => ControlProblem::Conflict,
         ControlFailure::Invalid { .. }
         | ControlFailure::Types(_)
         | ControlFailure::Policies(_)
