@@ -38,6 +38,7 @@ struct State {
     failure: Option<Failure>,
     delay: Duration,
     finished: usize,
+    peer: Option<std::net::IpAddr>,
 }
 
 impl Default for Fake {
@@ -76,6 +77,11 @@ impl Fake {
         self.state.lock().finished
     }
 
+    /// Where the last request about records came from.
+    pub(crate) fn peer(&self) -> Option<std::net::IpAddr> {
+        self.state.lock().peer
+    }
+
     async fn admit(&self, bearer: Option<&Bearer>, request: &Request) -> Result<(), Problem> {
         self.state.lock().requests.push(request.clone());
         match bearer.map(Bearer::as_str) {
@@ -94,7 +100,8 @@ impl Fake {
 }
 
 impl Backend for Fake {
-    async fn records(&self, bearer: Option<Bearer>, _: Peer, request: Request) -> Result<Answer, Problem> {
+    async fn records(&self, bearer: Option<Bearer>, peer: Peer, request: Request) -> Result<Answer, Problem> {
+        self.state.lock().peer = peer.address;
         self.admit(bearer.as_ref(), &request).await?;
         let (record_type, count, reads) = match &request.operation {
             Operation::Read(read) => (&read.record_type, read.count, true),

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use countersign_engine::Failure;
 use countersign_guard::{Bearer, Peer, Refusal};
 use countersign_model::request::{Delete, Door, Filter, Insert, Operation, Read, Update};
+use countersign_model::row::Position;
 use countersign_model::{Request, RequestId};
 use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -28,6 +29,7 @@ use crate::problem::{Challenge, Part, Problem};
 use crate::rest::answer::{self, Body};
 use crate::rest::cursor::{self, Binding};
 use crate::rest::lower::{self, Lowered};
+use crate::rest::query::{self, Parameters};
 use crate::routes::{self, Target};
 
 /// Names the request; also in logs and audit records.
@@ -136,7 +138,7 @@ impl<B: Backend> Router<B> {
         exchanged: Exchanged<'_, D>,
         segment: &str,
     ) -> Result<Response<Body>, Problem> {
-        let Inner { backend, limits } = &*self.inner;
+        let limits = &self.inner.limits;
         let Exchanged { id, peer, parts, body, deadline } = exchanged;
         let Parts { method, uri, headers, .. } = parts;
         let record_type = decode_segment(segment)?;
@@ -150,15 +152,8 @@ impl<B: Backend> Router<B> {
         let query = uri.query().unwrap_or_default();
         let incoming = lower::Incoming { method, record_type, query, headers, body: &body };
         let Lowered { mut operation, tenant, purpose, form, cursor } = lower::lower(incoming, limits)?;
-        let mut query = None;
-        if let Operation::Read(read) = &mut operation
-            && !form.wants_one()
-        {
-            let fingerprint = cursor::fingerprint(read);
-            query = Some(fingerprint);
-            if let Some(text) = cursor {
-                self.go_on(read, &bearer, fingerprint, &text)?;
-            }
+        if let (Operation::Read(read), Some(text)) = (&mut operation, cursor) {
+            self.go_on(read, &bearer, &text)?;
         }
         let request = request(id, tenant, purpose, operation);
         let mut answer = self.run(Some(bearer), peer, request, deadline).await.map_err(|problem| match problem {
@@ -168,29 +163,37 @@ impl<B: Backend> Router<B> {
             }
             other => other,
         })?;
-        let next = match (answer.rows.next.take(), query) {
-            (Some(position), Some(query)) => {
-                let binding = Binding { tenant: answer.tenant, user: answer.user, query };
-                backend
-                    .cursor_key(answer.tenant)
-                    .and_then(|key| cursor::seal(&key, backend.entropy(), backend.clock().now(), &binding, &position))
-            }
+        let next = match answer.rows.next.take() {
+            Some(position) if !form.wants_one() => self.seal(parts, &answer, &position),
             _ => None,
         };
         answer::response(&form, &answer, next)
     }
 
     /// Puts into a read where an earlier page ended. A token that is no good is left to the guard.
-    fn go_on(&self, read: &mut Read, bearer: &Bearer, query: [u8; 32], text: &str) -> Result<(), Problem> {
+    fn go_on(&self, read: &mut Read, bearer: &Bearer, text: &str) -> Result<(), Problem> {
         let backend = &self.inner.backend;
         if read.offset > 0 {
             return Err(Problem::Unsupported("'offset' together with 'cursor'"));
         }
         let Some((tenant, user)) = backend.caller(bearer) else { return Ok(()) };
         let key = backend.cursor_key(tenant).ok_or(Problem::Cursor)?;
-        let binding = Binding { tenant, user, query };
+        let binding = Binding { tenant, user, query: cursor::fingerprint(read) };
         read.after = Some(cursor::open(&key, backend.clock().now(), &binding, text)?);
         Ok(())
+    }
+
+    /// The next page's cursor. The query is read once more, as most answers have no next page and the request is
+    /// the permit's by now.
+    fn seal(&self, parts: &Parts, answer: &answer::Answer, position: &Position) -> Option<String> {
+        let Inner { backend, limits } = &*self.inner;
+        let Parameters { select, filter, order, .. } =
+            query::parse(parts.uri.query().unwrap_or_default(), limits).ok()?;
+        let record_type = decode_segment(parts.uri.path().strip_prefix(routes::RECORDS)?).ok()?;
+        let read = Read { record_type, select, filter, order, ..Read::default() };
+        let binding = Binding { tenant: answer.tenant, user: answer.user, query: cursor::fingerprint(&read) };
+        let key = backend.cursor_key(answer.tenant)?;
+        cursor::seal(&key, backend.entropy(), backend.clock().now(), &binding, position)
     }
 
     /// Changes are run to their end even if the caller goes away: what is begun gets its audit record.

@@ -9,16 +9,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_crypto::tls::TlsAcceptor;
 use countersign_guard::Peer;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
 use crate::backend::Backend;
 use crate::limits::Limits;
@@ -29,15 +28,15 @@ use activity::{Activity, Watched};
 /// Serves until `shutdown` is ready, then lets open requests finish within
 /// [`Limits::shutdown_time`](crate::Limits::shutdown_time).
 ///
-/// The certificate is swapped behind `tls`. A client that doesn't speak TLS is hung up on and gets nothing in clear.
+/// `tls` is what [`countersign_crypto::tls::server_config`] makes; the certificate is swapped behind it. A client that doesn't speak TLS is hung up on and gets nothing in clear.
 pub async fn serve<B: Backend>(
     listener: TcpListener,
-    tls: Arc<ServerConfig>,
+    tls: impl Into<TlsAcceptor>,
     router: Router<B>,
     shutdown: impl Future<Output = ()>,
 ) {
     let limits = router.limits().clone();
-    let acceptor = TlsAcceptor::from(tls);
+    let acceptor: TlsAcceptor = tls.into();
     let places = Arc::new(Semaphore::new(limits.connections));
     let (closing, closed) = watch::channel(false);
     let mut connections = JoinSet::new();
