@@ -110,6 +110,7 @@ fn every_comparison_becomes_a_row_condition() {
             "if principal in Role::\"rep\" then resource.id == 1 else resource.urgent",
             field(ID, Comparison::Eq(number(1))),
         ),
+        ("resource.id == 3 || resource.id == 4", field(ID, Comparison::In(vec![number(3), number(4)]))),
         ("resource.id == 1 || resource.id == 1", field(ID, Comparison::Eq(number(1)))),
     ];
     for (condition, expected) in expected {

@@ -3,7 +3,7 @@
 //! Everything here leans on INVARIANT deny-on-doubt: no condition stands under a negation of its own, so that
 //! "unknown" and "does not hold" come to the same and may be exchanged.
 
-use countersign_model::{Comparison, FieldId, Predicate, TypeId};
+use countersign_model::{Comparison, FieldId, Predicate, TypeId, Value};
 
 /// All hold.
 pub(super) fn all(parts: impl Iterator<Item = Predicate>) -> Predicate {
@@ -31,12 +31,36 @@ pub(super) fn any(parts: impl Iterator<Item = Predicate>) -> Predicate {
         match part {
             Predicate::Always(false) => {}
             Predicate::Always(true) => return Predicate::TRUE,
+            Predicate::Field(field, Comparison::Eq(value)) => add_values(&mut kept, field, vec![value]),
+            Predicate::Field(field, Comparison::In(values)) => add_values(&mut kept, field, values),
             part if kept.contains(&part) => {}
             part => join_references(&mut kept, part, |a, b| any([a, b].into_iter())),
         }
     }
     kept.retain(|part| *part != Predicate::FALSE);
     one_or(kept, Predicate::FALSE, Predicate::Or)
+}
+
+/// The field equals one of `values`, or what is kept holds; all values of one field together are one condition.
+fn add_values(kept: &mut Vec<Predicate>, field: FieldId, values: Vec<Value>) {
+    let place = kept
+        .iter()
+        .position(|other| matches!(other, Predicate::Field(of, Comparison::Eq(_) | Comparison::In(_)) if *of == field));
+    let mut all = match place.map(|place| kept.remove(place)) {
+        Some(Predicate::Field(_, Comparison::In(known))) => known,
+        Some(Predicate::Field(_, Comparison::Eq(known))) => vec![known],
+        _ => Vec::new(),
+    };
+    for value in values {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    let comparison = match <[Value; 1]>::try_from(all) {
+        Ok([one]) => Comparison::Eq(one),
+        Err(all) => Comparison::In(all),
+    };
+    kept.insert(place.unwrap_or(kept.len()), Predicate::Field(field, comparison));
 }
 
 /// Two conditions on the record that one reference finds are one condition on it.
