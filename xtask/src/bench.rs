@@ -15,6 +15,8 @@ pub fn bench(arguments: &[String]) -> Result<ExitCode> {
         .arg(folder.join("countersign"))
         .arg("--out")
         .arg(target().join("bench.json"))
+        .arg("--disk")
+        .arg(target())
         .args(arguments))?;
     Ok(ExitCode::SUCCESS)
 }

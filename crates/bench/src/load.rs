@@ -50,13 +50,9 @@ impl Load<'_> {
     }
 
     async fn run_all(&self) -> Result<Measured> {
-        let connector = TlsConnector::from(client_config(self.ca_pem)?);
         let mut streams = Vec::new();
         for _ in 0..self.connections {
-            let socket = TcpStream::connect(self.address).await.with_context(|| self.address.to_owned())?;
-            socket.set_nodelay(true)?;
-            let host = self.address.rsplit_once(':').map_or(self.address, |(host, _)| host).to_owned();
-            streams.push(connector.connect(ServerName::try_from(host)?, socket).await?);
+            streams.push(connect(self.address, self.ca_pem).await?);
         }
         let measure_from = Instant::now() + self.duration / 5;
         let until = measure_from + self.duration;
@@ -103,10 +99,30 @@ impl Load<'_> {
     }
 }
 
-/// Reads one answer to its end; it must be a success with a stated length.
-async fn read_answer(stream: &mut (impl tokio::io::AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Result<()> {
+/// A connection to a server.
+pub type Connection = countersign_crypto::tls::client::TlsStream<TcpStream>;
+
+/// Opens one.
+pub async fn connect(address: &str, ca_pem: &str) -> Result<Connection> {
+    let connector = TlsConnector::from(client_config(ca_pem)?);
+    let socket = TcpStream::connect(address).await.with_context(|| address.to_owned())?;
+    socket.set_nodelay(true)?;
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).to_owned();
+    Ok(connector.connect(ServerName::try_from(host)?, socket).await?)
+}
+
+/// Sends a request and gives the body of the answer, which must be a success.
+pub async fn ask(connection: &mut Connection, request: &[u8]) -> Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    connection.write_all(request).await?;
+    let body = read_answer(connection, &mut buffer).await?;
+    Ok(buffer.split_off(body))
+}
+
+/// Reads one answer to its end; it must be a success with a stated length. Gives where its body begins.
+async fn read_answer(stream: &mut Connection, buffer: &mut Vec<u8>) -> Result<usize> {
     buffer.clear();
-    let mut whole: Option<usize> = None;
+    let mut whole: Option<(usize, usize)> = None;
     loop {
         if stream.read_buf(buffer).await? == 0 {
             bail!("the server closed the connection");
@@ -118,10 +134,12 @@ async fn read_answer(stream: &mut (impl tokio::io::AsyncRead + Unpin), buffer: &
             if !head.starts_with(b"HTTP/1.1 2") {
                 bail!("not a success: {}", String::from_utf8_lossy(buffer));
             }
-            whole = Some(end + 4 + content_length(head).unwrap_or(0));
+            whole = Some((end + 4, end + 4 + content_length(head).unwrap_or(0)));
         }
-        if whole.is_some_and(|whole| buffer.len() >= whole) {
-            return Ok(());
+        if let Some((body, end)) = whole
+            && buffer.len() >= end
+        {
+            return Ok(body);
         }
     }
 }

@@ -6,9 +6,14 @@
 #![expect(clippy::arithmetic_side_effects, reason = "figures, not decisions; overflow would show as nonsense")]
 
 mod cipher;
+mod durable;
+mod guard;
 mod hello;
+mod ledger;
 mod load;
 mod report;
+mod scale;
+mod setting;
 mod stack;
 mod timing;
 
@@ -25,6 +30,8 @@ pub struct Options {
     pub program: PathBuf,
     /// Where the figures go as JSON.
     out: PathBuf,
+    /// A folder on the disk that durable writes are measured on.
+    pub disk: PathBuf,
     /// A twentieth of the time, to try the bench itself.
     pub quick: bool,
     /// Only groups whose name contains one of these.
@@ -34,7 +41,14 @@ pub struct Options {
 /// A group of rows, measured together because they share what has to be set up.
 type Group = (&'static str, fn(&Options, &mut Report) -> Result<()>);
 
-const GROUPS: &[Group] = &[("cipher", cipher::measure), ("https", stack::measure)];
+const GROUPS: &[Group] = &[
+    ("https", stack::measure),
+    ("guard", guard::measure),
+    ("cipher", cipher::measure),
+    ("durable", durable::measure),
+    ("ledger", ledger::measure),
+    ("scale", scale::measure),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -55,6 +69,7 @@ fn options(arguments: &[String]) -> Result<Options> {
     let mut options = Options {
         program: "target/release/countersign".into(),
         out: "target/bench.json".into(),
+        disk: "target".into(),
         quick: false,
         only: Vec::new(),
     };
@@ -64,6 +79,7 @@ fn options(arguments: &[String]) -> Result<Options> {
         match argument.as_str() {
             "--program" => options.program = value()?.into(),
             "--out" => options.out = value()?.into(),
+            "--disk" => options.disk = value()?.into(),
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
             "--quick" => options.quick = true,
             other => bail!("unknown argument {other:?}"),

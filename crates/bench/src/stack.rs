@@ -17,7 +17,7 @@ const FIELDS: &str = "company,contact_name,city,country";
 
 /// Measures.
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
-    let deployment = Deployment::temporary(&options.program)?;
+    let deployment = Deployment::temporary_in(&options.program, &options.disk)?;
     let server = deployment.demo()?;
     let token = deployment.login("andrew@northwind")?;
     let client = server.client()?.with_token(&token);

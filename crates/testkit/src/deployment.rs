@@ -19,7 +19,15 @@ impl Deployment {
     /// # Errors
     /// If no temporary folder can be made.
     pub fn temporary(program: &Path) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("countersign-").tempdir()?;
+        Self::temporary_in(program, &std::env::temp_dir())
+    }
+
+    /// The same, in a folder of `parent`: where it matters which disk it is on.
+    ///
+    /// # Errors
+    /// If no temporary folder can be made.
+    pub fn temporary_in(program: &Path, parent: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("countersign-").tempdir_in(parent)?;
         Ok(Self { program: program.to_owned(), folder })
     }
 

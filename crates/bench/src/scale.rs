@@ -1,0 +1,197 @@
+//! Whether a request costs more when there is more of everything: tenants, and policies.
+//!
+//! One deployment grows. At each size, point reads go to all tenants in turn, so that every request meets another
+//! tenant's token, keys and file.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use countersign_crypto::ssh::{self, PrivateKey};
+use countersign_testkit::{Deployment, Server};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::Options;
+use crate::load::{Connection, Load, ask, connect, request};
+use crate::report::{Report, Row, Target};
+use crate::setting::{example, policies};
+
+/// Connections that set up tenants, and that load.
+const CONNECTIONS: usize = 32;
+/// File descriptors for the server: what the store says it needs for 10,000 tenants, and as much again.
+const DESCRIPTORS: u64 = 24_000;
+
+/// Measures.
+pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
+    let deployment = Deployment::temporary_in(&options.program, &options.disk)?;
+    deployment.init()?;
+    let config = deployment.dir().join("countersign.toml");
+    let text = std::fs::read_to_string(&config)?;
+    std::fs::write(&config, text.replace("descriptors = 512", "descriptors = 12000"))?;
+    // As a service manager would: LimitNOFILE.
+    let mut command = Command::new("sh");
+    let line = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"");
+    command.arg("-c").arg(line).arg(&options.program).arg("serve").arg(deployment.dir());
+    command.args(["--listen", "127.0.0.1:0"]);
+    let server = Server::start(command, deployment.ca_file(), &deployment.log())?;
+    let mut world = World::new(&deployment, server)?;
+    world.put("/v1/types", &json!({ "text": std::fs::read_to_string(example().join("types.toml"))? }))?;
+
+    let duration = Duration::from_millis(if options.quick { 300 } else { 5000 });
+    world.apply_policies(10)?;
+    let mut one = 0.0;
+    for tenants in if options.quick { [1, 10, 100] } else { [1, 100, 10_000] } {
+        world.grow(tenants)?;
+        let rate = world.point_reads(duration)?;
+        if tenants == 1 {
+            one = rate;
+        }
+        report.add(row(format!("point read over HTTPS, {tenants} tenants"), rate, "1 tenant", one, tenants > 100));
+    }
+    let mut ten = 0.0;
+    world.tokens.truncate(100);
+    for count in [10, 1000] {
+        world.apply_policies(count)?;
+        let rate = world.point_reads(duration)?;
+        if count == 10 {
+            ten = rate;
+        }
+        report.add(row(format!("point read over HTTPS, {count} policies"), rate, "10 policies", ten, count > 10));
+    }
+    world.server.stop()
+}
+
+fn row(name: String, rate: f64, limit: &str, limit_rate: f64, judged: bool) -> Row {
+    Row {
+        name,
+        figure: rate,
+        unit: "requests/s",
+        limit: Some((limit.into(), limit_rate)),
+        target: if judged { Target::RatioAtLeast(0.8) } else { Target::Unset },
+        note: format!("{CONNECTIONS} connections"),
+    }
+}
+
+/// The deployment and what is known of it.
+struct World {
+    server: Server,
+    ca: String,
+    operator: String,
+    key: Arc<PrivateKey>,
+    /// One for each tenant, of its one user.
+    tokens: Vec<String>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl World {
+    fn new(deployment: &Deployment, server: Server) -> Result<Self> {
+        let key = std::fs::read_to_string(deployment.dir().join("keys/operator@operators"))?;
+        Ok(Self {
+            server,
+            ca: std::fs::read_to_string(deployment.ca_file())?,
+            operator: deployment.login("operator@operators")?,
+            key: Arc::new(PrivateKey::read(&key, None)?),
+            tokens: Vec::new(),
+            runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
+        })
+    }
+
+    fn put(&self, path: &str, body: &Value) -> Result<()> {
+        let bytes = json_request("PUT", path, &self.operator, body);
+        self.runtime.block_on(async {
+            let mut connection = connect(self.server.address(), &self.ca).await?;
+            ask(&mut connection, &bytes).await.map(|_| ())
+        })
+    }
+
+    fn apply_policies(&self, count: usize) -> Result<()> {
+        let files: Vec<Value> =
+            policies(count)?.into_iter().map(|file| json!({ "name": file.name, "text": file.text })).collect();
+        self.put("/v1/policies", &json!({ "files": files }))
+    }
+
+    /// Adds tenants, each with a user and a record, until there are `count`.
+    fn grow(&mut self, count: usize) -> Result<()> {
+        let have = self.tokens.len();
+        let public = self.key.public()?.to_line();
+        let (address, ca) = (self.server.address().to_owned(), self.ca.clone());
+        let (operator, key) = (self.operator.clone(), Arc::clone(&self.key));
+        let made: Result<Vec<(usize, String)>> = self.runtime.block_on(async {
+            let mut tasks = JoinSet::new();
+            for lane in 0..CONNECTIONS {
+                let (address, ca, public) = (address.clone(), ca.clone(), public.clone());
+                let (operator, key) = (operator.clone(), Arc::clone(&key));
+                tasks.spawn(async move {
+                    let mut connection = connect(&address, &ca).await?;
+                    let mut made = Vec::new();
+                    for number in (have..count).skip(lane).step_by(CONNECTIONS) {
+                        let name = format!("tenant-{number}");
+                        let token = add_tenant(&mut connection, &operator, &name, &public, &key).await;
+                        made.push((number, token.with_context(|| name)?));
+                    }
+                    Ok::<_, anyhow::Error>(made)
+                });
+            }
+            let mut made = Vec::new();
+            while let Some(lane) = tasks.join_next().await {
+                made.extend(lane??);
+            }
+            Ok(made)
+        });
+        let mut made = made?;
+        made.sort();
+        self.tokens.extend(made.into_iter().map(|(_, token)| token));
+        Ok(())
+    }
+
+    fn point_reads(&self, duration: Duration) -> Result<f64> {
+        let path = "/rest/v1/customer?select=company,contact_name,city,country&id=eq.ALFKI";
+        let requests: Vec<Vec<u8>> = self.tokens.iter().map(|token| request("GET", path, token, "", "")).collect();
+        let requests = Arc::new(requests);
+        // Once to every tenant first: what is measured is not the first use of each token.
+        let warm_up = Arc::clone(&requests);
+        self.runtime.block_on(async {
+            let mut connection = connect(self.server.address(), &self.ca).await?;
+            for bytes in warm_up.iter() {
+                ask(&mut connection, bytes).await?;
+            }
+            Ok::<_, anyhow::Error>(())
+        })?;
+        let address = self.server.address();
+        Ok(Load { address, ca_pem: &self.ca, requests, connections: CONNECTIONS, duration }.run()?.rate)
+    }
+}
+
+fn json_request(method: &str, path: &str, token: &str, body: &Value) -> Vec<u8> {
+    request(method, path, token, "Content-Type: application/json\r\n", &body.to_string())
+}
+
+/// Adds a tenant, its user and one record, and logs the user in.
+async fn add_tenant(
+    connection: &mut Connection,
+    operator: &str,
+    name: &str,
+    public: &str,
+    key: &PrivateKey,
+) -> Result<String> {
+    ask(connection, &json_request("POST", "/v1/tenants", operator, &json!({ "name": name }))).await?;
+    let user = json!({ "roles": ["admin"], "ssh_keys": [public] });
+    let path = format!("/v1/users/andrew?tenant={name}");
+    ask(connection, &json_request("PUT", &path, operator, &user)).await?;
+    let login = json!({ "user": "andrew", "tenant": name });
+    let challenge: Value =
+        serde_json::from_slice(&ask(connection, &json_request("POST", "/v1/login/challenge", "", &login)).await?)?;
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let (id, words) = (text(&challenge, "id").context("no id")?, text(&challenge, "text").context("no text")?);
+    let signature = ssh::sign(key, countersign_authority::LOGIN_NAMESPACE, words.as_bytes())?;
+    let login = json!({ "user": "andrew", "tenant": name, "id": id, "signature": signature });
+    let granted: Value =
+        serde_json::from_slice(&ask(connection, &json_request("POST", "/v1/login", "", &login)).await?)?;
+    let token = text(&granted, "access_token").context("no token")?;
+    let customer = json!({ "id": "ALFKI", "company": "Alfreds Futterkiste", "contact_name": "Maria Anders",
+                           "city": "Berlin", "country": "Germany" });
+    ask(connection, &json_request("POST", "/rest/v1/customer", &token, &customer)).await?;
+    Ok(token)
+}
