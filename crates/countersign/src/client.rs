@@ -1,5 +1,7 @@
 //! One caller's conversation with a deployment: adds the token, reads JSON, turns refusals into problems.
 
+use std::sync::Arc;
+
 use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION};
 use serde_json::Value;
@@ -32,15 +34,15 @@ impl std::fmt::Debug for Token {
 }
 
 /// A deployment, and the token to come with.
-pub struct Client<'a> {
-    transport: &'a Transport,
+pub struct Client {
+    transport: Arc<Transport>,
     token: Option<Token>,
 }
 
-impl<'a> Client<'a> {
+impl Client {
     /// Talks through `transport` with `token`.
     #[must_use]
-    pub const fn new(transport: &'a Transport, token: Option<Token>) -> Self {
+    pub const fn new(transport: Arc<Transport>, token: Option<Token>) -> Self {
         Self { transport, token }
     }
 
@@ -50,10 +52,16 @@ impl<'a> Client<'a> {
         self.token.as_ref()
     }
 
-    /// The transport, to come with another token.
+    /// The same way to the same deployment, with another token.
     #[must_use]
-    pub const fn transport(&self) -> &'a Transport {
-        self.transport
+    pub fn with_token(&self, token: Token) -> Self {
+        Self { transport: Arc::clone(&self.transport), token: Some(token) }
+    }
+
+    /// The way to the deployment.
+    #[must_use]
+    pub const fn transport(&self) -> &Arc<Transport> {
+        &self.transport
     }
 
     /// Sends and gives whatever is answered.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -65,13 +65,13 @@ impl Deployment {
     /// The authority's database.
     #[must_use]
     pub fn control_db(&self) -> PathBuf {
-        self.dir.join("data").join("control.db")
+        self.data().join("control.db")
     }
 
-    /// Tenants' records.
+    /// The control database and tenants' records.
     #[must_use]
-    pub fn tenants(&self) -> PathBuf {
-        self.dir.join("data").join("tenants")
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
     }
 
     /// Audit records.
@@ -124,8 +124,27 @@ impl Deployment {
     /// # Errors
     /// If one can't be made.
     pub fn make_folders(&self) -> Result<(), Problem> {
-        for folder in [self.dir.clone(), self.dir.join("data"), self.tenants(), self.audit(), self.keys(), self.run()] {
+        for folder in [self.dir.clone(), self.data(), self.audit(), self.keys(), self.run()] {
             private_folder(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Fails if others than the owner can enter a folder that is not for them.
+    ///
+    /// # Errors
+    /// With the command that closes it.
+    pub fn require_private(&self) -> Result<(), Problem> {
+        #[cfg(unix)]
+        for folder in [self.data(), self.audit(), self.keys(), self.run()] {
+            use std::os::unix::fs::PermissionsExt;
+            let Ok(about) = fs::metadata(&folder) else { continue };
+            let mode = about.permissions().mode() & 0o777;
+            if mode & 0o077 != 0 {
+                let folder = folder.display();
+                return Err(Problem::failed(format!("{folder} has mode {mode:o}: others than its owner can enter it"))
+                    .next(format!("chmod 700 {folder}")));
+            }
         }
         Ok(())
     }
@@ -167,6 +186,19 @@ impl Deployment {
         fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path)).map_err(io("write", &path))?;
         lock.server = Some(path);
         Ok(())
+    }
+}
+
+impl Running {
+    /// Where clients on this machine reach it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("https://{}", SocketAddr::new(ip, self.address.port()))
     }
 }
 

@@ -7,6 +7,7 @@
 mod check;
 mod csv_rows;
 mod json_rows;
+mod lines;
 mod source;
 
 use http::Method;
@@ -90,7 +91,7 @@ pub fn check(source: &Source, checker: &mut Checker<'_>, keep: usize) -> Result<
 /// # Errors
 /// What the server said about a batch, with what is stored by then.
 pub async fn send(
-    client: &Client<'_>,
+    client: &Client,
     record_type: &str,
     source: &Source,
     checker: &mut Checker<'_>,
@@ -136,7 +137,7 @@ impl Batch {
 
     async fn send(
         &mut self,
-        client: &Client<'_>,
+        client: &Client,
         record_type: &str,
         source: &Source,
         sending: Sending,

@@ -10,14 +10,25 @@
 //! assert!(countersign::config::Config::parse(Path::new("countersign.toml"), &text).is_ok());
 //! ```
 
+mod cli;
 pub mod client;
+pub mod compose;
 pub mod config;
+mod demo;
 pub mod deployment;
 pub mod environment;
 pub mod import;
+pub mod ledger;
+pub mod logging;
+pub mod login;
+pub mod manage;
 pub mod nearest;
 pub mod problem;
 pub mod progress;
+pub mod query;
+pub mod server;
 pub mod table;
 pub mod terminal;
 pub mod transport;
+
+pub use cli::{main, reference};

@@ -1,3 +1,7 @@
-//! `countersign`
+//! `countersign`: see `countersign --help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    countersign::main()
+}

@@ -23,7 +23,13 @@ impl Terminal {
     pub fn detect() -> Self {
         let out = io::stdout().is_terminal();
         let plain = environment::set("NO_COLOR") || environment::text("TERM").as_deref() == Some("dumb");
-        Self { out, err: io::stderr().is_terminal(), colour: out && !plain }
+        Self { out, err: io::stderr().is_terminal(), colour: !plain }
+    }
+
+    /// Whether colour may be used, on what is a terminal.
+    #[must_use]
+    pub const fn colours(&self) -> bool {
+        self.colour
     }
 
     /// Writes bytes to standard output.
@@ -68,7 +74,7 @@ impl Terminal {
     }
 
     fn styled(&self, code: &str, text: &str) -> String {
-        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colour && self.out { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 

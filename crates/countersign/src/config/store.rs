@@ -6,7 +6,10 @@ use super::setting::Whole;
 section! {
     /// Tenants' records: one SQLite file each under data/tenants, every cell sealed.
     Store = "store" {
-        /// Tenants whose files are open at a time.
-        open_tenants: Whole<1, 100_000> = Whole::new(256);
+        /// File descriptors that tenants' files may take together. A tenant that is read takes one, one that is
+        /// written five; the ones not used for longest are closed. For 10,000 tenants at a time give it 12,000.
+        descriptors: Whole<16, 10_000_000> = Whole::new(512);
+        /// Connections for reading that a tenant keeps between requests.
+        readers_kept: Whole<1, 64> = Whole::new(2);
     }
 }

@@ -18,14 +18,8 @@ macro_rules! policies {
     };
 }
 
-const POLICIES: &[(&str, &str)] = policies!(
-    "admin.cedar",
-    "support.cedar",
-    "accountant.cedar",
-    "analyst.cedar",
-    "rep.cedar",
-    "auditor.cedar",
-);
+const POLICIES: &[(&str, &str)] =
+    policies!("admin.cedar", "support.cedar", "accountant.cedar", "analyst.cedar", "rep.cedar", "auditor.cedar",);
 
 /// The policies.
 pub(super) fn policies() -> Vec<PolicyFile> {

@@ -5,11 +5,13 @@ use std::io::Read;
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
 use super::check::{Checker, Given};
+use super::lines::{Lines, Watched};
 use super::{Bad, Good, Row};
 use crate::problem::Problem;
 
 pub(super) struct CsvRows<'c, 'a, R> {
-    reader: Reader<R>,
+    reader: Reader<Watched<R>>,
+    lines: Lines,
     header: Vec<String>,
     checker: &'c mut Checker<'a>,
     name: String,
@@ -17,6 +19,7 @@ pub(super) struct CsvRows<'c, 'a, R> {
 
 impl<'c, 'a, R: Read> CsvRows<'c, 'a, R> {
     pub(super) fn open(input: R, name: &str, checker: &'c mut Checker<'a>) -> Result<Self, Problem> {
+        let (input, lines) = Watched::new(input);
         let mut reader = ReaderBuilder::new().flexible(true).terminator(Terminator::CRLF).from_reader(input);
         let bad = |column: usize, why: &str| {
             Problem::input(format!("{name}: line 1, column {}: {why}", column.saturating_add(1)))
@@ -38,11 +41,11 @@ impl<'c, 'a, R: Read> CsvRows<'c, 'a, R> {
         if header.is_empty() || header.iter().all(String::is_empty) {
             return Err(bad(0, "there is no header row"));
         }
-        Ok(Self { reader, header, checker, name: name.to_owned() })
+        Ok(Self { reader, lines, header, checker, name: name.to_owned() })
     }
 
     fn judge(&mut self, record: &ByteRecord) -> Row {
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |place| self.lines.line(place.byte()));
         let bad = |column: Option<usize>, expected: String| {
             let named = |place: usize| match self.header.get(place) {
                 Some(name) => format!("{} ({name})", place.saturating_add(1)),

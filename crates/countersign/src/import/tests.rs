@@ -59,6 +59,19 @@ fn a_bad_csv_row_names_line_and_column() {
 }
 
 #[test]
+fn lines_are_counted_whatever_ends_them() {
+    for text in [
+        "id,since\r\nA,\r\n\r\n\"x\r\ny\",\r\nB,x\r\n",
+        "id,since\nA,\n\n\"x\ny\",\nB,x\n",
+        "id,since\rA,\r\r\"x\ry\",\rB,x",
+    ] {
+        let rows = rows(Format::Csv, text.as_bytes()).unwrap();
+        let expected = "line 6, column 2 (since): expected a date such as 2026-07-01";
+        assert_eq!(rows[2].as_ref().unwrap_err(), expected, "{text:?}");
+    }
+}
+
+#[test]
 fn a_header_that_is_not_of_the_type_is_refused_with_the_nearest_name() {
     let refused = rows(Format::Csv, b"id,sinse\nA,x\n").unwrap_err();
     assert!(refused.starts_with("rows: line 1, column 2: customer has no field of that name; did you mean since?"));

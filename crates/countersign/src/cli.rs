@@ -1,0 +1,153 @@
+//! The command line: what can be asked, and one module per group of commands that asks it.
+
+mod audit;
+mod completions;
+mod context;
+mod get;
+mod help;
+mod import;
+mod init;
+mod login;
+mod policy;
+mod schema;
+mod serve;
+mod tenant;
+mod token;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub(crate) use context::{Context, Global};
+
+use crate::demo;
+use crate::logging;
+use crate::problem::Problem;
+use crate::terminal::Terminal;
+
+/// A data layer for many tenants: every request with a short-lived token, every field decided, every cell sealed,
+/// every access recorded.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, after_help = help::EXIT_CODES, after_long_help = help::LONG)]
+#[command(propagate_version = false, disable_help_subcommand = false, arg_required_else_help = true)]
+#[command(max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a deployment with two example companies, tell its story, and serve it.
+    #[command(after_help = help::DEMO)]
+    Demo(demo::Arguments),
+    /// Make an empty deployment in a folder: keys, certificate authority, configuration.
+    #[command(after_help = help::INIT)]
+    Init(init::Arguments),
+    /// Serve a deployment until Ctrl-C.
+    #[command(after_help = help::SERVE)]
+    Serve(serve::Arguments),
+    /// Add and list tenants (subscriber organisations).
+    #[command(subcommand, after_help = help::TENANT)]
+    Tenant(tenant::Command),
+    /// Add, list and remove the users of a tenant.
+    #[command(subcommand, after_help = help::USER)]
+    User(user::Command),
+    /// Apply and show record types.
+    #[command(subcommand, after_help = help::SCHEMA)]
+    Schema(schema::Command),
+    /// Apply and show policies.
+    #[command(subcommand, after_help = help::POLICY)]
+    Policy(policy::Command),
+    /// Bring rows of a CSV or NDJSON file into a record type.
+    #[command(after_help = help::IMPORT)]
+    Import(import::Arguments),
+    /// Read records.
+    #[command(after_help = help::GET)]
+    Get(get::Arguments),
+    /// Log in with an SSH key and print the token.
+    #[command(after_help = help::LOGIN)]
+    Login(login::Arguments),
+    /// Look at, narrow and revoke tokens.
+    #[command(subcommand, after_help = help::TOKEN)]
+    Token(token::Command),
+    /// Read the audit log of a tenant.
+    #[command(subcommand, after_help = help::AUDIT)]
+    Audit(audit::Command),
+    /// Print completions for a shell.
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(completions::Arguments),
+}
+
+/// Runs the program with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let terminal = Terminal::detect();
+    let context = Context::new(terminal, arguments.global);
+    match run(&context, arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            terminal.note(&format!("countersign: {problem}"));
+            ExitCode::from(problem.exit as u8)
+        }
+    }
+}
+
+fn run(context: &Context, command: Command) -> Result<(), Problem> {
+    if !matches!(command, Command::Serve(_)) {
+        // A server logs as its configuration says; a command speaks for itself.
+        logging::quiet(&context.terminal);
+    }
+    if let Command::Completions(arguments) = command {
+        return completions::run(context, &arguments, &mut Arguments::command());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Problem::failed(format!("can't start: {error}")))?;
+    let done = runtime.block_on(async {
+        match command {
+            Command::Demo(arguments) => demo::run(context, arguments).await,
+            Command::Init(arguments) => init::run(context, &arguments),
+            Command::Serve(arguments) => serve::run(context, &arguments).await,
+            Command::Tenant(command) => tenant::run(context, command).await,
+            Command::User(command) => user::run(context, command).await,
+            Command::Schema(command) => schema::run(context, command).await,
+            Command::Policy(command) => policy::run(context, command).await,
+            Command::Import(arguments) => import::run(context, &arguments).await,
+            Command::Get(arguments) => get::run(context, &arguments).await,
+            Command::Login(arguments) => login::run(context, &arguments).await,
+            Command::Token(command) => token::run(context, command).await,
+            Command::Audit(command) => audit::run(context, command).await,
+            Command::Completions(_) => Ok(()),
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    done
+}
+
+/// The help of every command as Markdown, for docs/cli.md.
+#[must_use]
+pub fn reference() -> String {
+    help::reference(Arguments::command())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Arguments::command().get_subcommands().filter(|command| command.get_name() != "help") {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("countersign"), "{}", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `countersign audit …`
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use countersign_model::Name;
+use serde_json::Value;
+
+use super::context::{Context, Unnamed};
+use crate::client::Client;
+use crate::ledger::{self, Entry};
+use crate::problem::{Exit, Problem};
+use crate::table::Output;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// The newest records of your tenant, oldest first.
+    Tail(Tail),
+    /// Who saw or changed one record.
+    WhoSaw {
+        /// The record: its type and its key.
+        #[arg(value_name = "TYPE/ID", value_parser = record)]
+        record: (Name, String),
+        /// At most this many.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Tail {
+    /// At most this many.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    limit: u64,
+    /// Go on until Ctrl-C.
+    #[arg(long, short)]
+    follow: bool,
+}
+
+fn record(text: &str) -> Result<(Name, String), String> {
+    let (name, key) = text.split_once('/').ok_or("expected TYPE/ID, such as customer/ALFKI")?;
+    if key.is_empty() {
+        return Err("expected a key after the /".to_owned());
+    }
+    Ok((Name::new(name).map_err(|error| error.to_string())?, key.to_owned()))
+}
+
+pub(super) async fn run(context: &Context, command: Command) -> Result<(), Problem> {
+    let client = context.client(Unnamed::Refused).await?;
+    match command {
+        Command::WhoSaw { record: (record_type, key), limit } => {
+            let page = ledger::who_saw(&client, &record_type, &key, limit).await?;
+            if page.entries.is_empty() {
+                return Err(Problem::new(Exit::NotFound, format!("nobody on record has seen {record_type}/{key}")));
+            }
+            show(context, &page.entries)
+        }
+        Command::Tail(tail) => {
+            let page = ledger::newest(&client, tail.limit).await?;
+            if !tail.follow {
+                return show(context, &page.entries);
+            }
+            say(context, &page.entries)?;
+            follow(context, &client, page.next).await
+        }
+    }
+}
+
+async fn follow(context: &Context, client: &Client, mut next: Option<String>) -> Result<(), Problem> {
+    let stop = tokio::signal::ctrl_c();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            _ = &mut stop => return Ok(()),
+        }
+        let Some(place) = &next else { return Ok(()) };
+        let page = ledger::after(client, place).await?;
+        say(context, &page.entries)?;
+        next = page.next.or(next);
+    }
+}
+
+/// One line a record: a table would have to know them all first.
+fn say(context: &Context, entries: &[Entry]) -> Result<(), Problem> {
+    for entry in entries {
+        match context.output() {
+            Output::Table | Output::Csv => context.terminal.line(&entry.line())?,
+            Output::Json => context.terminal.line(&entry.json().to_string())?,
+        }
+    }
+    Ok(())
+}
+
+fn show(context: &Context, entries: &[Entry]) -> Result<(), Problem> {
+    if context.output() == Output::Json {
+        let all: Vec<Value> = entries.iter().map(|entry| entry.json().clone()).collect();
+        return context.terminal.line(&Value::from(all).to_string());
+    }
+    ledger::table(entries).write(&context.terminal, context.output())
+}

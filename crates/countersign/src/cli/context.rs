@@ -1,0 +1,161 @@
+//! What every command needs to know: which deployment, as whom, and how to show results.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::client::{Client, Token};
+use crate::compose;
+use crate::deployment::Deployment;
+use crate::environment;
+use crate::login::{self, Login, Signer, operator};
+use crate::problem::{Exit, Problem};
+use crate::table::Output;
+use crate::terminal::Terminal;
+use crate::transport::{InProcess, Network, Transport};
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The folder of a deployment on this machine.
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Which deployment, as whom")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Log in as this user with DIR/keys/USER@TENANT.
+    #[arg(long = "as", global = true, value_name = "USER@TENANT", help_heading = "Which deployment, as whom")]
+    acting: Option<Login>,
+    /// The address of a server elsewhere.
+    #[arg(long, global = true, value_name = "URL", env = "COUNTERSIGN_URL")]
+    #[arg(help_heading = "Which deployment, as whom")]
+    url: Option<String>,
+    /// The file of the certificate authority to trust; with --dir it is DIR/ca.pem.
+    #[arg(long, global = true, value_name = "FILE", env = "COUNTERSIGN_CA")]
+    #[arg(help_heading = "Which deployment, as whom")]
+    ca: Option<PathBuf>,
+    /// How to write results: table on a terminal and json elsewhere, unless given.
+    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Which deployment, as whom")]
+    output: Option<Output>,
+}
+
+/// One run of the program.
+pub(crate) struct Context {
+    pub(crate) terminal: Terminal,
+    global: Global,
+}
+
+/// What a command does when nobody says as whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unnamed {
+    /// It asks for somebody to say.
+    Refused,
+    /// It is the operator of the deployment, whose key lies in it.
+    Operator,
+}
+
+/// How long another command that has the deployment open is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Context {
+    pub(crate) const fn new(terminal: Terminal, global: Global) -> Self {
+        Self { terminal, global }
+    }
+
+    /// How to write results.
+    pub(crate) fn output(&self) -> Output {
+        self.global.output.unwrap_or(if self.terminal.out { Output::Table } else { Output::Json })
+    }
+
+    /// The folder that --dir names.
+    pub(crate) const fn dir(&self) -> Option<&PathBuf> {
+        self.global.dir.as_ref()
+    }
+
+    /// The folder of a command that takes it as an argument too.
+    pub(crate) fn one_dir(&self, argument: Option<&PathBuf>) -> Result<PathBuf, Problem> {
+        match (argument, &self.global.dir) {
+            (Some(one), Some(other)) if one != other => Err(Problem::usage("two different folders are named")),
+            (Some(dir), _) | (None, Some(dir)) => Ok(dir.clone()),
+            (None, None) => Err(Problem::usage("no folder is named").next("name one, such as ./deployment")),
+        }
+    }
+
+    /// A way to the deployment.
+    pub(crate) async fn transport(&self) -> Result<Arc<Transport>, Problem> {
+        let transport = match (&self.global.dir, &self.global.url) {
+            (Some(dir), _) => self.local(&Deployment::at(dir.clone())).await?,
+            (None, Some(url)) => {
+                let ca = self.global.ca.as_ref().ok_or_else(|| {
+                    Problem::usage("no certificate authority is named for that address")
+                        .next("set COUNTERSIGN_CA to a copy of the deployment's ca.pem")
+                })?;
+                Transport::Network(Network::new(url, ca)?)
+            }
+            (None, None) => {
+                return Err(Problem::usage("no deployment is named").next(
+                    "give --dir DIR for one on this machine, or set COUNTERSIGN_URL and COUNTERSIGN_CA for one elsewhere",
+                ));
+            }
+        };
+        Ok(Arc::new(transport))
+    }
+
+    /// Its server, if one runs; else the deployment itself, opened here.
+    async fn local(&self, deployment: &Deployment) -> Result<Transport, Problem> {
+        deployment.require()?;
+        let begun = Instant::now();
+        loop {
+            if let Some(lock) = deployment.try_lock()? {
+                let opened = compose::open(deployment, compose::config(deployment)?).await?;
+                return Ok(Transport::InProcess(Box::new(InProcess::new(Arc::new(opened), Some(lock)))));
+            }
+            if let Some(running) = deployment.running() {
+                let ca = self.global.ca.clone().unwrap_or_else(|| deployment.ca_pem());
+                return Ok(Transport::Network(Network::new(&running.url(), &ca)?));
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(Problem::new(Exit::Unavailable, "another command has had the deployment open for a while")
+                    .next("wait for it to end, then run this again"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The deployment with a caller's token.
+    pub(crate) async fn client(&self, unnamed: Unnamed) -> Result<Client, Problem> {
+        let given = environment::text("COUNTERSIGN_TOKEN");
+        let who = match (&self.global.acting, given, unnamed) {
+            (Some(login), _, _) => Err(login.clone()),
+            (None, Some(token), _) => Ok(Token::new(&token)),
+            (None, None, Unnamed::Operator) if self.global.dir.is_some() => Err(operator()?),
+            (None, None, _) => {
+                return Err(Problem::new(Exit::Refused, "no token to come with").next(if self.global.dir.is_some() {
+                    "add --as USER@TENANT, or set COUNTERSIGN_TOKEN to what countersign login prints"
+                } else {
+                    "set COUNTERSIGN_TOKEN to what countersign login USER@TENANT prints"
+                }));
+            }
+        };
+        let transport = self.transport().await?;
+        let token = match who {
+            Ok(token) => token,
+            Err(login) => login::login(&transport, &login, &self.signer(&login, None)?).await?,
+        };
+        Ok(Client::new(transport, Some(token)))
+    }
+
+    /// What signs for `login`: the key named, the one in the deployment's folder, or an agent's.
+    pub(crate) fn signer(&self, login: &Login, key: Option<&PathBuf>) -> Result<Signer, Problem> {
+        let agent = environment::ssh_agent();
+        if let Some(key) = key {
+            return Signer::from_file(key, agent);
+        }
+        let here = self.global.dir.as_ref().map(|dir| Deployment::at(dir.clone()).ssh_key(&login.to_string()));
+        match (here.filter(|path| path.exists()), agent) {
+            (Some(path), agent) => Signer::from_file(&path, agent),
+            (None, Some(socket)) => Signer::from_agent(socket),
+            (None, None) => Err(Problem::new(Exit::NotFound, format!("there is no SSH key to log in as {login}"))
+                .next("name one with --key FILE, or start ssh-agent and add it with ssh-add")),
+        }
+    }
+}

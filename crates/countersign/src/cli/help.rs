@@ -1,0 +1,160 @@
+//! Texts of `--help`: examples for every command, and what exit codes mean.
+
+use clap::Command;
+
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  something went wrong here or inside the server
+  2  the command line or the configuration is not right
+  3  refused: no token, or one that may not do this (HTTP 401, 403)
+  4  what was named is not there (HTTP 404), or nothing is on record
+  5  input that is not valid, or that conflicts with what is there (HTTP 400, 409)
+  6  the server can't be reached or can't answer now (HTTP 429, 503)";
+
+pub(super) const LONG: &str = "\
+Begin with:
+  countersign demo                                 everything, with two example companies
+  countersign init ./deployment                    an empty deployment
+  countersign serve ./deployment
+
+Which deployment, as whom:
+  --dir DIR names a deployment on this machine. If its server runs, commands go to it over HTTPS; if not, they open
+  the deployment themselves. Commands that manage it are the operator's (DIR/keys/operator@operators) unless --as or
+  COUNTERSIGN_TOKEN says otherwise.
+  COUNTERSIGN_URL, COUNTERSIGN_CA and COUNTERSIGN_TOKEN name a deployment elsewhere and the token to come with.
+  --as goes before COUNTERSIGN_TOKEN, and --dir before COUNTERSIGN_URL.
+  NO_COLOR turns colours off.
+
+Exit codes:
+  0  done
+  1  something went wrong here or inside the server
+  2  the command line or the configuration is not right
+  3  refused: no token, or one that may not do this (HTTP 401, 403)
+  4  what was named is not there (HTTP 404), or nothing is on record
+  5  input that is not valid, or that conflicts with what is there (HTTP 400, 409)
+  6  the server can't be reached or can't answer now (HTTP 429, 503)";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  countersign demo
+  countersign --dir ./demo demo --listen 127.0.0.1:9443
+
+Without --dir a fresh folder is made under $XDG_DATA_HOME/countersign (or ~/.local/share/countersign). A folder that
+has a deployment is opened and served as it is.";
+
+pub(super) const INIT: &str = "\
+Examples:
+  countersign init ./deployment";
+
+pub(super) const SERVE: &str = "\
+Prints `ready https://ADDRESS` on standard output when it serves. Ctrl-C or SIGTERM stops it: requests under way are
+finished first. Log lines go to standard error.
+
+Examples:
+  countersign serve ./deployment
+  countersign serve ./deployment --listen 0.0.0.0:8443";
+
+pub(super) const TENANT: &str = "\
+Examples:
+  countersign --dir ./deployment tenant add northwind
+  countersign --dir ./deployment tenant list --output csv";
+
+pub(super) const USER: &str = "\
+Examples:
+  countersign --dir ./deployment user add andrew@northwind --ssh-key andrew.pub --role admin
+  countersign --dir ./deployment --as andrew@northwind user add nancy@northwind --ssh-key nancy.pub --role accountant
+  countersign user add janet@northwind --ssh-key janet.pub --role rep --attribute employee=3
+  countersign --dir ./deployment user list --tenant northwind
+  countersign --dir ./deployment --as andrew@northwind user remove nancy@northwind
+
+The operator adds the first user of a tenant. From then on the tenant's own people look after it.";
+
+pub(super) const SCHEMA: &str = "\
+Examples:
+  countersign --dir ./deployment schema apply types.toml --dry-run
+  countersign --dir ./deployment schema apply types.toml
+  countersign --dir ./deployment schema show";
+
+pub(super) const POLICY: &str = "\
+Examples:
+  countersign --dir ./deployment policy apply policies/ --dry-run
+  countersign --dir ./deployment policy apply policies/
+  countersign --dir ./deployment policy show";
+
+pub(super) const IMPORT: &str = "\
+Every row is checked against the record type before the first is sent: a bad row names its line and column, and then
+nothing is imported unless --skip-bad collects the bad rows. Rows are sent in batches. Each batch is stored whole or
+not at all, but the file as a whole is not one transaction: if the connection breaks midway, the batches before are
+stored. Run the same command again with --upsert: rows that are there are then set to the same values.
+
+Examples:
+  countersign --dir ./deployment --as andrew@northwind import customer customer.csv
+  countersign import customer customer.csv --dry-run
+  countersign import invoice invoices.ndjson --skip-bad bad.ndjson
+  zcat customer.csv.gz | countersign import customer - --upsert";
+
+pub(super) const GET: &str = "\
+Examples:
+  countersign --dir ./deployment --as nancy@northwind get customer --where country=eq.Brazil
+  countersign get customer --select id,company --order company --limit 10
+  countersign get customer --select 'company,invoice(total)' --where 'id=in.(ALFKI,ANATR)' --output json
+  countersign get invoice --where total=gte.1000 --count";
+
+pub(super) const LOGIN: &str = "\
+Prints the token alone on standard output. It dies after 12 hours at most. The SSH key is --key, else
+DIR/keys/USER@TENANT, else one that ssh-agent has. The key never leaves this machine: it signs a text that the server
+gives.
+
+Examples:
+  export COUNTERSIGN_TOKEN=$(countersign --dir ./deployment login nancy@northwind)
+  countersign login nancy@northwind --key ~/.ssh/id_ed25519";
+
+pub(super) const TOKEN: &str = "\
+Examples:
+  countersign token inspect
+  countersign token narrow --read-only --type customer --fields company,country --for 10m
+  countersign token narrow --for 1h --purpose 'quarterly report'
+  countersign token revoke
+  countersign token revoke --user nancy";
+
+pub(super) const AUDIT: &str = "\
+Examples:
+  countersign --dir ./deployment --as robert@northwind audit tail --follow
+  countersign --dir ./deployment --as robert@northwind audit who-saw customer/ALFKI";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  countersign completions bash > ~/.local/share/bash-completion/completions/countersign
+  countersign completions zsh > ~/.zfunc/_countersign
+  countersign completions fish > ~/.config/fish/completions/countersign.fish";
+
+/// The help of the program and of every command below it, one after the other.
+pub(super) fn reference(mut program: Command) -> String {
+    program.build();
+    let mut page = String::new();
+    let long = program.render_long_help().to_string();
+    page.push_str(&format!("## countersign\n\n```text\n{}\n```\n", trimmed(&long)));
+    for command in program.get_subcommands().filter(|command| command.get_name() != "help") {
+        append(&mut page, command, "countersign");
+    }
+    page
+}
+
+fn append(page: &mut String, command: &Command, before: &str) {
+    let name = format!("{before} {}", command.get_name());
+    // Options that every command has are told once.
+    let mut shown = command.clone().bin_name(&name).mut_args(|argument| {
+        let general = argument.get_help_heading() == Some("Which deployment, as whom");
+        argument.hide(general)
+    });
+    let help = shown.render_help().to_string();
+    page.push_str(&format!("\n## {name}\n\n```text\n{}\n```\n", trimmed(&help)));
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        append(page, below, &name);
+    }
+}
+
+fn trimmed(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}

@@ -1,0 +1,70 @@
+//! `countersign demo`: a deployment with two example companies, made or opened, its story, and then the server.
+//!
+//! Everything here goes the way that anybody's requests go: logins by SSH key, tokens, the router, the guard. Nothing
+//! that is told is written down here; it is asked for while it is told.
+
+mod example;
+mod load;
+mod place;
+mod story;
+mod theft;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::cli::Context;
+use crate::compose;
+use crate::deployment::Deployment;
+use crate::problem::Problem;
+use crate::server::{self, Listening};
+use crate::transport::{InProcess, Transport};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Address and port to serve on; 127.0.0.1:8443 if not given, or a free port where that is taken.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<(), Problem> {
+    let terminal = context.terminal;
+    let dir = place::choose(context.dir())?;
+    let deployment = Deployment::at(&dir);
+    let fresh = !deployment.exists();
+    if fresh {
+        place::begin(&deployment)?;
+        compose::init(&deployment)?;
+    }
+    let config = compose::config(&deployment)?;
+    let lock = server::lock(&deployment)?;
+    let listening = listen(context, arguments.listen, config.server.listen)?;
+    let opened = Arc::new(compose::open(&deployment, config).await?);
+    let transport = Arc::new(Transport::InProcess(Box::new(InProcess::new(Arc::clone(&opened), None))));
+    terminal.line(&format!("{} {}", terminal.bold("Countersign, the demo, in"), dir.display()))?;
+    if place::unfinished(&deployment) {
+        load::load(&terminal, &deployment, &transport).await?;
+        place::finish(&deployment)?;
+    } else {
+        terminal.line("  opened as it was left; nothing is loaded again")?;
+    }
+    story::tell(&terminal, &deployment, &transport).await?;
+    story::commands(&terminal, &deployment, listening.address())?;
+    drop(transport);
+    server::serve(&terminal, &deployment, lock, opened, listening).await
+}
+
+/// The address asked for or, where nobody asked for one, any that is free.
+fn listen(context: &Context, asked: Option<SocketAddr>, configured: SocketAddr) -> Result<Listening, Problem> {
+    match (asked, Listening::on(asked.unwrap_or(configured))) {
+        (_, Ok(listening)) => Ok(listening),
+        (Some(_), Err(problem)) => Err(problem),
+        (None, Err(_)) => {
+            let listening = Listening::on(SocketAddr::new(configured.ip(), 0))?;
+            let address = listening.address();
+            context.terminal.note(&format!("{configured} is taken, so this one is on {address}"));
+            Ok(listening)
+        }
+    }
+}

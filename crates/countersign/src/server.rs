@@ -1,0 +1,141 @@
+//! Serving a deployment: the listener, the certificate and its successors, and the end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_crypto::tls::{CertificateSlot, server_config};
+use countersign_model::Clock;
+use countersign_model::clock::SystemClock;
+
+use crate::compose::Opened;
+use crate::deployment::{Deployment, Lock, Running};
+use crate::problem::{Exit, Problem};
+use crate::terminal::Terminal;
+
+/// An address that is this process's, though nothing is answered there yet.
+pub struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listening {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// If it is taken, or not this machine's.
+    pub fn on(address: SocketAddr) -> Result<Self, Problem> {
+        let taken = |error: std::io::Error| {
+            Problem::new(Exit::Unavailable, format!("can't listen on {address}: {error}"))
+                .next("name another with --listen, such as --listen 127.0.0.1:0 for any free port")
+        };
+        let listener = TcpListener::bind(address).map_err(taken)?;
+        listener.set_nonblocking(true).map_err(taken)?;
+        let address = listener.local_addr().map_err(taken)?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address, with the port that it really has.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// The deployment's lock, for a server.
+///
+/// # Errors
+/// If another process has it.
+pub fn lock(deployment: &Deployment) -> Result<Lock, Problem> {
+    if let Some(lock) = deployment.try_lock()? {
+        return Ok(lock);
+    }
+    let dir = deployment.dir().display();
+    Err(match deployment.running() {
+        Some(running) => {
+            Problem::new(Exit::Unavailable, format!("{dir} is being served already, at {}", running.url()))
+                .next(format!("stop that server first (process {})", running.pid))
+        }
+        None => Problem::new(Exit::Unavailable, format!("another command has {dir} open"))
+            .next("wait for it to end, then run this again"),
+    })
+}
+
+/// Serves until Ctrl-C or SIGTERM, then lets requests under way finish.
+///
+/// # Errors
+/// If the certificate can't be made.
+pub async fn serve(
+    terminal: &Terminal,
+    deployment: &Deployment,
+    mut lock: Lock,
+    opened: Arc<Opened>,
+    listening: Listening,
+) -> Result<(), Problem> {
+    let first = opened.certificate()?;
+    let slot = CertificateSlot::new(&first).map_err(|error| Problem::failed(error.to_string()))?;
+    let tls = server_config(&slot).map_err(|error| Problem::failed(error.to_string()))?;
+    let listener = tokio::net::TcpListener::from_std(listening.listener)
+        .map_err(|error| Problem::failed(format!("can't listen: {error}")))?;
+    let running = Running { address: listening.address, pid: std::process::id() };
+    // Before anybody is told, so that a signal sent by whoever waits for the line below is not missed.
+    let stop = Stop::new()?;
+    deployment.announce(&mut lock, &running)?;
+    terminal.line(&format!("ready {}", running.url()))?;
+    tracing::info!(address = %listening.address, "ready");
+    let renewing = tokio::spawn(renew(Arc::clone(&opened), Arc::clone(&slot), first.expires.0));
+    countersign_door_http::serve(listener, tls, opened.router().clone(), stop.asked()).await;
+    renewing.abort();
+    drop(renewing.await);
+    opened.close().await;
+    tracing::info!("stopped");
+    drop(lock);
+    Ok(())
+}
+
+/// Replaces the certificate at half of its life, for ever. Connections that are open keep theirs.
+async fn renew(opened: Arc<Opened>, slot: Arc<CertificateSlot>, mut expires: u64) {
+    const RETRY: Duration = Duration::from_secs(60);
+    loop {
+        let left = expires.saturating_sub(SystemClock.now().0);
+        tokio::time::sleep(Duration::from_millis(left / 2).max(RETRY)).await;
+        let replaced = opened.certificate().map_err(|problem| problem.to_string()).and_then(|certificate| {
+            slot.replace(&certificate).map(|()| certificate.expires.0).map_err(|error| error.to_string())
+        });
+        match replaced {
+            Ok(until) => {
+                expires = until;
+                tracing::info!("the server certificate was reissued");
+            }
+            Err(error) => tracing::error!(%error, "the server certificate could not be reissued"),
+        }
+    }
+}
+
+/// Ctrl-C and, where there are signals, SIGTERM.
+struct Stop {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    #[cfg(unix)]
+    fn new() -> Result<Self, Problem> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let failed = |error: std::io::Error| Problem::failed(format!("can't wait for signals: {error}"));
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn asked(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

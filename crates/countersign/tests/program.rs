@@ -1,0 +1,16 @@
+//! The program as a person or a script meets it: the built binary, its output and its exit codes.
+
+#[path = "program/bench.rs"]
+mod bench;
+#[path = "program/commands.rs"]
+mod commands;
+#[path = "program/configuration.rs"]
+mod configuration;
+#[path = "program/demo.rs"]
+mod demo;
+#[path = "program/import.rs"]
+mod import;
+#[path = "program/pages.rs"]
+mod pages;
+#[path = "program/tokens.rs"]
+mod tokens;
