@@ -222,7 +222,7 @@ fn no_policy_reaches_over_tenants_or_lets_operators_see_records() {
     for action in [ControlAction::ManageTenants, ControlAction::ManageTypes, ControlAction::ManagePolicies] {
         assert!(!control(&jane(), action, "acme"), "{action:?}");
     }
-    let operator = caller("operators", "operator", &["rep"], &[]);
+    let operator = caller("operators", "operator", &["rep", "operator"], &[]);
     for action in Action::ALL {
         assert_eq!(policies.plan(&operator, action, ORDER), Ok(Plan::default()));
     }
@@ -233,18 +233,21 @@ fn no_policy_reaches_over_tenants_or_lets_operators_see_records() {
 #[test]
 fn operators_can_begin_without_any_policy() {
     let policies = Policies::compile(&RecordTypes::default(), &[]).unwrap();
-    let operator = caller("operators", "operator", &[], &[]);
+    let operator = caller("operators", "operator", &["operator"], &[]);
+    let bystander = caller("operators", "bystander", &[], &[]);
     for action in ControlAction::ALL {
+        let own_token = Ok(action == ControlAction::UseOwnToken);
         assert_eq!(policies.control(&operator, action, &name("operators")), Ok(true), "{action:?}");
-        assert_eq!(policies.control(&jane(), action, &name("acme")), Ok(false), "{action:?}");
+        assert_eq!(policies.control(&bystander, action, &name("operators")), own_token, "{action:?}");
+        assert_eq!(policies.control(&jane(), action, &name("acme")), own_token, "{action:?}");
     }
-    assert!(policies.roles().is_empty());
+    assert_eq!(policies.roles().iter().map(ToString::to_string).collect::<Vec<_>>(), ["operator"]);
 }
 
 #[test]
 fn roles_are_those_that_policies_name() {
     let policies = compile(&permit("principal in Role::\"rep\" || principal in Role::\"lead\""));
-    assert_eq!(policies.roles().iter().map(ToString::to_string).collect::<Vec<_>>(), ["lead", "rep"]);
+    assert_eq!(policies.roles().iter().map(ToString::to_string).collect::<Vec<_>>(), ["lead", "operator", "rep"]);
 }
 
 #[test]
