@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use countersign_model::{Field, Kind, RecordType, Value};
 use serde_json::value::RawValue;
 
+use super::Good;
+
 /// Judges rows. Without a record type it only checks their form, and the server judges the rest.
 pub struct Checker<'a> {
     record_type: Option<&'a RecordType>,
@@ -50,9 +52,15 @@ impl<'a> Checker<'a> {
     }
 
     /// The row as a JSON object, or what is wrong with it.
-    pub(super) fn row<'n>(&mut self, given: impl Iterator<Item = (&'n str, Given<'n>)>) -> Result<String, Fault> {
+    pub(super) fn row<'n>(
+        &mut self,
+        line: u64,
+        given: impl Iterator<Item = (&'n str, Given<'n>)>,
+    ) -> Result<Good, Fault> {
         let mut json = String::from("{");
         let mut present: HashSet<&str> = HashSet::new();
+        let mut empty: HashSet<&str> = HashSet::new();
+        let mut names: Vec<&str> = Vec::new();
         for (name, given) in given {
             let fault = |expected: String| Fault { field: Some(name.to_owned()), expected };
             if let Some(expected) = self.name_fault(name) {
@@ -63,8 +71,9 @@ impl<'a> Checker<'a> {
             }
             let field = self.record_type.and_then(|record_type| record_type.find(name)).map(|(_, field)| field);
             let text = self.value(field, &given).map_err(fault)?;
+            names.push(name);
             if text == "null" {
-                present.remove(name);
+                empty.insert(name);
             }
             if json.len() > 1 {
                 json.push(',');
@@ -75,11 +84,15 @@ impl<'a> Checker<'a> {
         }
         json.push('}');
         let fields = self.record_type.map(|record_type| record_type.fields.as_slice()).unwrap_or_default();
-        match fields.iter().find(|field| field.required && !present.contains(field.name.as_str())) {
+        let has = |name: &str| present.contains(name) && !empty.contains(name);
+        match fields.iter().find(|field| field.required && !has(field.name.as_str())) {
             Some(missing) => {
                 Err(Fault { field: Some(missing.name.to_string()), expected: "a value is required".to_owned() })
             }
-            None => Ok(json),
+            None => {
+                names.sort_unstable();
+                Ok(Good { line, json, fields: names.join(",") })
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
 use super::check::{Checker, Given};
 use super::lines::{Lines, Watched};
-use super::{Bad, Good, Row};
+use super::{Bad, Row};
 use crate::problem::Problem;
 
 pub(super) struct CsvRows<'c, 'a, R> {
@@ -62,8 +62,8 @@ impl<'c, 'a, R: Read> CsvRows<'c, 'a, R> {
             cells.push(std::str::from_utf8(cell).map_err(|_| bad(Some(place), "expected UTF-8".to_owned()))?);
         }
         let given = self.header.iter().zip(&cells).map(|(name, cell)| (name.as_str(), Given::Text(cell)));
-        match self.checker.row(given) {
-            Ok(json) => Ok(Good { line, json }),
+        match self.checker.row(line, given) {
+            Ok(good) => Ok(good),
             Err(fault) => {
                 let place = fault.field.as_ref().and_then(|field| self.header.iter().position(|name| name == field));
                 let Bad { line, column, expected, original } = bad(place, fault.expected);

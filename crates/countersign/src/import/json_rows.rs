@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::check::{Checker, Given};
-use super::{Bad, Good, Row};
+use super::{Bad, Row};
 use crate::problem::Problem;
 
 pub(super) struct JsonRows<'c, 'a, R> {
@@ -37,8 +37,8 @@ impl<'c, 'a, R: BufRead> JsonRows<'c, 'a, R> {
         let Pairs(pairs) = serde_json::from_str(text)
             .map_err(|error| bad(Some(error.column().to_string()), "expected one JSON object on the line"))?;
         let given = pairs.iter().map(|(name, raw)| (name.as_str(), Given::Json(raw)));
-        match self.checker.row(given) {
-            Ok(json) => Ok(Good { line, json }),
+        match self.checker.row(line, given) {
+            Ok(good) => Ok(good),
             Err(fault) => Err(bad(fault.field, &fault.expected)),
         }
     }
