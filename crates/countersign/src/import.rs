@@ -10,6 +10,8 @@ mod json_rows;
 mod lines;
 mod source;
 
+use std::collections::BTreeMap;
+
 use http::Method;
 
 pub use check::Checker;
@@ -26,6 +28,8 @@ pub struct Good {
     pub line: u64,
     /// The row as a JSON object.
     pub json: String,
+    /// Which fields it has.
+    pub fields: String,
 }
 
 /// A row that may not, and why.
@@ -65,6 +69,9 @@ pub struct Checked {
 /// Bytes after which a batch is sent whatever its number of rows.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// Batches of different fields that are filled at a time.
+const BATCHES: usize = 16;
+
 /// Reads the whole file and judges every row, keeping the bad ones: all of them, or the first `keep`.
 ///
 /// # Errors
@@ -98,24 +105,27 @@ pub async fn send(
     sending: Sending,
     progress: &mut Progress,
 ) -> Result<u64, Problem> {
-    let mut batch = Batch::default();
-    let mut sent = 0u64;
+    let mut sender = Sender { client, record_type, source, sending, sent: 0 };
+    // The rows of one request all have the same fields: a field that is left out is not one that is null.
+    let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
     checker.restart();
     for row in source.rows(checker)? {
         let Ok(good) = row? else { continue };
+        let batch = batches.entry(good.fields.clone()).or_default();
         batch.add(&good);
         if batch.rows >= sending.batch || batch.json.len() >= BATCH_BYTES {
-            sent = batch.send(client, record_type, source, sending, sent).await?;
-            progress.reached(sent);
+            sender.send(std::mem::take(batch)).await?;
+        } else if batches.len() > BATCHES {
+            sender.send_all(&mut batches).await?;
         }
+        progress.reached(sender.sent);
     }
-    if batch.rows > 0 {
-        sent = batch.send(client, record_type, source, sending, sent).await?;
-        progress.reached(sent);
-    }
-    Ok(sent)
+    sender.send_all(&mut batches).await?;
+    progress.reached(sender.sent);
+    Ok(sender.sent)
 }
 
+/// Rows with the same fields, to be stored together.
 #[derive(Default)]
 struct Batch {
     json: String,
@@ -134,37 +144,50 @@ impl Batch {
         self.last_line = row.line;
         self.rows = self.rows.saturating_add(1);
     }
+}
 
-    async fn send(
-        &mut self,
-        client: &Client,
-        record_type: &str,
-        source: &Source,
-        sending: Sending,
-        sent: u64,
-    ) -> Result<u64, Problem> {
-        let Self { mut json, rows, first_line, last_line } = std::mem::take(self);
-        json.push(']');
-        let prefer = if sending.upsert { "return=minimal,resolution=merge-duplicates" } else { "return=minimal" };
-        let ask = Ask::new(Method::POST, format!("/rest/v1/{record_type}"))
-            .body("application/json", json)
-            .header(http::HeaderName::from_static("prefer"), prefer);
-        match client.send(ask).await {
-            Ok(_) => Ok(sent.saturating_add(rows as u64)),
-            Err(problem) => {
-                let place = format!("{}: lines {first_line} to {last_line} were not stored", source.name());
-                let after = match (sent, sending.upsert) {
-                    (0, _) => problem,
-                    (_, true) => {
-                        problem.or_next("put it right and run the same command again; --upsert makes that safe")
-                    }
-                    (_, false) => problem.or_next(format!(
-                        "the {sent} rows before are stored; run again with --upsert to repeat them safely"
-                    )),
-                };
-                Err(after.during(&place))
+struct Sender<'a> {
+    client: &'a Client,
+    record_type: &'a str,
+    source: &'a Source,
+    sending: Sending,
+    sent: u64,
+}
+
+impl Sender<'_> {
+    async fn send_all(&mut self, batches: &mut BTreeMap<String, Batch>) -> Result<(), Problem> {
+        for (_, batch) in std::mem::take(batches) {
+            if batch.rows > 0 {
+                self.send(batch).await?;
             }
         }
+        Ok(())
+    }
+
+    async fn send(&mut self, batch: Batch) -> Result<(), Problem> {
+        let Batch { mut json, rows, first_line, last_line } = batch;
+        json.push(']');
+        let upsert = self.sending.upsert;
+        let prefer = if upsert { "return=minimal,resolution=merge-duplicates" } else { "return=minimal" };
+        let ask = Ask::new(Method::POST, format!("/rest/v1/{}", self.record_type))
+            .body("application/json", json)
+            .header(http::HeaderName::from_static("prefer"), prefer);
+        let Err(problem) = self.client.send(ask).await else {
+            self.sent = self.sent.saturating_add(rows as u64);
+            return Ok(());
+        };
+        let lines = if first_line == last_line {
+            format!("line {first_line} was")
+        } else {
+            format!("{rows} rows of lines {first_line} to {last_line} were")
+        };
+        let place = format!("{}: {lines} not stored, {} rows were", self.source.name(), self.sent);
+        let next = match (self.sent, upsert) {
+            (0, _) => "put it right and run the same command again",
+            (_, true) => "put it right and run the same command again; --upsert makes that safe",
+            (_, false) => "put it right and run the same command again with --upsert, so that repeating is safe",
+        };
+        Err(problem.or_next(next).during(&place))
     }
 }
 
