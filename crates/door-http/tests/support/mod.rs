@@ -1,0 +1,230 @@
+//! A whole deployment behind the router: everything real, everything over requests, no TLS.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use countersign_audit::{AuditKeys, AuditSink, Ledger, Service};
+use countersign_authority::{Authority, AuthorityParts, LOGIN_NAMESPACE, Registry, RegistryParts};
+use countersign_crypto::{SystemEntropy, ssh};
+use countersign_door_http::{App, AppParts, Limits, Router};
+use countersign_engine::{Engine, EngineLimits, KeyService, StoreService};
+use countersign_guard::{Guard, GuardParts, Peer};
+use countersign_keys::FileKms;
+use countersign_model::clock::ManualClock;
+use countersign_model::{Clock, Entropy, UnixMs};
+use countersign_store::{SqliteStore, Store};
+use http::HeaderMap;
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+
+pub const HERE: &str = "https://localhost:8443";
+
+pub struct House {
+    pub router: Router<App>,
+    pub clock: Arc<ManualClock>,
+    pub registry: Arc<Registry>,
+    operator: ssh::PrivateKey,
+    key: ssh::PrivateKey,
+    _dir: tempfile::TempDir,
+}
+
+pub struct Got {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Got {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{} {}", self.status, self.body))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert!((200..300).contains(&self.status), "{} {}", self.status, self.body);
+        self
+    }
+
+    /// Status and code of an answer that is a no.
+    #[track_caller]
+    pub fn no(&self) -> (u16, String) {
+        (self.status, self.json()["code"].as_str().unwrap().to_owned())
+    }
+}
+
+/// One request being put together.
+pub struct Ask<'a> {
+    house: &'a House,
+    builder: http::request::Builder,
+    body: String,
+}
+
+impl Ask<'_> {
+    pub fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.builder = self.builder.header(name, value);
+        self
+    }
+
+    pub fn body(mut self, body: impl Into<String>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub async fn send(self) -> Got {
+        let request = self.builder.body(Full::new(Bytes::from(self.body))).unwrap();
+        let response = self.house.router.answer(Peer::default(), request).await;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Got { status: parts.status.as_u16(), headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+}
+
+pub fn example(path: &str) -> String {
+    let file = format!("{}/../../examples/trading/{path}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+impl House {
+    /// Nobody but the operator, no types, no policies.
+    pub async fn empty(now: UnixMs) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(now));
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let new_key = || ssh::PrivateKey::generate_ed25519(&SystemEntropy, "").unwrap();
+        let operator = new_key();
+        let parts = RegistryParts {
+            path: dir.path().join("control.db"),
+            kms: Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy).unwrap()),
+            clock: clock.clone(),
+            entropy: Arc::clone(&entropy),
+            key_capacity: 1000,
+        };
+        let registry = Registry::create(parts, &operator.public().unwrap()).unwrap();
+        let ledger = |service: Service| {
+            let folder = dir.path().join("audit").join(service.as_str());
+            std::fs::create_dir_all(&folder).unwrap();
+            let keys = Arc::clone(&registry) as Arc<dyn AuditKeys>;
+            Arc::new(Ledger::open(&folder, service, keys, Arc::new(SystemEntropy), Default::default()).unwrap())
+        };
+        let ledgers: Vec<_> = Service::ALL.into_iter().map(ledger).collect();
+        let sink = |service: Service| {
+            let at = Service::ALL.iter().position(|one| *one == service).unwrap();
+            Arc::clone(&ledgers[at]) as Arc<dyn AuditSink>
+        };
+        let data = dir.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data, Default::default()).unwrap());
+        let parts = AuthorityParts {
+            registry: Arc::clone(&registry),
+            store: Arc::clone(&store),
+            audit: sink(Service::Authority),
+            ledgers: ledgers.clone(),
+            issuer: HERE.into(),
+            audience: HERE.into(),
+            login_lifetime_ms: 3_600_000,
+            token_capacity: 100,
+        };
+        let authority = Arc::new(Authority::open(parts).await.unwrap());
+        let guard = |service: Service| {
+            Arc::new(Guard::new(GuardParts {
+                service,
+                verifier: authority.verifier(),
+                facts: registry.facts(),
+                audit: sink(service),
+                clock: clock.clone(),
+                limits: countersign_guard::Limits::default(),
+                plan_capacity: 1000,
+            }))
+        };
+        let engine = Engine::new(
+            Arc::new(KeyService::new(guard(Service::Keys), registry.tenant_keys())),
+            Arc::new(StoreService::new(guard(Service::Store), store)),
+            clock.clone(),
+            Arc::clone(&entropy),
+            EngineLimits::default(),
+        );
+        let app = App::new(AppParts {
+            guard: guard(Service::Gateway),
+            control: guard(Service::Authority),
+            engine: Arc::new(engine),
+            authority,
+            clock: clock.clone(),
+            entropy,
+        });
+        let router = Router::new(Arc::new(app), Limits::default());
+        Self { router, clock, registry, operator, key: new_key(), _dir: dir }
+    }
+
+    /// The trading example: both companies, one person for each role, the records that `load` names.
+    pub async fn trading(now: UnixMs, load: &[&str]) -> Self {
+        let house = Self::empty(now).await;
+        let operator = house.operator().await;
+        let types = house.ask("PUT", "/v1/types").token(&operator).header("content-type", "text/plain");
+        types.body(example("types.toml")).send().await.ok();
+        let folder = format!("{}/../../examples/trading/policies", env!("CARGO_MANIFEST_DIR"));
+        let mut files = Vec::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            files.push(json!({ "name": name, "text": example(&format!("policies/{name}")) }));
+        }
+        let policies = house.ask("PUT", "/v1/policies").token(&operator);
+        policies.body(json!({ "files": files }).to_string()).send().await.ok();
+        for tenant in ["northwind", "chinook"] {
+            let added = house.ask("POST", "/v1/tenants").token(&operator);
+            assert_eq!(added.body(json!({ "name": tenant }).to_string()).send().await.status, 201);
+            // The operator lets the first person in, who lets in the others.
+            let path = |role: &str| format!("/v1/users/{role}?tenant={tenant}");
+            house.ask("PUT", &path("admin")).token(&operator).body(house.person("admin")).send().await.ok();
+            let admin = house.login("admin", tenant).await;
+            for role in ["support", "accountant", "analyst", "rep", "auditor"] {
+                house.ask("PUT", &path(role)).token(&admin).body(house.person(role)).send().await.ok();
+            }
+            for record_type in load {
+                let csv = example(&format!("data/{tenant}/{record_type}.csv"));
+                let post = house.ask("POST", &format!("/rest/v1/{record_type}")).token(&admin);
+                post.header("content-type", "text/csv").body(csv).send().await.ok();
+            }
+        }
+        house
+    }
+
+    fn person(&self, role: &str) -> String {
+        let key = self.key.public().unwrap().to_line();
+        json!({ "roles": [role], "attributes": { "employee": 4 }, "ssh_keys": [key] }).to_string()
+    }
+
+    pub fn ask(&self, method: &str, path: &str) -> Ask<'_> {
+        Ask { house: self, builder: http::Request::builder().method(method).uri(path), body: String::new() }
+    }
+
+    pub async fn operator(&self) -> String {
+        self.login_with(&self.operator, "operator", "operators").await
+    }
+
+    pub async fn login(&self, user: &str, tenant: &str) -> String {
+        self.login_with(&self.key, user, tenant).await
+    }
+
+    async fn login_with(&self, key: &ssh::PrivateKey, user: &str, tenant: &str) -> String {
+        let who = json!({ "user": user, "tenant": tenant });
+        let challenge = self.ask("POST", "/v1/login/challenge").body(who.to_string()).send().await.ok().json();
+        let text = challenge["text"].as_str().unwrap();
+        let signature = ssh::sign(key, LOGIN_NAMESPACE, text.as_bytes()).unwrap();
+        let login = json!({ "user": user, "tenant": tenant, "id": challenge["id"], "signature": signature });
+        let granted = self.ask("POST", "/v1/login").body(login.to_string()).send().await.ok().json();
+        granted["access_token"].as_str().unwrap().to_owned()
+    }
+
+    pub fn now(&self) -> UnixMs {
+        self.clock.now()
+    }
+}
