@@ -255,7 +255,8 @@ pub struct AuditAccess {
     pub filter_fields: Vec<String>,
     /// How many records.
     pub records: u64,
-    /// Which ones, by the identifiers that Countersign made: the first hundred.
+    /// Which ones, by the identifiers that Countersign made: the first hundred, or the one
+    /// that was asked about.
     pub record_ids: Vec<RecordId>,
     /// How many rows.
     pub rows: u64,

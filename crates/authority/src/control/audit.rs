@@ -46,7 +46,8 @@ impl Authority {
         let read = tokio::task::spawn_blocking(move || reading.read(places)).await;
         let read = read.map_err(|_| ControlFailure::Unavailable("audit ledger"))?;
         let (records, next) = read.map_err(|_| ControlFailure::Unavailable("audit ledger"))?;
-        let records = records.into_iter().map(|entry| shown(entry, &state)).collect();
+        let asked = record.map(|(_, record)| record);
+        let records = records.into_iter().map(|entry| shown(entry, &state, asked)).collect();
         Ok(Done::looked(ControlAnswer::Audit(AuditPage { records, next: next.to_text() })))
     }
 
@@ -174,7 +175,8 @@ fn merge(streams: &mut [Stream]) -> Vec<(usize, Entry)> {
     }
 }
 
-fn shown((position, record): Entry, state: &State) -> AuditEntry {
+/// Who asks about one record is not shown which others were touched with it.
+fn shown((position, record): Entry, state: &State, asked: Option<RecordId>) -> AuditEntry {
     let Record { time, request, service, door, verdict, body, .. } = record;
     let person = |id| state.facts.users.get(&id).map_or_else(|| id.to_string(), |user| user.name.to_string());
     AuditEntry {
@@ -193,13 +195,13 @@ fn shown((position, record): Entry, state: &State) -> AuditEntry {
         action: body.action,
         purpose: body.purpose,
         epoch: body.epoch,
-        accesses: body.accesses.into_iter().map(|access| shown_access(&access, state)).collect(),
+        accesses: body.accesses.into_iter().map(|access| shown_access(&access, state, asked)).collect(),
         affected: body.affected,
         detail: body.detail,
     }
 }
 
-fn shown_access(access: &Accessed, state: &State) -> AuditAccess {
+fn shown_access(access: &Accessed, state: &State, asked: Option<RecordId>) -> AuditAccess {
     let record_type = state.facts.types.record_type(access.record_type);
     let names = |fields: FieldSet| {
         let name = |id| {
@@ -214,7 +216,10 @@ fn shown_access(access: &Accessed, state: &State) -> AuditAccess {
         fields: names(access.fields),
         filter_fields: names(access.filter_fields),
         records: access.records.len(),
-        record_ids: access.records.iter().take(RECORD_IDS_MAX).collect(),
+        record_ids: match asked {
+            Some(asked) => access.records.contains(asked).then_some(asked).into_iter().collect(),
+            None => access.records.iter().take(RECORD_IDS_MAX).collect(),
+        },
         rows: access.rows,
     }
 }
