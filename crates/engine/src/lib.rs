@@ -14,12 +14,15 @@
 //! ```
 
 mod answer;
+mod embed;
 mod keyring;
 mod lookup;
 mod opened;
+mod order;
 mod reach;
 mod read;
 mod services;
+mod spent;
 mod trace;
 mod write;
 
@@ -35,6 +38,7 @@ pub use keyring::Keyring;
 pub use reach::{Reach, Use};
 pub use services::{Call, KeyRelease, KeyService, Records, ServiceFailure, StoreService};
 
+use spent::Spent;
 use trace::Trace;
 
 /// Bounds on the work of one request.
@@ -53,6 +57,7 @@ impl Default for EngineLimits {
 }
 
 /// Executes permits against a key service and a store.
+#[derive(Clone)]
 pub struct Engine {
     keys: Arc<dyn KeyRelease>,
     records: Arc<dyn Records>,
@@ -67,6 +72,7 @@ struct Work<'a> {
     call: Call<'a>,
     types: &'a RecordTypes,
     keys: Keyring,
+    spent: Spent,
 }
 
 impl Engine {
@@ -84,9 +90,21 @@ impl Engine {
 
     /// Does what the permit permits. The audit record is durable before this returns.
     ///
+    /// A change goes on to its end when the caller stops waiting: otherwise who hangs up at the right moment would
+    /// leave the record of an intent and none of what came of it. Reading stops, as nothing leaves.
+    ///
     /// # Errors
     /// [`Failure`]; the failure is on record too.
     pub async fn execute(&self, permit: Permit) -> Result<Answer, Failure> {
+        if matches!(permit.judged(), Judged::Read(_)) {
+            return self.to_the_end(permit).await;
+        }
+        let engine = self.clone();
+        let to_the_end = tokio::spawn(async move { engine.to_the_end(permit).await });
+        to_the_end.await.unwrap_or(Err(Failure::Unavailable))
+    }
+
+    async fn to_the_end(&self, permit: Permit) -> Result<Answer, Failure> {
         let mut trace = Trace::default();
         let done = match self.perform(&permit, &mut trace).await {
             Ok(done) => done,
@@ -115,7 +133,7 @@ impl Engine {
         let call = Call { bearer: permit.bearer(), request: permit.request() };
         let state = permit.state();
         let keys = self.keys.release(&call).await?;
-        let work = Work { engine: self, call, types: &state.facts.types, keys };
+        let work = Work { engine: self, call, types: &state.facts.types, keys, spent: Spent::new(&self.limits) };
         match permit.judged() {
             Judged::Read(query) => {
                 let rows = work.read(query, trace).await?;

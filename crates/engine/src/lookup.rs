@@ -22,6 +22,8 @@ pub(crate) struct Search<'q> {
     pub(crate) plan: &'q Plan,
     /// Cells that will be opened of what is found.
     pub(crate) output: FieldSet,
+    /// Those of them that are needed at once, even where the rest is fetched later.
+    pub(crate) links: FieldSet,
     pub(crate) among: Among,
     pub(crate) after: Option<RecordId>,
     /// Stop when this many are found.
@@ -55,14 +57,18 @@ impl Work<'_> {
     pub(crate) async fn search(&self, search: Search<'_>) -> Result<Finds, Failure> {
         let record_type = self.types.record_type(search.record_type).ok_or(Failure::Unavailable)?;
         let needed = search.plan.condition_fields().union(search.deciding);
-        let keyed = match search.among {
-            Among::Any => self.by_tag(search.record_type, record_type, search.filter, search.plan)?,
-            Among::Tagged(field, ref tags) => Some(Access::Tags { field, tags: tags.clone() }),
-            Among::Records(ref records) => Some(Access::Records(records.clone())),
+        let (keyed, few) = match search.among {
+            Among::Any => match self.by_tag(search.record_type, record_type, search.filter, search.plan)? {
+                Some((access, expected_rows)) => (Some(access), expected_rows <= CHUNK_ROWS),
+                None => (None, search.enough.is_some() && *search.filter == Predicate::TRUE),
+            },
+            Among::Tagged(field, ref tags) => (Some(Access::Tags { field, tags: tags.clone() }), true),
+            Among::Records(ref records) => (Some(Access::Records(records.clone())), true),
         };
-        // A selective filter over a scan opens few rows: their output cells are fetched afterwards, for them alone.
-        let with_output = keyed.is_some() || *search.filter == Predicate::TRUE;
-        let cells = if with_output { needed.union(search.output) } else { needed };
+        // Where many rows are looked at for the few that leave, their output cells are fetched afterwards, for those
+        // few alone: whoever sorts a large type does not have all of it in memory.
+        let with_output = few;
+        let cells = needed.union(if with_output { search.output } else { search.links });
         let mut found = Vec::new();
         let mut referenced = Referenced::of(search.plan.rules.iter().map(|rule| &rule.rows));
         let mut looked_at = 0u64;
@@ -71,9 +77,11 @@ impl Work<'_> {
             let mut scan = Scan { record_type: search.record_type, access, cells, limit, after: search.after };
             loop {
                 let rows = self.engine.records.read(&self.call, &scan).await?;
-                let is_last = rows.len() < limit;
+                let is_last = rows.len() < scan.limit;
+                // Whoever sees one row in a thousand does not make a thousand calls for a page of one.
+                scan.limit = scan.limit.saturating_mul(2).min(CHUNK_ROWS);
                 looked_at = looked_at.saturating_add(rows.len() as u64);
-                if looked_at > self.engine.limits.scan_rows_max {
+                if looked_at > self.engine.limits.scan_rows_max || !self.spent.read(rows.len()) {
                     return Err(self.scan_limit(record_type, search.filter));
                 }
                 scan.after = rows.last().map(|row| row.record);
@@ -117,19 +125,24 @@ impl Work<'_> {
             let limit = usize::try_from(self.engine.limits.scan_rows_max).unwrap_or(usize::MAX);
             let scan = Scan { record_type, access, cells, limit, after: None };
             let rows = self.engine.records.read(&self.call, &scan).await?;
+            if !self.spent.read(rows.len()) {
+                return Err(
+                    self.scan_limit(self.types.record_type(record_type).ok_or(Failure::Unavailable)?, &Predicate::TRUE)
+                );
+            }
             opened.extend(rows.into_iter().map(|row| Opened::new(row, field_count)));
         }
         Ok(opened)
     }
 
-    /// The best way in by a keyed tag that the conditions offer.
+    /// The best way in by a keyed tag that the conditions offer, and about how many rows are to be expected of it.
     fn by_tag(
         &self,
         type_id: TypeId,
         record_type: &RecordType,
         filter: &Predicate,
         plan: &Plan,
-    ) -> Result<Option<Access>, Failure> {
+    ) -> Result<Option<(Access, usize)>, Failure> {
         let mut best: Option<(usize, FieldId, &[Value])> = None;
         let mut consider = |condition| {
             each_equality(condition, &mut |field, values: &[_]| {
@@ -144,12 +157,12 @@ impl Work<'_> {
         if let [only] = plan.rules.as_slice() {
             consider(&only.rows);
         }
-        let Some((_, field, values)) = best else { return Ok(None) };
+        let Some((expected_rows, field, values)) = best else { return Ok(None) };
         let mut tags = Vec::with_capacity(values.len());
         for value in values {
             tags.extend(self.keys.tag(type_id, field, value)?);
         }
-        Ok(Some(Access::Tags { field, tags }))
+        Ok(Some((Access::Tags { field, tags }, expected_rows)))
     }
 
     fn scan_limit(&self, record_type: &RecordType, filter: &Predicate) -> Failure {

@@ -110,6 +110,10 @@ impl<'q> Referenced<'q> {
         let same = |known: &&Known<'_>| {
             known.reference == reference && (std::ptr::eq(known.condition, condition) || known.condition == condition)
         };
+        // INVARIANT deny-on-doubt: a null has the same bytes as an empty text, and is no key.
+        if value.is_null() {
+            return None;
+        }
         let known = self.conditions.iter().find(same)?;
         known.verdicts.get(&value.to_tag_bytes()).copied().flatten()
     }

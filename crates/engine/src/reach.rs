@@ -166,12 +166,17 @@ impl Reach {
         let own = insertion.record_type;
         let given: FieldSet = insertion.rows.iter().flatten().map(|(field, _)| *field).collect();
         self.key(own, types);
-        self.writes(own, given, types);
+        let key = types.record_type(own).map(|record_type| record_type.key);
+        self.writes(own, key.map_or(given, |key| given.with(key)), types);
         self.plan(own, &insertion.create, types);
         self.plan(own, &insertion.read, types);
         if let Some(conflict) = insertion.on_conflict {
             self.open(own, FieldSet::EMPTY.with(conflict.field));
             self.plan(own, &insertion.update, types);
+            // Only a merge that another field decides can change a key.
+            if conflict.merge && Some(conflict.field) != key {
+                self.referrers(own, &insertion.read_targets, types);
+            }
         }
         self.targets(&insertion.read_targets, types);
         if let Some(columns) = &insertion.returning {
@@ -186,12 +191,14 @@ impl Reach {
         self.plan(own, &change.plan, types);
         self.plan(own, &change.read, types);
         match &change.set {
-            Some(values) => self.writes(own, values.iter().map(|(field, _)| *field).collect(), types),
-            None => {
-                for (child, reference) in types.references_to(own) {
-                    self.tag(child, FieldSet::EMPTY.with(reference));
+            Some(values) => {
+                let set: FieldSet = values.iter().map(|(field, _)| *field).collect();
+                self.writes(own, set, types);
+                if types.record_type(own).is_some_and(|record_type| set.contains(record_type.key)) {
+                    self.referrers(own, &change.read_targets, types);
                 }
             }
+            None => self.referrers(own, &change.read_targets, types),
         }
         self.targets(&change.read_targets, types);
         if let Some(columns) = &change.returning {
@@ -201,11 +208,22 @@ impl Reach {
 
     fn writes(&mut self, own: TypeId, fields: FieldSet, types: &RecordTypes) {
         let Some(record_type) = types.record_type(own) else { return };
-        let fields = fields.with(record_type.key);
         self.entry(own, |one| one.seal = one.seal.union(fields));
         self.tag(own, fields.intersection(indexed(own, types)));
         for target in fields.iter().filter_map(|field| record_type.field(field)?.references) {
             self.key(target, types);
+        }
+    }
+
+    /// The references that point at a record whose key goes: found by tag, and opened only for who may read them.
+    fn referrers(&mut self, own: TypeId, read: &[(TypeId, std::sync::Arc<Plan>)], types: &RecordTypes) {
+        for (child, reference) in types.references_to(own) {
+            let reference_alone = FieldSet::EMPTY.with(reference);
+            self.tag(child, reference_alone);
+            let readable = read.iter().any(|(id, plan)| *id == child && plan.fields().contains(reference));
+            if readable {
+                self.open(child, reference_alone);
+            }
         }
     }
 

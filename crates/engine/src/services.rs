@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use countersign_guard::{Bearer, Guard, Judgement, Refusal};
 use countersign_keys::TenantKeys;
+use countersign_model::query::Judged;
 use countersign_model::{FieldSet, Request};
 use countersign_store::{Access, Batch, Rejected, Requirement, Scan, SealedChange, SealedRow, Store, StoreError};
 
@@ -144,32 +145,33 @@ fn reach(judgement: &Judgement) -> Reach {
 }
 
 fn change_within(change: &SealedChange, judgement: &Judgement, reach: &Reach) -> bool {
-    use countersign_model::query::Judged;
-    let (record_type, cells, tags) = match change {
+    let judged = &judgement.judged;
+    let own = match judged {
+        Judged::Insert(insertion) => insertion.record_type,
+        Judged::Change(change) => change.record_type,
+        Judged::Read(_) | Judged::Control(_) => return false,
+    };
+    // The reach says which fields. That says nothing about a change without any, so the type is compared first.
+    let (record_type, permitted, written): (_, _, FieldSet) = match change {
         SealedChange::Insert { record_type, cells, tags, .. } => {
-            if !matches!(judgement.judged, Judged::Insert(_)) {
-                return false;
-            }
-            let (cells, tags) = (cells.iter().map(|(field, _)| *field), tags.iter().map(|(field, _)| *field));
-            (*record_type, cells.collect::<FieldSet>(), tags.collect::<FieldSet>())
+            let written = cells.iter().map(|(field, _)| *field).chain(tags.iter().map(|(field, _)| *field));
+            (*record_type, matches!(judged, Judged::Insert(_)), written.collect())
         }
         SealedChange::Update { record_type, cells, tags, .. } => {
-            let permits_update = match &judgement.judged {
+            let written = cells.iter().map(|(field, _)| *field).chain(tags.iter().map(|(field, _)| *field));
+            let permitted = match judged {
                 Judged::Insert(insertion) => insertion.on_conflict.is_some_and(|conflict| conflict.merge),
                 Judged::Change(change) => change.set.is_some(),
-                _ => false,
+                Judged::Read(_) | Judged::Control(_) => false,
             };
-            if !permits_update {
-                return false;
-            }
-            let (cells, tags) = (cells.iter().map(|(field, _)| *field), tags.iter().map(|(field, _)| *field));
-            (*record_type, cells.collect(), tags.collect())
+            (*record_type, permitted, written.collect())
         }
         SealedChange::Delete { record_type, .. } => {
-            return matches!(&judgement.judged, Judged::Change(change) if change.set.is_none() && change.record_type == *record_type);
+            let permitted = matches!(judged, Judged::Change(change) if change.set.is_none());
+            (*record_type, permitted, FieldSet::EMPTY)
         }
     };
-    cells.is_subset(reach.sealed(record_type)) && tags.is_subset(reach.tagged(record_type))
+    permitted && record_type == own && written.is_subset(reach.sealed(own))
 }
 
 fn requirement_within(requirement: &Requirement, reach: &Reach) -> bool {

@@ -1,7 +1,9 @@
 //! What a request touches, gathered while it is executed, for its audit record.
 
 use countersign_audit::{Access, RecordSet};
-use countersign_model::{FieldSet, RecordId, TypeId};
+use countersign_model::query::Column;
+use countersign_model::row::Cell;
+use countersign_model::{FieldSet, RecordId, Row, TypeId};
 
 #[derive(Default)]
 pub(crate) struct Trace {
@@ -21,6 +23,27 @@ impl Trace {
         let touched = self.entry(record_type);
         touched.fields = touched.fields.union(fields);
         touched.filter_fields = touched.filter_fields.union(filter_fields);
+    }
+
+    /// These rows are given out, with all that is embedded in them.
+    pub(crate) fn released(&mut self, record_type: TypeId, columns: &[Column], rows: &[Row]) {
+        self.records(record_type, rows.iter().map(|row| row.record));
+        self.embedded(columns, rows);
+    }
+
+    /// What is embedded in these rows is given out.
+    pub(crate) fn embedded(&mut self, columns: &[Column], rows: &[Row]) {
+        for (place, column) in columns.iter().enumerate() {
+            let Column::Embed(embed) = column else { continue };
+            for cell in rows.iter().filter_map(|row| row.cells.get(place)) {
+                let inside = match cell {
+                    Cell::Many(rows) => rows.as_slice(),
+                    Cell::One(Some(row)) => std::slice::from_ref(&**row),
+                    Cell::One(None) | Cell::Value(_) => &[],
+                };
+                self.released(embed.query.record_type, &embed.query.columns, inside);
+            }
+        }
     }
 
     /// These records are given out or changed.

@@ -6,17 +6,20 @@
 mod change;
 mod insert;
 mod reference;
+mod rejected;
+
+use std::collections::HashMap;
 
 use countersign_guard::Refusal;
 use countersign_model::query::{Column, Values, output_fields};
 use countersign_model::{FieldId, FieldSet, Plan, Predicate, RecordId, RowSet, TypeId};
-use countersign_store::{Rejected, SealedChange};
+use countersign_store::SealedChange;
 
 use crate::Work;
 use crate::answer::Failure;
+use crate::embed::Embedded;
 use crate::lookup::{Among, Finds, Search};
 use crate::opened::{Opened, Referenced, View};
-use crate::read::Embedded;
 use crate::trace::Trace;
 
 /// How often a change is decided anew because others came first.
@@ -36,8 +39,11 @@ impl Work<'_> {
         let mut referenced = Referenced::of(plan.rules.iter().map(|rule| &rule.rows));
         let opened: Vec<&Opened> = rows.iter().map(|(row, _)| *row).collect();
         self.look_up_referenced(&opened, &mut referenced).await?;
-        let verdicts =
-            rows.iter().map(|(row, fields)| fields.is_subset(plan.fields_on(&View { row, referenced: &referenced })));
+        let verdicts = rows.iter().map(|(row, fields)| {
+            let permitted = plan.fields_on(&View { row, referenced: &referenced });
+            // No field at all is a part of any set, also of the one that a plan has for a record it does not permit.
+            !permitted.is_empty() && fields.is_subset(permitted)
+        });
         Ok(verdicts.collect())
     }
 
@@ -71,73 +77,21 @@ impl Work<'_> {
                 deciding: FieldSet::EMPTY,
                 plan: read,
                 output: self.cells_for(type_id, columns),
+                links: FieldSet::EMPTY,
                 among: Among::Records(records.clone()),
                 after: None,
                 enough: None,
             })
             .await?;
-        let place = |record: RecordId| records.iter().position(|one| *one == record);
-        if found.len() <= ORDERED_ROWS_MAX {
-            found.sort_by_cached_key(|one| place(one.row.record));
-        }
+        let places: HashMap<RecordId, usize> = records.into_iter().zip(0usize..).collect();
+        found.sort_by_key(|one| places.get(&one.row.record).copied());
         trace.looked(type_id, output_fields(columns), FieldSet::EMPTY);
         let mut embedded: Embedded = self.embed_all(type_id, columns, &mut found, trace).await?;
         let rows = self.shape(type_id, columns, found, &mut embedded)?;
+        // The records themselves are on record as changed.
+        trace.embedded(columns, &rows);
         Ok(RowSet { rows, total: None, next: None })
     }
-
-    /// What a rejection of the store means to the caller, or `None` if deciding anew may help.
-    async fn explain(
-        &self,
-        rejected: Rejected,
-        type_id: TypeId,
-        read: &Plan,
-        batch: &Sent<'_>,
-    ) -> Result<Option<Failure>, Failure> {
-        let record_type = self.types.record_type(type_id).ok_or(Failure::Unavailable)?;
-        Ok(match rejected {
-            Rejected::Stale { .. } => None,
-            Rejected::Missing { requirement } => {
-                let name = batch.references.get(requirement).and_then(|field| record_type.field(*field));
-                Some(name.map_or(FORBIDDEN, |field| Failure::MissingReference { field: field.name.clone() }))
-            }
-            Rejected::Present { .. } if batch.referrers_visible => Some(Failure::StillReferenced),
-            Rejected::Present { .. } => Some(FORBIDDEN),
-            Rejected::Unique { field, existing, .. } => {
-                // A value that the batch itself holds twice is no secret to who supplied it.
-                let visible =
-                    batch.records.contains(&existing) || self.may_read(type_id, read, existing, field).await?;
-                let name = record_type.field(field).filter(|_| visible).map(|field| field.name.clone());
-                Some(name.map_or(FORBIDDEN, |name| Failure::UniqueTaken { field: Some(name) }))
-            }
-        })
-    }
-
-    async fn may_read(&self, type_id: TypeId, plan: &Plan, record: RecordId, field: FieldId) -> Result<bool, Failure> {
-        let search = Search {
-            record_type: type_id,
-            filter: &Predicate::TRUE,
-            deciding: FieldSet::EMPTY,
-            plan,
-            output: FieldSet::EMPTY,
-            among: Among::Records(vec![record]),
-            after: None,
-            enough: None,
-        };
-        Ok(self.search(search).await?.found.iter().any(|one| one.visible.contains(field)))
-    }
-}
-
-/// Up to here, rows are given back in the order in which they were supplied; beyond, in the order of their ids.
-const ORDERED_ROWS_MAX: usize = 5_000;
-
-/// What a rejected batch was about.
-struct Sent<'a> {
-    records: &'a [RecordId],
-    /// The reference field that each requirement comes from.
-    references: &'a [FieldId],
-    /// Whether the caller may learn that other records refer to these.
-    referrers_visible: bool,
 }
 
 #[derive(Default)]

@@ -221,3 +221,34 @@ async fn a_scan_past_its_bound_is_refused_and_the_index_named() {
     let by_index = Read { filter: eq("customer_id", "C1"), ..read("invoice", &["id"]) };
     assert_eq!(stage.call(&admin, Operation::Read(by_index)).await.unwrap().rows.rows.len(), 2);
 }
+
+#[tokio::test]
+async fn the_store_changes_nothing_of_another_type_not_even_without_cells() {
+    let stage = Stage::new().await;
+    let bearer = Bearer::new(stage.token("admin", ACME));
+    let state = stage.cell.load();
+    let type_of = |name: &str| state.facts.types.find(name).unwrap().0;
+    let read_all = stage.request(Operation::Read(read("employee", &["id"])));
+    let scan = Scan {
+        record_type: type_of("employee"),
+        access: Access::All,
+        cells: FieldSet::first(1),
+        limit: 1,
+        after: None,
+    };
+    let employee = stage.records.read(&call(&bearer, &read_all), &scan).await.unwrap().remove(0);
+    let (record_type, record) = (type_of("employee"), employee.record);
+    let (cells, tags) = (Vec::new(), Vec::new());
+    let touch = SealedChange::Update { record_type, record, version: employee.version, cells, tags };
+    let made = SealedChange::Insert { record_type, record, cells: Vec::new(), tags: Vec::new() };
+    let updating = stage.request(update("customer", &[("phone", "\"1\"")], eq("id", "C1")));
+    let inserting = stage.request(insert(
+        "product",
+        vec![row(&[("id", "1"), ("name", "\"x\""), ("unit_price", "1"), ("discontinued", "false")])],
+    ));
+    for (request, change) in [(updating, touch), (inserting, made)] {
+        let batch = Batch { changes: vec![change], requires: Vec::new() };
+        let refused = stage.records.write(&call(&bearer, &request), batch).await.unwrap_err();
+        assert_eq!(refused, ServiceFailure::Refused(Refusal::Forbidden));
+    }
+}

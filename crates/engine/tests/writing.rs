@@ -1,5 +1,7 @@
 //! Writes: judged before and after, all or nothing, silent about what the caller can't see.
 
+#![allow(clippy::unwrap_used, reason = "what does not fit fails the test")]
+
 mod support;
 
 use countersign_engine::Failure;

@@ -45,10 +45,10 @@ mod resolve;
 mod state;
 
 pub use bearer::Bearer;
+/// What a [`Refusal::Token`] holds.
+pub use countersign_token::TokenError;
 pub use guard::{Guard, GuardParts, Judgement, Peer};
 pub use permit::{Permit, Receipt, Settlement};
 pub use refusal::{Invalid, Refusal};
 pub use resolve::Limits;
 pub use state::{FactsCell, State};
-/// What a [`Refusal::Token`] holds.
-pub use countersign_token::TokenError;

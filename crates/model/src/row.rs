@@ -23,6 +23,19 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
+impl Row {
+    /// How many rows this is, with all that is embedded in it.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        let inside = self.cells.iter().map(|cell| match cell {
+            Cell::Value(_) | Cell::One(None) => 0,
+            Cell::One(Some(row)) => row.rows(),
+            Cell::Many(rows) => rows.iter().map(Self::rows).sum(),
+        });
+        inside.fold(1, u64::saturating_add)
+    }
+}
+
 /// The rows of an answer and how many there are in all.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RowSet {

@@ -3,10 +3,11 @@
 use countersign_guard::Permit;
 use countersign_model::query::{Change, Values};
 use countersign_model::{FieldSet, RecordId};
-use countersign_store::{Batch, Requirement, SealedChange};
+use countersign_store::{Batch, SealedChange};
 
 use super::reference::Required;
-use super::{ATTEMPTS, FORBIDDEN, Sent};
+use super::rejected::{Sent, repeated};
+use super::{ATTEMPTS, FORBIDDEN};
 use crate::answer::Failure;
 use crate::lookup::{Among, Search};
 use crate::opened::Opened;
@@ -40,10 +41,10 @@ impl Work<'_> {
                 _ => None,
             };
             let (changes, required) = match &change.set {
-                Some(set) => self.updates(change, set, &rows).await?,
+                Some(set) => self.updates(change, set, &rows, trace).await?,
                 None => self.deletes(change, &rows)?,
             };
-            let batch = Batch { changes, requires: required.requirements };
+            let batch = Batch { changes, requires: required.requirements.clone() };
             let rejected = match self.engine.records.write(&self.call, batch).await? {
                 Ok(()) => {
                     let done = self.changed(change, records, before, trace).await?;
@@ -51,9 +52,18 @@ impl Work<'_> {
                 }
                 Err(rejected) => rejected,
             };
-            let referrers_visible = self.referrers_visible(change);
-            let sent = Sent { records: &records, references: &required.fields, referrers_visible };
-            if let Some(failure) = self.explain(rejected, own, &change.read, &sent).await? {
+            // One value for several records is a value supplied several times.
+            let set_again = change.set.iter().filter(|_| records.len() > 1).flat_map(|set| [set, set]);
+            let record_type = self.types.record_type(own).ok_or(Failure::Unavailable)?;
+            let sent = Sent {
+                record_type: own,
+                read: &change.read,
+                read_targets: &change.read_targets,
+                requirements: &required.requirements,
+                references: &required.fields,
+                repeated: repeated(record_type, set_again),
+            };
+            if let Some(failure) = self.explain(rejected, &sent).await? {
                 return Err(failure);
             }
         }
@@ -91,6 +101,7 @@ impl Work<'_> {
                 deciding: change.filter.fields(),
                 plan: &change.read,
                 output: after_fields,
+                links: FieldSet::EMPTY,
                 among: Among::Any,
                 after: None,
                 enough: None,
@@ -105,6 +116,7 @@ impl Work<'_> {
                 deciding: change.filter.fields(),
                 plan: &change.read,
                 output: after_fields,
+                links: FieldSet::EMPTY,
                 among: Among::Records(records),
                 after: None,
                 enough: None,
@@ -138,6 +150,7 @@ impl Work<'_> {
         change: &Change,
         set: &Values,
         rows: &[Opened],
+        trace: &mut Trace,
     ) -> Result<(Vec<SealedChange>, Required), Failure> {
         let own = change.record_type;
         let fields = self.touched_fields(change);
@@ -147,9 +160,10 @@ impl Work<'_> {
         if !self.all_permitted(&change.plan, &after).await? {
             return Err(FORBIDDEN);
         }
-        let required = self.references(own, std::iter::once(set), &change.read_targets).await?;
+        let mut required = self.references(own, std::iter::once(set), &change.read_targets, trace).await?;
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
+            self.rekeyed(own, row, set, &mut required)?;
             changes.push(self.sealed(own, row.record, set)?.into_update(own, row.record, row.version));
         }
         Ok((changes, required))
@@ -162,22 +176,9 @@ impl Work<'_> {
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
             changes.push(SealedChange::Delete { record_type: own, record: row.record, version: row.version });
-            for (child, reference) in self.types.references_to(own) {
-                if let Some(tag) = self.keys.tag(child, reference, row.at(key))? {
-                    required.requirements.push(Requirement::Absent { record_type: child, field: reference, tag });
-                    required.fields.push(key);
-                }
-            }
+            self.unreferenced(own, row.at(key), &mut required)?;
         }
         Ok((changes, required))
-    }
-
-    /// Whether the caller may learn that other records refer to one: it can read every such reference.
-    fn referrers_visible(&self, change: &Change) -> bool {
-        self.types.references_to(change.record_type).all(|(child, reference)| {
-            let plan = change.read_targets.iter().find(|(id, _)| *id == child);
-            plan.is_some_and(|(_, plan)| plan.fields().contains(reference))
-        })
     }
 }
 

@@ -1,13 +1,15 @@
 //! Making records, or changing those that are there already.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use countersign_guard::Permit;
 use countersign_model::query::{Insertion, Values};
 use countersign_model::{FieldId, FieldSet, Kind, RecordId, Value};
 use countersign_store::{Batch, Rejected, SealedChange};
 
-use super::{ATTEMPTS, FORBIDDEN, Sent};
+use super::reference::Required;
+use super::rejected::{Sent, repeated};
+use super::{ATTEMPTS, FORBIDDEN};
 use crate::answer::Failure;
 use crate::opened::Opened;
 use crate::trace::Trace;
@@ -36,23 +38,32 @@ impl Work<'_> {
         for _ in 0..ATTEMPTS {
             trace.forget_records();
             let fates = self.fates(insertion, &rows, &new_ids).await?;
-            let (changes, touched) = self.insert_changes(insertion, &rows, &fates).await?;
+            let mut required = Required::default();
+            let (changes, touched) = self.insert_changes(insertion, &rows, &new_ids, &fates, &mut required).await?;
             trace.records(own, touched.iter().copied());
             if !intended {
                 permit.intend(trace.accesses(), None).await?;
                 intended = true;
             }
-            let live = rows.iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Leave)).map(|(row, _)| row);
-            let required = self.references(own, live, &insertion.read_targets).await?;
-            let batch = Batch { changes, requires: required.requirements };
+            let live = || rows.iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Leave)).map(|(row, _)| row);
+            required.add(self.references(own, live(), &insertion.read_targets, trace).await?);
+            let batch = Batch { changes, requires: required.requirements.clone() };
             let rejected = match self.engine.records.write(&self.call, batch).await? {
                 Ok(()) => return self.inserted(insertion, &fates, touched, trace).await,
                 Err(rejected) => rejected,
             };
-            let conflict_on = insertion.on_conflict.map(|conflict| conflict.field);
+            let sent = Sent {
+                record_type: own,
+                read: &insertion.read,
+                read_targets: &insertion.read_targets,
+                requirements: &required.requirements,
+                references: &required.fields,
+                repeated: repeated(self.types.record_type(own).ok_or(Failure::Unavailable)?, live()),
+            };
+            let conflict_on =
+                insertion.on_conflict.map(|conflict| conflict.field).filter(|on| !sent.repeated.contains(*on));
             let others_came_first = matches!(rejected, Rejected::Unique { field, .. } if Some(field) == conflict_on);
-            let sent = Sent { records: &touched, references: &required.fields, referrers_visible: false };
-            if !others_came_first && let Some(failure) = self.explain(rejected, own, &insertion.read, &sent).await? {
+            if !others_came_first && let Some(failure) = self.explain(rejected, &sent).await? {
                 return Err(failure);
             }
         }
@@ -101,12 +112,16 @@ impl Work<'_> {
             return Ok(new_ids.iter().map(|id| Fate::Make(*id)).collect());
         };
         let mut existing = self.existing(insertion, conflict.field, rows).await?;
+        let mut supplied = HashSet::new();
         let fates = rows.iter().zip(new_ids).map(|(row, id)| {
-            let held = row.iter().find(|(field, _)| *field == conflict.field);
-            match held.and_then(|(_, value)| existing.remove(&value.to_tag_bytes())) {
-                None => Fate::Make(*id),
+            let held = row.iter().find(|(field, value)| *field == conflict.field && !value.is_null());
+            let Some(value) = held.map(|(_, value)| value.to_tag_bytes()) else { return Fate::Make(*id) };
+            let old = existing.remove(&value);
+            let again = !supplied.insert(value);
+            match old {
                 Some(old) if conflict.merge => Fate::Merge(old),
-                Some(_) => Fate::Leave,
+                None if conflict.merge || !again => Fate::Make(*id),
+                _ => Fate::Leave,
             }
         });
         Ok(fates.collect())
@@ -123,7 +138,8 @@ impl Work<'_> {
         let values = rows.iter().flatten().filter(|(id, value)| *id == field && !value.is_null());
         let values: Vec<&Value> = values.map(|(_, value)| value).collect();
         let conditions = insertion.update.condition_fields().union(insertion.read.condition_fields());
-        let cells = conditions.with(field);
+        let key = self.types.record_type(own).ok_or(Failure::Unavailable)?.key;
+        let cells = conditions.with(field).with(key);
         let mut existing = HashMap::new();
         for mut row in self.rows_by_value(own, field, &values, cells).await? {
             self.open(own, &mut row, cells)?;
@@ -142,7 +158,9 @@ impl Work<'_> {
         &self,
         insertion: &Insertion,
         rows: &[Values],
+        new_ids: &[RecordId],
         fates: &[Fate],
+        required: &mut Required,
     ) -> Result<(Vec<SealedChange>, Vec<RecordId>), Failure> {
         let own = insertion.record_type;
         let record_type = self.types.record_type(own).ok_or(Failure::Unavailable)?;
@@ -150,7 +168,7 @@ impl Work<'_> {
         let key_we_made = |field: FieldId| field == record_type.key && !insertion.create.fields().contains(field);
         let (mut made, mut merged_before, mut merged_after) = (Vec::new(), Vec::new(), Vec::new());
         let (mut changes, mut touched) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
-        for (row, fate) in rows.iter().zip(fates) {
+        for ((row, new_id), fate) in rows.iter().zip(new_ids).zip(fates) {
             match fate {
                 Fate::Leave => continue,
                 Fate::Make(record) => {
@@ -160,7 +178,8 @@ impl Work<'_> {
                     touched.push(*record);
                 }
                 Fate::Merge(old) => {
-                    let set = self.set_by_merge(insertion, row);
+                    let set = set_by_merge(insertion, record_type.key, row, *new_id);
+                    self.rekeyed(own, old, &set, required)?;
                     let fields: FieldSet = set.iter().map(|(field, _)| *field).collect();
                     merged_before.push((old, fields));
                     merged_after.push((old.with(&set), fields));
@@ -176,10 +195,12 @@ impl Work<'_> {
             && self.all_permitted(&insertion.update, &merged_after).await?;
         if permitted { Ok((changes, touched)) } else { Err(FORBIDDEN) }
     }
+}
 
-    /// What a merge sets: the supplied values, without the one that decided and is the same.
-    fn set_by_merge(&self, insertion: &Insertion, row: &Values) -> Values {
-        let decided = insertion.on_conflict.map(|conflict| conflict.field);
-        row.iter().filter(|(field, _)| Some(*field) != decided).cloned().collect()
-    }
+/// What a merge sets: the supplied values, without the one that decided and is the same, and without a key that was
+/// made for a new record: the old one keeps its own.
+fn set_by_merge(insertion: &Insertion, key: FieldId, row: &Values, new_id: RecordId) -> Values {
+    let decided = insertion.on_conflict.map(|conflict| conflict.field);
+    let made = |field: FieldId, value: &Value| field == key && *value == Value::Uuid(new_id.uuid());
+    row.iter().filter(|(field, value)| Some(*field) != decided && !made(*field, value)).cloned().collect()
 }

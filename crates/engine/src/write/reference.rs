@@ -10,12 +10,21 @@ use countersign_store::Requirement;
 use crate::Work;
 use crate::answer::Failure;
 use crate::lookup::{Among, Search};
+use crate::opened::Opened;
+use crate::trace::Trace;
 
 /// What must exist for a batch, and which field each requirement comes from.
 #[derive(Default)]
 pub(super) struct Required {
     pub(super) requirements: Vec<Requirement>,
     pub(super) fields: Vec<FieldId>,
+}
+
+impl Required {
+    pub(super) fn add(&mut self, more: Self) {
+        self.requirements.extend(more.requirements);
+        self.fields.extend(more.fields);
+    }
 }
 
 impl Work<'_> {
@@ -26,6 +35,7 @@ impl Work<'_> {
         type_id: TypeId,
         rows: impl Iterator<Item = &'v Values> + Clone,
         read_targets: &[(TypeId, Arc<Plan>)],
+        trace: &mut Trace,
     ) -> Result<Required, Failure> {
         let record_type = self.types.record_type(type_id).ok_or(Failure::Unavailable)?;
         let mut required = Required::default();
@@ -39,6 +49,7 @@ impl Work<'_> {
             if wanted.is_empty() {
                 continue;
             }
+            trace.looked(target, FieldSet::EMPTY, FieldSet::EMPTY.with(target_key));
             for value in wanted.values() {
                 if let Some(tag) = self.keys.tag(target, target_key, value)? {
                     required.requirements.push(Requirement::Exists { record_type: target, field: target_key, tag });
@@ -58,6 +69,35 @@ impl Work<'_> {
             }
         }
         Ok(required)
+    }
+
+    /// Requires that nothing refers to a record by this key, which is about to go.
+    pub(super) fn unreferenced(&self, type_id: TypeId, key: &Value, required: &mut Required) -> Result<(), Failure> {
+        let key_field = self.types.record_type(type_id).ok_or(Failure::Unavailable)?.key;
+        for (child, reference) in self.types.references_to(type_id) {
+            if let Some(tag) = self.keys.tag(child, reference, key)? {
+                required.requirements.push(Requirement::Absent { record_type: child, field: reference, tag });
+                required.fields.push(key_field);
+            }
+        }
+        Ok(())
+    }
+
+    /// Requires the same where a record's key becomes another, which is to leave those that refer to it behind.
+    pub(super) fn rekeyed(
+        &self,
+        type_id: TypeId,
+        old: &Opened,
+        set: &Values,
+        required: &mut Required,
+    ) -> Result<(), Failure> {
+        let key = self.types.record_type(type_id).ok_or(Failure::Unavailable)?.key;
+        match set.iter().find(|(field, _)| *field == key) {
+            Some((_, new)) if new.equals(old.at(key)) != Some(true) => {
+                self.unreferenced(type_id, old.at(key), required)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes out of `wanted` the keys of records that the caller can see.
@@ -82,6 +122,7 @@ impl Work<'_> {
             deciding: key_alone,
             plan,
             output: key_alone,
+            links: FieldSet::EMPTY,
             among: Among::Tagged(key, tags),
             after: None,
             enough: None,

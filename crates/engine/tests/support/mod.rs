@@ -1,5 +1,12 @@
 //! A whole deployment without doors: two tenants, the trading example's types and policies, every role.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "what does not fit fails the test"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,7 +122,7 @@ impl Stage {
     }
 
     pub async fn with_limits(limits: EngineLimits) -> Self {
-        let stage = Self::empty(limits).await;
+        let stage = Self::empty(limits, &example("types.toml"), example_policies()).await;
         for tenant in [ACME, GLOBEX] {
             stage.fill(tenant).await;
         }
@@ -123,10 +130,16 @@ impl Stage {
         stage
     }
 
-    async fn empty(limits: EngineLimits) -> Self {
+    /// The same people over other record types and policies, without records.
+    pub async fn of(types: &str, policies: &str) -> Self {
+        let policies = vec![PolicyFile { name: "test.cedar".to_owned(), text: policies.to_owned() }];
+        Self::empty(EngineLimits::default(), types, policies).await
+    }
+
+    async fn empty(limits: EngineLimits, types: &str, policies: Vec<PolicyFile>) -> Self {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let clock = Arc::new(ManualClock::at(UnixMs(1_800_000_000_000)));
-        let types: RecordTypes = types_file::parse(&example("types.toml")).unwrap();
+        let types: RecordTypes = types_file::parse(types).unwrap();
         let kms = Arc::new(MemoryKms(KeyEncryptionKey::new(&SecretKey::generate(&*entropy))));
         let (mut tenants, mut tenant_names) = (HashMap::new(), HashMap::new());
         let (mut users, mut user_names, mut wrapped) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -161,7 +174,7 @@ impl Stage {
             epoch: 1,
             policy_epoch: 1,
             types: Arc::new(types),
-            policies: Arc::new(example_policies()),
+            policies: Arc::new(policies),
             tenants: Arc::new(tenants),
             tenant_names: Arc::new(tenant_names),
             users: Arc::new(users),

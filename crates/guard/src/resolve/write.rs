@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign_model::query::{Change, Column, Conflict, Insertion, Values};
 use countersign_model::request::{Action, Delete, Filter, Input, InputRow, Insert, OnConflict, Select, Update};
-use countersign_model::{FieldSet, Kind, Plan, RecordType, TypeId, Value};
+use countersign_model::{FieldSet, Kind, Plan, TypeId, Value};
 
 use super::{Resolver, Subject, filter};
 use crate::refusal::{Invalid, Refusal};
@@ -28,7 +28,8 @@ impl<'a> Resolver<'a> {
             rows: rows.collect::<Result<_, Refusal>>()?,
             on_conflict,
             returning: self.returning(&read, insert.returning.as_deref())?,
-            read_targets: self.targets_of(create.record_type)?,
+            // Only a merge that another field decides can change a key, and leave those behind that refer to it.
+            read_targets: self.targets_of(&create, on_conflict.is_some_and(|on| on.field != create.record_type.key))?,
             create: create.plan,
             update: update.plan,
             read: read.plan,
@@ -44,7 +45,7 @@ impl<'a> Resolver<'a> {
                 return Err(Invalid::Required { field: field.name.clone(), row: None }.into());
             }
         }
-        let targets = self.targets_of(subject.record_type)?;
+        let targets = self.targets_of(&subject, set.iter().any(|(id, _)| *id == subject.record_type.key))?;
         let (filter, returning) = (&update.filter, update.returning.as_deref());
         self.change(subject, Some(set), filter, update.max_affected, returning, targets)
     }
@@ -93,9 +94,12 @@ impl<'a> Resolver<'a> {
         columns.transpose()
     }
 
-    /// What the caller may read of the types that this one refers to.
-    fn targets_of(&self, record_type: &RecordType) -> Result<Vec<(TypeId, Arc<Plan>)>, Refusal> {
-        self.read_plans(record_type.fields.iter().filter_map(|field| field.references))
+    /// What the caller may read of the types that this one refers to, and of those that refer to it if its key may
+    /// change.
+    fn targets_of(&self, subject: &Subject<'a>, rekeyed: bool) -> Result<Vec<(TypeId, Arc<Plan>)>, Refusal> {
+        let referred = subject.record_type.fields.iter().filter_map(|field| field.references);
+        let referring = self.state.facts.types.references_to(subject.id).map(|(type_id, _)| type_id);
+        self.read_plans(referred.chain(referring.filter(|_| rekeyed)))
     }
 
     fn read_plans(&self, types: impl Iterator<Item = TypeId>) -> Result<Vec<(TypeId, Arc<Plan>)>, Refusal> {

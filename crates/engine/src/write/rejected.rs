@@ -1,0 +1,102 @@
+//! What the store's rejection of a batch means to the caller.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use countersign_crypto::Tag;
+use countersign_model::query::Values;
+use countersign_model::{FieldId, FieldSet, Plan, Predicate, RecordType, TypeId};
+use countersign_store::{Rejected, Requirement};
+
+use super::FORBIDDEN;
+use crate::Work;
+use crate::answer::Failure;
+use crate::lookup::{Among, Search};
+
+/// What a rejected batch was about.
+pub(super) struct Sent<'a> {
+    pub(super) record_type: TypeId,
+    /// What the caller may read of the type.
+    pub(super) read: &'a Plan,
+    /// What the caller may read of the types that references point at or come from.
+    pub(super) read_targets: &'a [(TypeId, Arc<Plan>)],
+    pub(super) requirements: &'a [Requirement],
+    /// The reference field that each requirement comes from.
+    pub(super) references: &'a [FieldId],
+    /// Unique fields for which the caller supplied one value for several records.
+    pub(super) repeated: FieldSet,
+}
+
+impl Work<'_> {
+    /// What a rejection means to the caller, or `None` if deciding anew may help.
+    pub(super) async fn explain(&self, rejected: Rejected, sent: &Sent<'_>) -> Result<Option<Failure>, Failure> {
+        let record_type = self.types.record_type(sent.record_type).ok_or(Failure::Unavailable)?;
+        Ok(match rejected {
+            Rejected::Stale { .. } => None,
+            Rejected::Missing { requirement } => {
+                let name = sent.references.get(requirement).and_then(|field| record_type.field(*field));
+                Some(name.map_or(FORBIDDEN, |field| Failure::MissingReference { field: field.name.clone() }))
+            }
+            Rejected::Present { requirement } => {
+                let seen = match sent.requirements.get(requirement) {
+                    Some(Requirement::Absent { record_type, field, tag }) => {
+                        self.sees_referrer(sent, *record_type, *field, *tag).await?
+                    }
+                    _ => false,
+                };
+                Some(if seen { Failure::StillReferenced } else { FORBIDDEN })
+            }
+            Rejected::Unique { field, existing, .. } => {
+                // A value that was supplied twice fails whatever is stored, and is no secret to who supplied it.
+                let seen = sent.repeated.contains(field)
+                    || self.sees(sent.record_type, sent.read, Among::Records(vec![existing]), field).await?;
+                let name = record_type.field(field).filter(|_| seen).map(|field| field.name.clone());
+                Some(name.map_or(FORBIDDEN, |name| Failure::UniqueTaken { field: Some(name) }))
+            }
+        })
+    }
+
+    /// Whether the caller can see, of the records that refer to one, at least one that does.
+    async fn sees_referrer(
+        &self,
+        sent: &Sent<'_>,
+        child: TypeId,
+        reference: FieldId,
+        tag: Tag,
+    ) -> Result<bool, Failure> {
+        let plan = sent.read_targets.iter().find(|(id, _)| *id == child).map(|(_, plan)| plan);
+        match plan.filter(|plan| plan.fields().contains(reference)) {
+            Some(plan) => self.sees(child, plan, Among::Tagged(reference, vec![tag]), reference).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Whether the caller can see this field on any of these records.
+    async fn sees(&self, type_id: TypeId, plan: &Plan, among: Among, field: FieldId) -> Result<bool, Failure> {
+        let search = Search {
+            record_type: type_id,
+            filter: &Predicate::TRUE,
+            deciding: FieldSet::EMPTY,
+            plan,
+            output: FieldSet::EMPTY,
+            links: FieldSet::EMPTY,
+            among,
+            after: None,
+            enough: None,
+        };
+        Ok(self.search(search).await?.found.iter().any(|one| one.visible.contains(field)))
+    }
+}
+
+/// The unique fields for which some value is in several of these rows.
+pub(super) fn repeated<'v>(record_type: &RecordType, rows: impl Iterator<Item = &'v Values>) -> FieldSet {
+    let mut seen = HashSet::new();
+    let mut repeated = FieldSet::EMPTY;
+    for (field, value) in rows.flatten().filter(|(_, value)| !value.is_null()) {
+        let unique = record_type.field(*field).is_some_and(|field| field.unique);
+        if unique && !seen.insert((*field, value.to_tag_bytes())) {
+            repeated.insert(*field);
+        }
+    }
+    repeated
+}
