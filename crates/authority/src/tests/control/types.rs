@@ -76,7 +76,7 @@ async fn policies_are_compiled_first_and_count_from_the_next_request() {
     assert!(Arc::ptr_eq(&before, &house.registry.latest()));
 
     let answer = house.ask(&operator, policies(&wider, false)).await.unwrap();
-    assert_eq!(answer["roles"], json!(["accountant", "admin", "auditor", "rep"]));
+    assert_eq!(answer["roles"], json!(["accountant", "admin", "auditor", "operator", "rep"]));
     let me = house.ask(&token, Control::WhoAmI).await.unwrap();
     assert_eq!(me["records"]["customer"]["read"]["fields"], json!(["id", "email"]));
     let read = house.ask(&operator, Control::PoliciesRead).await.unwrap();
