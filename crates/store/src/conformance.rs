@@ -7,13 +7,14 @@
 
 mod batches;
 mod crowds;
+pub(crate) mod fixture;
 mod reading;
 mod types;
 
-use countersign_crypto::Tag;
-use countersign_model::{FieldId, FieldSet, RecordId, RecordTypes, TenantId, TypeId};
+use countersign_model::{FieldId, FieldSet, TypeId};
 
-use crate::{Access, Batch, Rejected, Scan, SealedChange, SealedRow, Store, StoreError, types_file};
+use self::fixture::*;
+use crate::{Access, Batch, Rejected, Scan, SealedChange, SealedRow, Store, StoreError};
 
 /// Runs the whole suite; panics with what was expected at the first thing that is not so.
 ///
@@ -69,110 +70,4 @@ async fn reopened<S: Store>(make: &impl Fn(u32) -> S) {
         assert_eq!(before.len(), 299);
         assert_eq!(everything(&store, one).await, before, "a reopened store must give what was stored");
     }
-}
-
-/// The type of the suite's records. Key, a plain indexed field, an optional unique one and a free one.
-const BOOK: TypeId = TypeId(0);
-const KEY: FieldId = FieldId(0);
-const SHELF: FieldId = FieldId(1);
-const CODE: FieldId = FieldId(2);
-const NOTE: FieldId = FieldId(3);
-/// A type that refers to it.
-const LOAN: TypeId = TypeId(1);
-const LOAN_BOOK: FieldId = FieldId(1);
-
-fn library() -> RecordTypes {
-    types_file::parse(
-        r#"
-        [types.book.fields]
-        id    = { kind = "integer", class = "public" }
-        shelf = { kind = "integer", class = "public", index = "exact" }
-        code  = { kind = "text", class = "public", unique = true }
-        note  = { kind = "text", class = "internal" }
-
-        [types.loan.fields]
-        id      = { kind = "integer", class = "public" }
-        book_id = { references = "book", class = "personal" }
-        "#,
-    )
-    .unwrap()
-}
-
-fn tenant(number: u128) -> TenantId {
-    TenantId::from_u128((0x7 << 76) | number)
-}
-
-fn record(number: u64) -> RecordId {
-    RecordId::from_u128((0x0190_0000_0000_7000 << 64) | u128::from(number))
-}
-
-/// Stands for the tag of `value` in some field. Its bytes are spread as a keyed hash's are.
-fn tag(value: u64) -> Tag {
-    let spread = u128::from(value).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-    Tag(spread.to_be_bytes())
-}
-
-/// Stands for a sealed cell of `value`.
-fn cell(value: u64) -> Vec<u8> {
-    let mut bytes = vec![1; 45];
-    bytes.extend_from_slice(&value.to_be_bytes());
-    bytes
-}
-
-fn insert(number: u64, shelf: u64) -> SealedChange {
-    SealedChange::Insert {
-        record_type: BOOK,
-        record: record(number),
-        cells: vec![(KEY, cell(number)), (SHELF, cell(shelf)), (NOTE, cell(1000))],
-        tags: vec![(KEY, tag(number)), (SHELF, tag(shelf))],
-    }
-}
-
-fn update(number: u64, version: u64, note: &[u8]) -> SealedChange {
-    let cells = vec![(NOTE, Some(note.to_vec()))];
-    SealedChange::Update { record_type: BOOK, record: record(number), version, cells, tags: Vec::new() }
-}
-
-fn delete(number: u64, version: u64) -> SealedChange {
-    SealedChange::Delete { record_type: BOOK, record: record(number), version }
-}
-
-fn loan(number: u64, book: u64) -> SealedChange {
-    SealedChange::Insert {
-        record_type: LOAN,
-        record: record(number),
-        cells: vec![(KEY, cell(number)), (LOAN_BOOK, cell(book))],
-        tags: vec![(KEY, tag(number)), (LOAN_BOOK, tag(book))],
-    }
-}
-
-const fn batch(changes: Vec<SealedChange>) -> Batch {
-    Batch { changes, requires: Vec::new() }
-}
-
-async fn library_of(store: &impl Store, one: TenantId) {
-    store.apply_types(&library()).await.unwrap();
-    store.create_tenant(one).await.unwrap();
-}
-
-async fn write(store: &impl Store, one: TenantId, changes: Vec<SealedChange>) -> Result<(), Rejected> {
-    store.write(one, batch(changes)).await.unwrap()
-}
-
-fn scan(access: Access) -> Scan {
-    Scan { record_type: BOOK, access, cells: FieldSet::first(4), limit: usize::MAX, after: None }
-}
-
-async fn everything(store: &impl Store, one: TenantId) -> Vec<SealedRow> {
-    store.read(one, &scan(Access::All)).await.unwrap()
-}
-
-/// The numbers of the records that a scan gives, in its order.
-async fn numbers(store: &impl Store, one: TenantId, scan: &Scan) -> Vec<u64> {
-    let rows = store.read(one, scan).await.unwrap();
-    rows.iter().map(|row| u64::try_from(row.record.as_u128() & u128::from(u64::MAX)).unwrap() & 0xffff_ffff).collect()
-}
-
-fn on_shelves(shelves: &[u64]) -> Access {
-    Access::Tags { field: SHELF, tags: shelves.iter().map(|shelf| tag(*shelf)).collect() }
 }

@@ -21,12 +21,13 @@ use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use countersign_model::{RecordTypes, TenantId, TypeId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use self::connection::Budget;
 use self::layout::Layout;
 use self::queue::Leader;
 use self::sql::Texts;
@@ -39,7 +40,7 @@ const INLINE_ROWS: usize = 128;
 /// Nor is one that looks up more keys than this.
 const INLINE_KEYS: usize = 64;
 
-/// How many files the store keeps open.
+/// How much the store may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// The file descriptors that open tenants may take together. A tenant that is only read takes one, or a few
@@ -48,6 +49,9 @@ pub struct Options {
     /// Default 512, half the usual limit of a process; at least 16. To serve 10,000 tenants at the rate of one,
     /// give it 12,000.
     pub descriptors_max: usize,
+    /// How much of their files all open tenants may keep in memory together, in bytes. Default 512 MiB; beyond it,
+    /// each connection has 256 KiB.
+    pub cache_bytes_max: usize,
     /// Connections for reading that a tenant keeps between requests. Default 2; at least 1.
     pub readers_kept: usize,
 }
@@ -59,7 +63,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { descriptors_max: 512, readers_kept: 2 }
+        Self { descriptors_max: 512, cache_bytes_max: 512 << 20, readers_kept: 2 }
     }
 }
 
@@ -84,8 +88,7 @@ struct Shared {
     open: RwLock<HashMap<TenantId, Arc<Tenant>>>,
     /// Held while a tenant's file is opened, so that it is opened once; by the last byte of the tenant's id.
     opening: [Mutex<()>; 16],
-    /// Counts the descriptors that open files take.
-    descriptors: Arc<AtomicUsize>,
+    budget: Arc<Budget>,
     /// Moves on at each opening; tells which tenant was not used for longest.
     tick: AtomicU64,
     texts: Texts,
@@ -106,6 +109,7 @@ impl SqliteStore {
         }
         let folder = folder.join("tenants");
         private_folder(&folder)?;
+        let descriptors_max = options.descriptors_max.max(Options::DESCRIPTORS_LEAST);
         let shared = Shared {
             folder,
             options,
@@ -113,7 +117,7 @@ impl SqliteStore {
             types: RwLock::default(),
             open: RwLock::default(),
             opening: Default::default(),
-            descriptors: Arc::default(),
+            budget: Arc::new(Budget::new(descriptors_max, options.cache_bytes_max)),
             tick: AtomicU64::new(0),
             texts: Texts::default(),
         };
@@ -161,7 +165,7 @@ impl Shared {
             return Ok(found);
         }
         self.make_room();
-        let tenant = Tenant::open(self.path(id), &self.descriptors, self.options.readers_kept)?;
+        let tenant = Tenant::open(self.path(id), &self.budget, self.options.readers_kept)?;
         let tenant = self.keep(id, tenant);
         drop(opening);
         Ok(tenant)
@@ -181,8 +185,7 @@ impl Shared {
 
     /// Closes tenants that nobody uses at the moment, those not used for longest first, if too many are open.
     fn make_room(&self) {
-        let most = self.options.descriptors_max.max(Options::DESCRIPTORS_LEAST);
-        if self.descriptors.load(Ordering::Relaxed) < most {
+        if !self.budget.is_used_up() {
             return;
         }
         let mut closing = Vec::new();
@@ -215,7 +218,7 @@ impl Shared {
         }
         let file = private_file(&unfinished)?;
         let (_, layout) = self.types();
-        connection::make(&unfinished, &self.descriptors, &layout)?;
+        connection::make(&unfinished, &self.budget, &layout)?;
         file.sync_all()?;
         std::fs::rename(&unfinished, &path)?;
         Ok(File::open(&self.folder)?.sync_all()?)
@@ -324,7 +327,7 @@ impl Store for SqliteStore {
             let interrupted = StoreError::Unavailable(Unavailable::Interrupted);
             let runtime = tokio::runtime::Handle::try_current().map_err(|_| interrupted)?;
             // Not awaited: it goes on for the others even if this caller goes away.
-            drop(runtime.spawn_blocking(move || leader.run(|tenant| shared.prepare(tenant))));
+            drop(runtime.spawn_blocking(move || leader.run(move |tenant| shared.prepare(tenant))));
         }
         verdict.await.map_err(|_| StoreError::Unavailable(Unavailable::Interrupted))?
     }

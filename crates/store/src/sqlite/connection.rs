@@ -1,4 +1,4 @@
-//! Opening a tenant's file, and counting the file descriptors that this takes.
+//! Opening a tenant's file, and counting the descriptors and the memory that this takes.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -19,11 +19,40 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The write-ahead log is cut back to this after it was copied into the file.
 const LOG_BYTES_KEPT: u32 = 4 << 20;
 
-/// A connection that counts the descriptors it holds while it is open.
+/// What all open files may take together, and take now.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    pub(super) descriptors_max: usize,
+    pub(super) cache_bytes_max: usize,
+    descriptors: AtomicUsize,
+    cache_bytes: AtomicUsize,
+}
+
+impl Budget {
+    pub(super) const fn new(descriptors_max: usize, cache_bytes_max: usize) -> Self {
+        let (descriptors, cache_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { descriptors_max, cache_bytes_max, descriptors, cache_bytes }
+    }
+
+    pub(super) fn is_used_up(&self) -> bool {
+        self.descriptors.load(Ordering::Relaxed) >= self.descriptors_max
+    }
+
+    /// How much of a file one more connection may keep in memory: plenty while there is plenty, and always a little.
+    fn next_cache_bytes(&self) -> usize {
+        const MOST: usize = 16 << 20;
+        const LEAST: usize = 256 << 10;
+        let left = self.cache_bytes_max.saturating_sub(self.cache_bytes.load(Ordering::Relaxed));
+        (left / 8).clamp(LEAST, MOST)
+    }
+}
+
+/// A connection that counts what it takes while it is open.
 pub(super) struct Counted {
     connection: Connection,
     descriptors: usize,
-    open: Arc<AtomicUsize>,
+    cache_bytes: usize,
+    budget: Arc<Budget>,
 }
 
 impl Deref for Counted {
@@ -42,49 +71,54 @@ impl DerefMut for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.open.fetch_sub(self.descriptors, Ordering::Relaxed);
+        self.budget.descriptors.fetch_sub(self.descriptors, Ordering::Relaxed);
+        self.budget.cache_bytes.fetch_sub(self.cache_bytes, Ordering::Relaxed);
     }
 }
 
 /// Opens a file that is there. Never makes one: a file that is gone is a tenant's data gone, not a tenant
 /// without data.
-fn open(path: &Path, flags: OpenFlags, descriptors: usize, open: &Arc<AtomicUsize>) -> Result<Counted, StoreError> {
+fn open(path: &Path, flags: OpenFlags, descriptors: usize, budget: &Arc<Budget>) -> Result<Counted, StoreError> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(fault)?;
-    open.fetch_add(descriptors, Ordering::Relaxed);
-    let counted = Counted { connection, descriptors, open: Arc::clone(open) };
+    let cache_bytes = budget.next_cache_bytes();
+    budget.descriptors.fetch_add(descriptors, Ordering::Relaxed);
+    budget.cache_bytes.fetch_add(cache_bytes, Ordering::Relaxed);
+    let counted = Counted { connection, descriptors, cache_bytes, budget: Arc::clone(budget) };
     counted.busy_timeout(PATIENCE).map_err(fault)?;
     Ok(counted)
 }
 
 /// A connection that reads the file alone, without locks and without looking for a write-ahead log. Only right
 /// while nobody writes to the file; takes one descriptor and half the time.
-pub(super) fn bare_reader(path: &Path, count: &Arc<AtomicUsize>) -> Result<Counted, StoreError> {
+pub(super) fn bare_reader(path: &Path, budget: &Arc<Budget>) -> Result<Counted, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    let connection = open(&immutable(path), flags, 1, count)?;
+    let connection = open(&immutable(path), flags, 1, budget)?;
     set_up_reader(&connection)?;
     Ok(connection)
 }
 
 /// A connection that reads beside the writer. Counts the file and the log.
-pub(super) fn reader(path: &Path, count: &Arc<AtomicUsize>) -> Result<Counted, StoreError> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 2, count)?;
+pub(super) fn reader(path: &Path, budget: &Arc<Budget>) -> Result<Counted, StoreError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 2, budget)?;
     set_up_reader(&connection)?;
     Ok(connection)
 }
 
 /// `temp_store` keeps what a sort spills out of temporary files.
-fn set_up_reader(connection: &Connection) -> Result<(), StoreError> {
+fn set_up_reader(connection: &Counted) -> Result<(), StoreError> {
     connection.set_prepared_statement_cache_capacity(32);
-    connection
-        .execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
-        .map_err(fault)?;
+    let pragmas = format!(
+        "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -{};",
+        connection.cache_bytes >> 10
+    );
+    connection.execute_batch(&pragmas).map_err(fault)?;
     layout::check_format(connection)
 }
 
 /// The connection for writing. Every commit is on disk before it returns, and what is deleted is overwritten.
 /// Counts the file, the log and the log's index.
-pub(super) fn writer(path: &Path, count: &Arc<AtomicUsize>) -> Result<Counted, StoreError> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 3, count)?;
+pub(super) fn writer(path: &Path, budget: &Arc<Budget>) -> Result<Counted, StoreError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 3, budget)?;
     connection.set_prepared_statement_cache_capacity(64);
     let pragmas = format!(
         "PRAGMA journal_mode = WAL;
@@ -95,15 +129,17 @@ pub(super) fn writer(path: &Path, count: &Arc<AtomicUsize>) -> Result<Counted, S
          PRAGMA foreign_keys = OFF;
          PRAGMA temp_store = MEMORY;
          PRAGMA trusted_schema = OFF;
-         PRAGMA journal_size_limit = {LOG_BYTES_KEPT};"
+         PRAGMA cache_size = -{};
+         PRAGMA journal_size_limit = {LOG_BYTES_KEPT};",
+        connection.cache_bytes >> 10
     );
     connection.execute_batch(&pragmas).map_err(fault)?;
     Ok(connection)
 }
 
 /// Makes a file that nobody can open yet. Nothing is synced: the caller does that once, at the end.
-pub(super) fn make(path: &Path, count: &Arc<AtomicUsize>, wanted: &Layout) -> Result<(), StoreError> {
-    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 2, count)?;
+pub(super) fn make(path: &Path, budget: &Arc<Budget>, wanted: &Layout) -> Result<(), StoreError> {
+    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 2, budget)?;
     connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;").map_err(fault)?;
     layout::initialise(&connection)?;
     layout::migrate(&mut connection, wanted)?;
@@ -112,7 +148,7 @@ pub(super) fn make(path: &Path, count: &Arc<AtomicUsize>, wanted: &Layout) -> Re
 
 /// Sees to it that everything is in the file itself: what a crash left in the write-ahead log is copied there.
 /// Nobody else may have the file open.
-pub(super) fn settle(path: &Path, count: &Arc<AtomicUsize>) -> Result<(), StoreError> {
+pub(super) fn settle(path: &Path, budget: &Arc<Budget>) -> Result<(), StoreError> {
     if !path.try_exists()? {
         return Err(StoreError::UnknownTenant);
     }
@@ -120,7 +156,7 @@ pub(super) fn settle(path: &Path, count: &Arc<AtomicUsize>) -> Result<(), StoreE
     if log.metadata().map_or(0, |log| log.len()) == 0 {
         return Ok(());
     }
-    let connection = writer(path, count)?;
+    let connection = writer(path, budget)?;
     layout::check_format(&connection)?;
     // The last connection to a file copies the log and removes it when it is closed.
     drop(connection);

@@ -71,32 +71,46 @@ impl Leader {
         Self { tenant, done: false }
     }
 
-    /// Commits until nothing waits. `layout` is the one in force, to which the file has been brought.
+    /// Commits until nothing waits. `prepare` brings the file up to the record types in force, and gives those.
+    ///
+    /// Whoever gets the last answers may close the store at once, so everything that keeps it open is let go
+    /// before they are sent.
     pub(super) fn run(mut self, prepare: impl Fn(&Tenant) -> Result<Arc<Layout>, StoreError>) {
-        loop {
-            let group = self.tenant.queue.take();
+        let mut group = self.tenant.queue.take();
+        while !group.is_empty() {
+            let made = prepare(&self.tenant).and_then(|layout| commit(&self.tenant, &layout, &group));
+            let answers = Answers::new(std::mem::take(&mut group), made);
+            group = self.tenant.queue.take();
             if group.is_empty() {
-                break;
+                self.done = true;
+                drop(prepare);
+                drop(self);
+                answers.send();
+                return;
             }
-            let verdicts = match prepare(&self.tenant) {
-                Ok(layout) => commit(&self.tenant, &layout, &group),
-                Err(error) => Err(error),
-            };
-            match verdicts {
-                Ok(verdicts) => {
-                    for (pending, verdict) in group.into_iter().zip(verdicts) {
-                        // A caller that has gone away does not want to know.
-                        let _ = pending.reply.send(verdict);
-                    }
-                }
-                Err(error) => {
-                    for pending in group {
-                        let _ = pending.reply.send(Err(error));
-                    }
-                }
-            }
+            answers.send();
         }
         self.done = true;
+    }
+}
+
+/// The verdicts of a group on their way to those who wait for them.
+struct Answers(Vec<(oneshot::Sender<Verdict>, Verdict)>);
+
+impl Answers {
+    fn new(group: Vec<Pending>, made: Result<Vec<Verdict>, StoreError>) -> Self {
+        let replies = group.into_iter().map(|pending| pending.reply);
+        Self(match made {
+            Ok(verdicts) => replies.zip(verdicts).collect(),
+            Err(error) => replies.map(|reply| (reply, Err(error))).collect(),
+        })
+    }
+
+    fn send(self) {
+        for (reply, verdict) in self.0 {
+            // A caller that has gone away does not want to know.
+            let _ = reply.send(verdict);
+        }
     }
 }
 

@@ -9,11 +9,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::connection::{self, Counted};
+use super::connection::{self, Budget, Counted};
 use super::layout::{self, Layout};
 use super::queue::Queue;
 use crate::error::StoreError;
@@ -21,7 +21,7 @@ use crate::error::StoreError;
 /// A tenant whose file is open.
 pub(super) struct Tenant {
     path: PathBuf,
-    descriptors: Arc<AtomicUsize>,
+    budget: Arc<Budget>,
     /// The generation of the record types that the file has been brought up to.
     generation: AtomicU64,
     readers: Mutex<Readers>,
@@ -50,13 +50,13 @@ pub(super) struct Reader<'t> {
 
 impl Tenant {
     /// Opens the file and sees that it is ours. Nobody else may be opening it.
-    pub(super) fn open(path: PathBuf, descriptors: &Arc<AtomicUsize>, kept: usize) -> Result<Self, StoreError> {
-        connection::settle(&path, descriptors)?;
-        let reader = connection::bare_reader(&path, descriptors)?;
+    pub(super) fn open(path: PathBuf, budget: &Arc<Budget>, kept: usize) -> Result<Self, StoreError> {
+        connection::settle(&path, budget)?;
+        let reader = connection::bare_reader(&path, budget)?;
         let readers = Readers { settled: true, free: vec![reader], bare_lent: 0 };
         Ok(Self {
             path,
-            descriptors: Arc::clone(descriptors),
+            budget: Arc::clone(budget),
             generation: AtomicU64::new(0),
             readers: Mutex::new(readers),
             bare_gone: Condvar::new(),
@@ -102,7 +102,7 @@ impl Tenant {
         if reader.connection.is_none() {
             // Lent before it is open, so that no writer comes between.
             let open = if reader.bare { connection::bare_reader } else { connection::reader };
-            reader.connection = Some(open(&self.path, &self.descriptors)?);
+            reader.connection = Some(open(&self.path, &self.budget)?);
         }
         Ok(reader)
     }
@@ -125,7 +125,7 @@ impl Tenant {
             Some(connection) => connection,
             None => {
                 self.end_settled();
-                connection::writer(&self.path, &self.descriptors)?
+                connection::writer(&self.path, &self.budget)?
             }
         };
         let done = work(&mut connection)?;

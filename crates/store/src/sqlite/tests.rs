@@ -1,9 +1,44 @@
 use super::*;
 use crate::conformance;
+use crate::conformance::fixture::*;
+use crate::{Requirement, SealedChange};
+use std::time::Duration;
+
+mod crash;
+mod faults;
+mod many;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn conforms() {
     let folder = tempfile::tempdir().unwrap();
     let open = |place: u32| SqliteStore::open(&folder.path().join(place.to_string()), Options::default()).unwrap();
     conformance::run(open).await;
+}
+
+/// The same with so few descriptors that tenants are closed all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms_with_the_least_descriptors() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { descriptors_max: 0, cache_bytes_max: 0, readers_kept: 0 };
+    conformance::run(|place| SqliteStore::open(&folder.path().join(place.to_string()), options).unwrap()).await;
+}
+
+fn open(folder: &Path) -> SqliteStore {
+    SqliteStore::open(folder, Options::default()).unwrap()
+}
+
+fn file(folder: &Path, tenant: TenantId) -> PathBuf {
+    folder.join("tenants").join(format!("{tenant}.db"))
+}
+
+/// A store with one tenant and some records.
+async fn with_records(folder: &Path, count: u64) -> SqliteStore {
+    let store = open(folder);
+    library_of(&store, tenant(1)).await;
+    store
+        .write(tenant(1), batch((0..count).map(|number| insert(number, number % 3)).collect()))
+        .await
+        .unwrap()
+        .unwrap();
+    store
 }
