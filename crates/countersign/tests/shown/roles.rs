@@ -172,7 +172,7 @@ fn narrowed_tokens_are_narrow_and_revoked_ones_end() -> Result<()> {
     let narrowed = server.client()?.with_token(String::from_utf8(narrow.stdout)?.trim());
     let rows = narrowed.get("/rest/v1/customer?select=*&limit=1")?.rows()?;
     let first = rows.first().and_then(|row| row.as_object()).context("a row")?;
-    assert_eq!(first.keys().collect::<Vec<_>>(), ["company", "country"]);
+    assert_eq!(first.keys().map(String::as_str).collect::<BTreeSet<_>>(), ["company", "country"].into());
     assert_eq!(narrowed.get("/rest/v1/customer?select=phone&limit=1")?.status, 403);
     assert_eq!(narrowed.get("/rest/v1/invoice?select=id&limit=1")?.status, 403);
     assert_eq!(narrowed.patch("/rest/v1/customer?id=eq.ALFKI", &json!({"company": "x"}))?.status, 403);
