@@ -127,6 +127,7 @@ pub async fn open(deployment: &Deployment, config: Config) -> Result<Opened, Pro
         StoreOptions {
             descriptors_max: config.store.descriptors.size(),
             readers_kept: config.store.readers_kept.size(),
+            cache_bytes_max: config.store.cache_bytes.size(),
         },
     )
     .map_err(|error| cant("the store", &error))?;

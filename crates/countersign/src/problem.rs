@@ -67,6 +67,13 @@ impl Problem {
         Self::new(Exit::Conflict, message)
     }
 
+    /// The same as a failure of another kind.
+    #[must_use]
+    pub const fn kind(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
     /// Says what to do next.
     #[must_use]
     pub fn next(mut self, step: impl Into<String>) -> Self {

@@ -49,7 +49,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
     let client = context.client(Unnamed::Refused).await?;
     match command {
         Command::WhoSaw { record: (record_type, key), limit } => {
-            let page = ledger::who_saw(&client, &record_type, &key, limit).await?;
+            // A key that no record has is not there to be asked about.
+            let page =
+                ledger::who_saw(&client, &record_type, &key, limit).await.map_err(|problem| match problem.exit {
+                    Exit::Conflict => problem.kind(Exit::NotFound),
+                    _ => problem,
+                })?;
             if page.entries.is_empty() {
                 return Err(Problem::new(Exit::NotFound, format!("nobody on record has seen {record_type}/{key}")));
             }

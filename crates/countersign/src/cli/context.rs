@@ -91,11 +91,7 @@ impl Context {
                 })?;
                 Transport::Network(Network::new(url, ca)?)
             }
-            (None, None) => {
-                return Err(Problem::usage("no deployment is named").next(
-                    "give --dir DIR for one on this machine, or set COUNTERSIGN_URL and COUNTERSIGN_CA for one elsewhere",
-                ));
-            }
+            (None, None) => return Err(no_deployment()),
         };
         Ok(Arc::new(transport))
     }
@@ -123,6 +119,9 @@ impl Context {
 
     /// The deployment with a caller's token.
     pub(crate) async fn client(&self, unnamed: Unnamed) -> Result<Client, Problem> {
+        if self.global.dir.is_none() && self.global.url.is_none() {
+            return Err(no_deployment());
+        }
         let given = environment::text("COUNTERSIGN_TOKEN");
         let who = match (&self.global.acting, given, unnamed) {
             (Some(login), _, _) => Err(login.clone()),
@@ -158,4 +157,9 @@ impl Context {
                 .next("name one with --key FILE, or start ssh-agent and add it with ssh-add")),
         }
     }
+}
+
+fn no_deployment() -> Problem {
+    Problem::usage("no deployment is named")
+        .next("give --dir DIR for one on this machine, or set COUNTERSIGN_URL and COUNTERSIGN_CA for one elsewhere")
 }

@@ -73,7 +73,7 @@ fn duration(text: &str) -> Result<u64, String> {
         'h' => 3_600_000,
         _ => return Err(bad()),
     };
-    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| bad())?;
+    let number: u64 = text.strip_suffix(unit).unwrap_or_default().parse().map_err(|_| bad())?;
     number.checked_mul(unit_ms).filter(|ms| *ms > 0).ok_or_else(bad)
 }
 

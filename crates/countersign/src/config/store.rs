@@ -9,6 +9,8 @@ section! {
         /// File descriptors that tenants' files may take together. A tenant that is read takes one, one that is
         /// written five; the ones not used for longest are closed. For 10,000 tenants at a time give it 12,000.
         descriptors: Whole<16, 10_000_000> = Whole::new(512);
+        /// Bytes of their files that all open tenants may keep in memory together.
+        cache_bytes: Whole<0, 1_099_511_627_776> = Whole::new(536_870_912);
         /// Connections for reading that a tenant keeps between requests.
         readers_kept: Whole<1, 64> = Whole::new(2);
     }

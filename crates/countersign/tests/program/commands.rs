@@ -97,7 +97,7 @@ fn exit_codes_say_what_kind_of_failure_it_was() {
         (&["--as", "carl@acme", "get", "customer", "--select", "phone"], 3, "next: "),
         (&["--as", "carl@acme", "get", "nothing"], 3, ""),
         (&["--as", "nobody@acme", "get", "customer"], 4, "no SSH key"),
-        (&["--as", "ann@acme", "audit", "who-saw", "customer/NONE"], 4, "nobody on record"),
+        (&["--as", "ann@acme", "audit", "who-saw", "customer/NONE"], 4, "existing customer"),
         (&["tenant", "add", "acme"], 5, "already"),
         (&["--as", "ann@acme", "get", "customer", "--where", "since=eq.x"], 5, "date"),
         (&["--as", "carl@acme", "tenant", "list"], 3, ""),
