@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use countersign_model::query::Column;
+use countersign_model::row::Row;
 use countersign_model::{RowSet, TenantId, UserId};
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -97,9 +98,21 @@ fn changed(kind: Kind, form: &Form, answer: &Answer) -> Result<(StatusCode, Stri
     Ok((status, content_range))
 }
 
+/// All rows there are; of new records those that were asked for.
+fn rows<'a>(form: &Form, answer: &'a Answer) -> &'a [Row] {
+    let rows = answer.rows.rows.as_slice();
+    if form.kind != Kind::Create {
+        return rows;
+    }
+    let (offset, limit) = (form.window.offset, form.window.limit.unwrap_or(u64::MAX));
+    let bound = |rows: &'a [Row], number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(rows.len());
+    let rows = rows.get(bound(rows, offset)..).unwrap_or_default();
+    rows.get(..bound(rows, limit)).unwrap_or_default()
+}
+
 fn body(form: &Form, answer: &Answer) -> BytesMut {
     const BYTES_PER_CELL: usize = 24;
-    let (columns, rows) = (answer.columns.as_slice(), answer.rows.rows.as_slice());
+    let (columns, rows) = (answer.columns.as_slice(), rows(form, answer));
     let cells = rows.len().saturating_mul(columns.len());
     let mut out = BytesMut::with_capacity(cells.saturating_mul(BYTES_PER_CELL).saturating_add(64));
     match form.format {

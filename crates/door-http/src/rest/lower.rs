@@ -134,12 +134,14 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Lowered, Problem
     let tenant = tenant(headers, kind)?;
     let purpose = purpose(headers)?;
     let cursor = parameters.cursor.take();
-    if !matches!(kind, Kind::Read | Kind::Head) {
-        refuse_paging(&parameters, cursor.as_deref())?;
-    }
+    refuse_paging(kind, &parameters, cursor.as_deref())?;
     let (operation, window) = match kind {
         Kind::Read | Kind::Head => read(record_type, parameters, &form, headers)?,
-        Kind::Create => (insert(record_type, parameters, &form, headers, body, limits)?, Window::default()),
+        Kind::Create => {
+            // Which of the new records to give back.
+            let window = Window { offset: parameters.offset.unwrap_or(0), limit: parameters.limit };
+            (insert(record_type, parameters, &form, headers, body, limits)?, window)
+        }
         Kind::Update => (update(record_type, parameters, &form, headers, body, limits)?, Window::default()),
         Kind::Delete => (delete(record_type, parameters, &form), Window::default()),
     };
@@ -170,13 +172,17 @@ fn read(
 }
 
 /// A change of "the first ten" would change whichever ten come first: it is refused, not guessed at.
-fn refuse_paging(parameters: &Parameters, cursor: Option<&str>) -> Result<(), Problem> {
-    if parameters.limit.is_some() || parameters.offset.is_some() || cursor.is_some() || !parameters.order.is_empty() {
-        return Err(Problem::Unsupported(
-            "'order', 'limit', 'offset' and 'cursor' when writing; 'Prefer: max-affected' bounds a change",
-        ));
+fn refuse_paging(kind: Kind, parameters: &Parameters, cursor: Option<&str>) -> Result<(), Problem> {
+    let paged = parameters.limit.is_some() || parameters.offset.is_some();
+    let ordered = !parameters.order.is_empty() || cursor.is_some();
+    match kind {
+        Kind::Read | Kind::Head => Ok(()),
+        Kind::Create if ordered => Err(Problem::Unsupported("'order' and 'cursor' when making records")),
+        Kind::Update | Kind::Delete if ordered || paged => Err(Problem::Unsupported(
+            "'order', 'limit', 'offset' and 'cursor' of a change; 'Prefer: max-affected' bounds it",
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn insert(

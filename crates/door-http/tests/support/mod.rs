@@ -1,5 +1,6 @@
 //! A whole deployment behind the router: everything real, everything over requests, no TLS.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here fails a test")]
 
 use std::sync::Arc;
 

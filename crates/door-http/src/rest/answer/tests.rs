@@ -92,3 +92,19 @@ fn a_range_after_the_end_is_refused_where_the_end_is_known() {
     assert_eq!(summary(&read, &answer(0, Some(10), None, None)), Err(Problem::BeyondEnd { offset: 11, total: 10 }));
     assert_eq!(summary(&read, &answer(0, None, None, None)).unwrap().0, 200);
 }
+
+#[tokio::test]
+async fn of_new_records_those_that_were_asked_for() {
+    for (offset, limit, expected) in [
+        (0, None, r#"[{"id":0},{"id":1},{"id":2}]"#),
+        (0, Some(1), r#"[{"id":0}]"#),
+        (1, Some(9), r#"[{"id":1},{"id":2}]"#),
+        (5, None, "[]"),
+    ] {
+        let mut create = form(Kind::Create, ARRAY, "return=representation");
+        create.window = Window { offset, limit };
+        let response = response(&create, &answer(3, None, Some(3), Some(3)), None).unwrap();
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        assert_eq!(String::from_utf8(body.to_vec()).unwrap().replace(",\n ", ","), expected);
+    }
+}

@@ -116,13 +116,18 @@ fn refused() {
     }
     assert!(matches!(lowered("PATCH", "", "", r#"[{"a":1}]"#), Err(Problem::Syntax { part: Part::Body, .. })));
     for paging in ["limit=1", "offset=1", "order=id", "cursor=x"] {
-        for method in ["POST", "PATCH", "DELETE"] {
+        for method in ["PATCH", "DELETE"] {
             assert!(
                 matches!(lowered(method, paging, "", r#"{"a":1}"#), Err(Problem::Unsupported(_))),
                 "{method} {paging}"
             );
         }
     }
+    for ordering in ["order=id", "cursor=x"] {
+        assert!(matches!(lowered("POST", ordering, "", r#"{"a":1}"#), Err(Problem::Unsupported(_))), "{ordering}");
+    }
+    let some = ok("POST", "limit=1&offset=2", "prefer: return=representation", r#"{"a":1}"#);
+    assert_eq!(some.form.window, Window { offset: 2, limit: Some(1) });
     for twice in ["range: 0-1\nrange: 0-2", "accept-profile: a\naccept-profile: b"] {
         assert!(matches!(lowered("GET", "", twice, ""), Err(Problem::Syntax { part: Part::Header, .. })), "{twice}");
     }
