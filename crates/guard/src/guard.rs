@@ -135,21 +135,24 @@ impl Guard {
 
     fn control(&self, state: &State, principal: &Principal, control: &Control) -> Result<Judged, Refusal> {
         let action = control.action();
-        // Limits are written in actions on records, so a limited token manages nothing but itself.
-        if principal.narrowing.is_limiting() && action != ControlAction::UseOwnToken {
+        // Limits are written in actions on records, so a limited token manages nothing but itself: not the login
+        // either, from which the wider token of whoever limited it comes.
+        let whole_session = matches!(control, Control::RevokeOwn { session: true });
+        if principal.narrowing.is_limiting() && (action != ControlAction::UseOwnToken || whole_session) {
             return Err(Refusal::Forbidden);
         }
-        let tenant = match control.tenant() {
-            None => principal.tenant,
-            Some(name) => *state.facts.tenant_names.get(name).ok_or(Refusal::Forbidden)?,
-        };
         let named = control.tenant().unwrap_or(&principal.tenant_name);
-        let permitted = state.policies.control(principal, action, named).map_err(|_| Refusal::PolicyFault)?;
-        let elsewhere = tenant != principal.tenant && principal.tenant_name.as_str() != OPERATORS;
-        match permitted {
-            true if !elsewhere => Ok(Judged::Control(control.clone())),
-            _ if elsewhere => Err(Refusal::OtherTenant),
-            _ => Err(Refusal::Forbidden),
+        // Another tenant is refused before it is looked for, so that it takes no longer if there is one.
+        if *named != principal.tenant_name && principal.tenant_name.as_str() != OPERATORS {
+            return Err(Refusal::OtherTenant);
+        }
+        if !state.facts.tenant_names.contains_key(named) {
+            return Err(Refusal::Forbidden);
+        }
+        match state.policies.control(principal, action, named) {
+            Ok(true) => Ok(Judged::Control(control.clone())),
+            Ok(false) => Err(Refusal::Forbidden),
+            Err(_) => Err(Refusal::PolicyFault),
         }
     }
 
@@ -210,3 +213,6 @@ fn principal_of(verified: &Verified, state: &State) -> Result<Principal, Refusal
         narrowing: Arc::clone(verified.narrowing()),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,10 +140,20 @@ pub(crate) fn body_of(principal: &Principal, request: &Request, epoch: u64) -> B
         token: Some(principal.token),
         action: request.operation.action().to_owned(),
         reason: None,
-        purpose: request.purpose.clone().or_else(|| principal.narrowing.purpose.clone()),
+        purpose: purpose(principal.narrowing.purpose.as_deref(), request.purpose.as_deref()),
         epoch,
         accesses: Vec::new(),
         affected: None,
         detail: None,
+    }
+}
+
+/// The purpose that the token was given, and what its holder adds to it: a token for one thing does not leave a
+/// record of another.
+fn purpose(of_token: Option<&str>, of_request: Option<&str>) -> Option<String> {
+    match (of_token, of_request) {
+        (Some(token), Some(request)) if token != request => Some(format!("{token} ({request})")),
+        (Some(only), _) | (None, Some(only)) => Some(only.to_owned()),
+        (None, None) => None,
     }
 }

@@ -8,7 +8,6 @@ mod embed;
 mod filter;
 mod write;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use countersign_model::facts::Principal;
@@ -126,7 +125,7 @@ impl<'a> Resolver<'a> {
                 Select::All => all_fields(subject, &mut columns),
                 Select::Field { field, alias } => {
                     let (id, field) = subject.field(field)?;
-                    let label = alias.as_deref().unwrap_or(field.name.as_str()).into();
+                    let label = alias.as_deref().map_or_else(|| field.name.shared(), Into::into);
                     columns.push(Column::Field { label, field: id });
                 }
                 Select::Embed(embed) => columns.push(self.embed(subject, embed, depth, budget)?),
@@ -151,21 +150,21 @@ struct Budget {
 fn all_fields(subject: &Subject<'_>, columns: &mut Vec<Column>) {
     let permitted = subject.plan.fields();
     let fields = subject.record_type.iter().filter(|(id, _)| permitted.contains(*id));
-    columns.extend(fields.map(|(id, field)| Column::Field { label: field.name.as_str().into(), field: id }));
+    columns.extend(fields.map(|(id, field)| Column::Field { label: field.name.shared(), field: id }));
 }
 
 fn distinct_labels(columns: &[Column]) -> Result<(), Invalid> {
-    let mut seen = BTreeSet::new();
-    for column in columns {
-        let label = match column {
-            Column::Field { label, .. } => label,
-            Column::Embed(embed) => &embed.label,
-        };
-        if !seen.insert(label) {
-            return Err(Invalid::DuplicateLabel { label: label.to_string() });
-        }
-    }
-    Ok(())
+    let label = |column: &'_ Column| match column {
+        Column::Field { label, .. } => Arc::clone(label),
+        Column::Embed(embed) => Arc::clone(&embed.label),
+    };
+    let mut labels: Vec<Arc<str>> = columns.iter().map(label).collect();
+    labels.sort_unstable();
+    let twice = labels.windows(2).find_map(|pair| match pair {
+        [a, b] if a == b => Some(a.to_string()),
+        _ => None,
+    });
+    twice.map_or(Ok(()), |label| Err(Invalid::DuplicateLabel { label }))
 }
 
 fn sort_key(subject: &Subject<'_>, order: &Order) -> Result<SortKey, Refusal> {

@@ -9,6 +9,10 @@ use crate::refusal::{Invalid, Refusal};
 /// How deep `and`, `or` and `not` may nest: the resolved filter is evaluated by recursion.
 const NESTING_MAX: usize = 32;
 
+/// How long a pattern may be: matching takes at most as many steps as pattern and text have characters, multiplied,
+/// and nothing else runs on that thread meanwhile.
+const PATTERN_MAX: usize = 256;
+
 pub(super) fn resolve(subject: &Subject<'_>, filter: &Filter, budget: &mut Budget) -> Result<Predicate, Refusal> {
     nested(subject, filter, budget, NESTING_MAX)
 }
@@ -79,6 +83,9 @@ fn comparison(field: &Field, operator: Operator, literal: &Literal) -> Result<Te
         Operator::Lt => ordered(Comparison::Lt)?,
         Operator::Lte => ordered(Comparison::Lte)?,
         Operator::Like | Operator::Ilike if field.kind.is_text() => {
+            if one.chars().count() > PATTERN_MAX {
+                return Err(Invalid::TooMany { what: "characters in a pattern", max: PATTERN_MAX });
+            }
             Comparison::Like { pattern: one.clone(), fold_case: operator == Operator::Ilike }
         }
         Operator::Like | Operator::Ilike | Operator::In => return Err(does_not_apply()),
