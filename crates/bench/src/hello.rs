@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::routing::get;
+use countersign_crypto::tls;
 use countersign_crypto::tls::CertificateSlot;
 use countersign_crypto::x509::CertificateAuthority;
-use countersign_crypto::{SystemEntropy, tls};
 use countersign_model::Clock as _;
 use countersign_model::clock::SystemClock;
 use countersign_testkit::Server;
@@ -44,9 +44,8 @@ pub fn serve(arguments: &[String]) -> Result<()> {
     let now = SystemClock.now();
     let authority = CertificateAuthority::generate("bench", now, 2)?;
     std::fs::write(ca_file, authority.ca_pem())?;
-    let certificate = authority.issue_server(&["localhost".into(), "127.0.0.1".into()], now, 86_400_000)?;
+    let certificate = authority.issue_server(&["localhost".into(), "127.0.0.1".into()], now, 12 * 3_600_000)?;
     let acceptor = TlsAcceptor::from(tls::server_config(&CertificateSlot::new(&certificate)?)?);
-    let _ = SystemEntropy;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async move {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         println!("ready https://{}", listener.local_addr()?);
