@@ -145,9 +145,14 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example() {
-        for command in Arguments::command().get_subcommands().filter(|command| command.get_name() != "help") {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("countersign"), "{}", command.get_name());
+        fn check(command: &clap::Command) {
+            for below in command.get_subcommands().filter(|command| command.get_name() != "help") {
+                let help = below.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let has_one = help.contains("Examples:\n") && help.contains("countersign ");
+                assert!(has_one, "{}", below.get_name());
+                check(below);
+            }
         }
+        check(&Arguments::command());
     }
 }

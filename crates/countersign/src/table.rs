@@ -37,6 +37,11 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// Adds the rows of another table with the same columns.
+    pub fn append(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+    }
+
     /// How many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {

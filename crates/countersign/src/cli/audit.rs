@@ -15,8 +15,12 @@ use crate::table::Output;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// The newest records of your tenant, oldest first.
+    #[command(after_help = "Examples:\n  countersign --dir ./deployment --as robert@northwind audit tail --follow")]
     Tail(Tail),
     /// Who saw or changed one record.
+    #[command(
+        after_help = "Examples:\n  countersign --dir ./deployment --as robert@northwind audit who-saw customer/ALFKI"
+    )]
     WhoSaw {
         /// The record: its type and its key.
         #[arg(value_name = "TYPE/ID", value_parser = record)]

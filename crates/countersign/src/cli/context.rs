@@ -26,11 +26,11 @@ pub(crate) struct Global {
     #[arg(long = "as", global = true, value_name = "USER@TENANT", help_heading = "Which deployment, as whom")]
     acting: Option<Login>,
     /// The address of a server elsewhere.
-    #[arg(long, global = true, value_name = "URL", env = "COUNTERSIGN_URL")]
+    #[arg(long, global = true, value_name = "URL", env = "COUNTERSIGN_URL", hide_env_values = true)]
     #[arg(help_heading = "Which deployment, as whom")]
     url: Option<String>,
     /// The file of the certificate authority to trust; with --dir it is DIR/ca.pem.
-    #[arg(long, global = true, value_name = "FILE", env = "COUNTERSIGN_CA")]
+    #[arg(long, global = true, value_name = "FILE", env = "COUNTERSIGN_CA", hide_env_values = true)]
     #[arg(help_heading = "Which deployment, as whom")]
     ca: Option<PathBuf>,
     /// How to write results: table on a terminal and json elsewhere, unless given.

@@ -19,12 +19,12 @@ Begin with:
   countersign serve ./deployment
 
 Which deployment, as whom:
-  --dir DIR names a deployment on this machine. If its server runs, commands go to it over HTTPS; if not, they open
-  the deployment themselves. Commands that manage it are the operator's (DIR/keys/operator@operators) unless --as or
-  COUNTERSIGN_TOKEN says otherwise.
-  COUNTERSIGN_URL, COUNTERSIGN_CA and COUNTERSIGN_TOKEN name a deployment elsewhere and the token to come with.
-  --as goes before COUNTERSIGN_TOKEN, and --dir before COUNTERSIGN_URL.
-  NO_COLOR turns colours off.
+  --dir DIR names a deployment on this machine. If its server runs, commands go to it
+  over HTTPS; if not, they open the deployment themselves. Commands that manage it are
+  the operator's (DIR/keys/operator@operators) unless --as or COUNTERSIGN_TOKEN says
+  otherwise. COUNTERSIGN_URL, COUNTERSIGN_CA and COUNTERSIGN_TOKEN name a deployment
+  elsewhere and the token to come with. --as goes before COUNTERSIGN_TOKEN, and --dir
+  before COUNTERSIGN_URL. NO_COLOR turns colours off.
 
 Exit codes:
   0  done
@@ -40,16 +40,16 @@ Examples:
   countersign demo
   countersign --dir ./demo demo --listen 127.0.0.1:9443
 
-Without --dir a fresh folder is made under $XDG_DATA_HOME/countersign (or ~/.local/share/countersign). A folder that
-has a deployment is opened and served as it is.";
+Without --dir a fresh folder is made under $XDG_DATA_HOME/countersign (or \
+~/.local/share/countersign). A folder that has a deployment is opened and served as it is.";
 
 pub(super) const INIT: &str = "\
 Examples:
   countersign init ./deployment";
 
 pub(super) const SERVE: &str = "\
-Prints `ready https://ADDRESS` on standard output when it serves. Ctrl-C or SIGTERM stops it: requests under way are
-finished first. Log lines go to standard error.
+Prints `ready https://ADDRESS` on standard output when it serves. Ctrl-C or SIGTERM stops it: \
+requests under way are finished first. Log lines go to standard error.
 
 Examples:
   countersign serve ./deployment
@@ -63,12 +63,19 @@ Examples:
 pub(super) const USER: &str = "\
 Examples:
   countersign --dir ./deployment user add andrew@northwind --ssh-key andrew.pub --role admin
-  countersign --dir ./deployment --as andrew@northwind user add nancy@northwind --ssh-key nancy.pub --role accountant
+  export COUNTERSIGN_TOKEN=$(countersign --dir ./deployment login andrew@northwind)
+  countersign --dir ./deployment user add nancy@northwind --ssh-key nancy.pub --role accountant
   countersign user add janet@northwind --ssh-key janet.pub --role rep --attribute employee=3
   countersign --dir ./deployment user list --tenant northwind
   countersign --dir ./deployment --as andrew@northwind user remove nancy@northwind
 
 The operator adds the first user of a tenant. From then on the tenant's own people look after it.";
+
+pub(super) const USER_ADD: &str = "\
+Examples:
+  countersign --dir ./deployment user add andrew@northwind --ssh-key andrew.pub --role admin
+  countersign --dir ./deployment --as andrew@northwind user add janet@northwind \\
+    --ssh-key janet.pub --role rep --attribute employee=3";
 
 pub(super) const SCHEMA: &str = "\
 Examples:
@@ -83,10 +90,11 @@ Examples:
   countersign --dir ./deployment policy show";
 
 pub(super) const IMPORT: &str = "\
-Every row is checked against the record type before the first is sent: a bad row names its line and column, and then
-nothing is imported unless --skip-bad collects the bad rows. Rows are sent in batches. Each batch is stored whole or
-not at all, but the file as a whole is not one transaction: if the connection breaks midway, the batches before are
-stored. Run the same command again with --upsert: rows that are there are then set to the same values.
+Every row is checked against the record type before the first is sent: a bad row names its line \
+and column, and then nothing is imported unless --skip-bad collects the bad rows. Rows are sent in \
+batches. Each batch is stored whole or not at all, but the file as a whole is not one transaction: \
+if the connection breaks midway, the batches before are stored. Run the same command again with \
+--upsert: rows that are there are then set to the same values.
 
 Examples:
   countersign --dir ./deployment --as andrew@northwind import customer customer.csv
@@ -102,9 +110,9 @@ Examples:
   countersign get invoice --where total=gte.1000 --count";
 
 pub(super) const LOGIN: &str = "\
-Prints the token alone on standard output. It dies after 12 hours at most. The SSH key is --key, else
-DIR/keys/USER@TENANT, else one that ssh-agent has. The key never leaves this machine: it signs a text that the server
-gives.
+Prints the token alone on standard output. It dies after 12 hours at most. The SSH key is --key, \
+else DIR/keys/USER@TENANT, else one that ssh-agent has. The key never leaves this machine: it signs \
+a text that the server gives.
 
 Examples:
   export COUNTERSIGN_TOKEN=$(countersign --dir ./deployment login nancy@northwind)
@@ -116,6 +124,22 @@ Examples:
   countersign token narrow --read-only --type customer --fields company,country --for 10m
   countersign token narrow --for 1h --purpose 'quarterly report'
   countersign token revoke
+  countersign token revoke --user nancy";
+
+pub(super) const NARROW: &str = "\
+Prints the new token alone on standard output.
+
+Examples:
+  countersign token narrow --read-only --type customer --fields company,country --for 10m
+  countersign token narrow --for 1h --purpose 'quarterly report'
+  COUNTERSIGN_TOKEN=$(countersign token narrow --read-only) ./report.sh";
+
+pub(super) const REVOKE: &str = "\
+Without an option, the token that the command comes with.
+
+Examples:
+  countersign token revoke
+  countersign token revoke --session
   countersign token revoke --user nancy";
 
 pub(super) const AUDIT: &str = "\
@@ -131,6 +155,7 @@ Examples:
 
 /// The help of the program and of every command below it, one after the other.
 pub(super) fn reference(mut program: Command) -> String {
+    program = program.term_width(100);
     program.build();
     let mut page = String::new();
     let long = program.render_long_help().to_string();
@@ -144,7 +169,7 @@ pub(super) fn reference(mut program: Command) -> String {
 fn append(page: &mut String, command: &Command, before: &str) {
     let name = format!("{before} {}", command.get_name());
     // Options that every command has are told once.
-    let mut shown = command.clone().bin_name(&name).mut_args(|argument| {
+    let mut shown = command.clone().term_width(100).bin_name(&name).mut_args(|argument| {
         let general = argument.get_help_heading() == Some("Which deployment, as whom");
         argument.hide(general)
     });

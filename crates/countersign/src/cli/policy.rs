@@ -6,12 +6,14 @@ use clap::Subcommand;
 use countersign_model::control::PolicyFile;
 
 use super::context::{Context, Unnamed};
+use super::help;
 use crate::manage;
 use crate::problem::{Problem, io};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Apply policies in place of all that are in force.
+    #[command(after_help = help::POLICY)]
     Apply {
         /// A .cedar file, or a folder: all .cedar files in it. Several may be given.
         #[arg(required = true, value_name = "FILE")]
@@ -21,6 +23,7 @@ pub(super) enum Command {
         dry_run: bool,
     },
     /// Show the policies in force.
+    #[command(after_help = "Examples:\n  countersign --dir ./deployment policy show")]
     Show,
 }
 

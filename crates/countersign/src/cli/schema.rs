@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::context::{Context, Unnamed};
+use super::help;
 use crate::manage;
 use crate::problem::{Problem, io};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Apply a types file. Adds types and fields; refuses what would lose data, and says what.
+    #[command(after_help = help::SCHEMA)]
     Apply {
         /// The types file.
         file: PathBuf,
@@ -19,6 +21,7 @@ pub(super) enum Command {
         dry_run: bool,
     },
     /// Show the types file in force.
+    #[command(after_help = "Examples:\n  countersign --dir ./deployment schema show")]
     Show,
 }
 

@@ -11,11 +11,13 @@ use crate::table::Table;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Add a tenant. Its key is made and its store is empty.
+    #[command(after_help = "Examples:\n  countersign --dir ./deployment tenant add northwind")]
     Add {
         /// Its name: lower-case letters, digits, '_' and '-'.
         name: Name,
     },
     /// List the tenants.
+    #[command(after_help = "Examples:\n  countersign --dir ./deployment tenant list --output csv")]
     List,
 }
 

@@ -6,6 +6,7 @@ use countersign_model::{Name, SessionId, TokenId};
 use serde_json::Value;
 
 use super::context::{Context, Unnamed};
+use super::help;
 use crate::manage;
 use crate::problem::Problem;
 use crate::table::{Output, Table, plain};
@@ -13,10 +14,15 @@ use crate::table::{Output, Table, plain};
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show whose token it is, until when, and what it is limited to.
+    #[command(
+        after_help = "Examples:\n  countersign token inspect\n  countersign --dir ./deployment --as nancy@northwind token inspect"
+    )]
     Inspect,
     /// Print a token that may do less, or for less long. It can't be widened again.
+    #[command(after_help = help::NARROW)]
     Narrow(Narrow),
     /// Refuse a token, a login or everything a user holds, from the next request on.
+    #[command(after_help = help::REVOKE)]
     Revoke(Revoke),
 }
 

@@ -9,6 +9,7 @@ use countersign_model::control::NewUser;
 use serde_json::Value;
 
 use super::context::{Context, Unnamed};
+use super::help;
 use crate::login::Login;
 use crate::manage;
 use crate::problem::{Exit, Problem, io};
@@ -19,14 +20,19 @@ pub(super) enum Command {
     /// Add a user, or replace roles, attributes and keys of one that is there.
     ///
     /// The operator adds the first user of a tenant. From then on the tenant's own people look after it.
+    #[command(after_help = help::USER_ADD)]
     Add(Add),
     /// List the users of a tenant.
+    #[command(after_help = "Examples:\n  countersign --dir ./deployment user list --tenant northwind")]
     List {
         /// The tenant; your own if none is given.
         #[arg(long)]
         tenant: Option<Name>,
     },
     /// End a user's access, from the next request on.
+    #[command(
+        after_help = "Examples:\n  countersign --dir ./deployment --as andrew@northwind user remove nancy@northwind"
+    )]
     Remove {
         /// The user.
         #[arg(value_name = "USER@TENANT")]

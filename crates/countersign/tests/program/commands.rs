@@ -70,6 +70,22 @@ fn results_come_as_table_json_or_csv() {
     let count =
         bench.run(&["--as", "ann@acme", "get", "customer", "--where", "country=eq.Brazil", "--count"]).expect(0);
     assert_eq!(count.out, "2\n");
+    let all: String = (0..2500).map(|n| format!("M{n:04},Many,Peru,,\n")).collect();
+    let many = bench.file("many.csv", format!("id,company,country,since,phone\n{all}"));
+    bench.run(&["--as", "ann@acme", "import", "customer", &many]).expect(0);
+    let peru = |more: &[&str]| {
+        let mut arguments = vec!["--as", "ann@acme", "get", "customer", "--select", "id", "--order", "id.desc"];
+        arguments.extend(["--where", "country=eq.Peru"]);
+        arguments.extend(more);
+        bench.run(&arguments).expect(0).out
+    };
+    let csv = peru(&["--output", "csv"]);
+    assert_eq!((csv.lines().count(), csv.matches("id").count()), (2502, 1), "all pages, one header");
+    assert_eq!(peru(&["--output", "table"]).lines().count(), 2502);
+    let json: Vec<serde_json::Value> = serde_json::from_str(&peru(&["--output", "json"])).unwrap();
+    assert_eq!(json.len(), 2501);
+    let json: Vec<serde_json::Value> = serde_json::from_str(&peru(&["--limit", "1500", "--offset", "10"])).unwrap();
+    assert_eq!((json.len(), json[0]["id"].as_str()), (1500, Some("M2489")));
     let none = bench.run(&["--as", "ann@acme", "--output", "table", "get", "customer", "--where", "id=eq.Z"]).expect(0);
     assert!(none.out.is_empty() && none.err.contains("no row"), "{}", none.err);
 }
