@@ -29,7 +29,7 @@ pub enum SealedChange {
         record: RecordId,
         /// Cells.
         cells: Vec<(FieldId, Vec<u8>)>,
-        /// Tags of indexed fields that are not null.
+        /// Tags: one for each cell of an indexed field.
         tags: Vec<(FieldId, Tag)>,
     },
     /// New cells for a record; its version goes up by one. Fields that are not named keep cell and tag.
@@ -42,7 +42,7 @@ pub enum SealedChange {
         version: u64,
         /// Cells; `None` makes the field null.
         cells: Vec<(FieldId, Option<Vec<u8>>)>,
-        /// Tags; `None` takes the tag away.
+        /// Tags: one for each cell of an indexed field, `None` with a cell that is `None`.
         tags: Vec<(FieldId, Option<Tag>)>,
     },
     /// Removes a record.

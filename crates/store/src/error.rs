@@ -7,9 +7,10 @@ pub enum StoreError {
     /// Ours: nothing was ever stored for this tenant.
     #[error("the store has no such tenant")]
     UnknownTenant,
-    /// Ours: the record types in force do not have the type or the field, the field has no index, or a change names
-    /// a field twice.
-    #[error("the record types in force do not have this type, this field, or an index on it")]
+    /// Ours: the record types in force do not have the type or the field, or the field has no index; or a change
+    /// names a field twice, or a cell of an indexed field without its tag. Also what a request meets that was judged
+    /// by record types that have just been replaced.
+    #[error("the record types in force do not have this type, this field, or this index")]
     UnknownField,
     /// The operator's: storage does not work at the moment.
     #[error("storage is not available: {0}")]

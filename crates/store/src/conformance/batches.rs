@@ -56,17 +56,15 @@ pub(super) async fn all_or_nothing(store: &impl Store) {
 pub(super) async fn uniqueness(store: &impl Store) {
     let one = tenant(1);
     library_of(store, one).await;
-    let coded = |number: u64, key: u64, code: Option<u64>| SealedChange::Insert {
-        record_type: BOOK,
-        record: record(number),
-        cells: vec![],
-        tags: [(KEY, tag(key))].into_iter().chain(code.map(|code| (CODE, tag(code)))).collect(),
+    let coded = |number: u64, key: u64, code: Option<u64>| {
+        let values: Vec<_> = [(KEY, key)].into_iter().chain(code.map(|code| (CODE, code))).collect();
+        tagged(number, &values)
     };
     let recode = |number: u64, version: u64, code: Option<u64>| SealedChange::Update {
         record_type: BOOK,
         record: record(number),
         version,
-        cells: vec![],
+        cells: vec![(CODE, code.map(cell))],
         tags: vec![(CODE, code.map(tag))],
     };
     write(store, one, vec![coded(1, 1, Some(70)), coded(2, 2, None), coded(3, 3, None)]).await.unwrap();
@@ -132,7 +130,18 @@ pub(super) async fn empty_and_unknown(store: &impl Store) {
         cells: vec![(NOTE, None), (NOTE, Some(vec![1]))],
         tags: vec![],
     };
-    for change in wrong.into_iter().chain([twice]) {
+    let half = |cells, tags| SealedChange::Update { record_type: BOOK, record: record(2), version: 1, cells, tags };
+    let halves = [
+        // A cell without its tag, a tag without its cell, one null and the other not.
+        half(vec![(SHELF, Some(cell(1)))], vec![]),
+        half(vec![(SHELF, None)], vec![]),
+        half(vec![], vec![(SHELF, Some(tag(1)))]),
+        half(vec![(SHELF, Some(cell(1)))], vec![(SHELF, None)]),
+        half(vec![(SHELF, None)], vec![(SHELF, Some(tag(1)))]),
+        of(BOOK, Some(SHELF), None),
+        of(BOOK, None, Some(SHELF)),
+    ];
+    for change in wrong.into_iter().chain([twice]).chain(halves) {
         assert_eq!(store.write(one, batch(vec![insert(2, 2), change])).await, unknown);
     }
     for field in [NOTE, FieldId(200)] {

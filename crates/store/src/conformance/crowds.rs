@@ -11,12 +11,7 @@ pub(super) async fn one_winner<S: Store + 'static>(store: S) {
     let tasks: Vec<_> = (1..=64u64)
         .map(|number| {
             let store = Arc::clone(&store);
-            let change = SealedChange::Insert {
-                record_type: BOOK,
-                record: record(number),
-                cells: vec![],
-                tags: vec![(KEY, tag(0))],
-            };
+            let change = tagged(number, &[(KEY, 0)]);
             tokio::spawn(async move { (number, write(&*store, one, vec![change]).await) })
         })
         .collect();

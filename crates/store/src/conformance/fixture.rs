@@ -62,6 +62,16 @@ pub(crate) fn insert(number: u64, shelf: u64) -> SealedChange {
     }
 }
 
+/// A book that has only these indexed values.
+pub(crate) fn tagged(number: u64, values: &[(FieldId, u64)]) -> SealedChange {
+    SealedChange::Insert {
+        record_type: BOOK,
+        record: record(number),
+        cells: values.iter().map(|(field, value)| (*field, cell(*value))).collect(),
+        tags: values.iter().map(|(field, value)| (*field, tag(*value))).collect(),
+    }
+}
+
 pub(crate) fn update(number: u64, version: u64, note: &[u8]) -> SealedChange {
     let cells = vec![(NOTE, Some(note.to_vec()))];
     SealedChange::Update { record_type: BOOK, record: record(number), version, cells, tags: Vec::new() }

@@ -67,20 +67,31 @@ impl TypeLayout {
         matches!(self.index(field), Some(Index::Plain | Index::Unique))
     }
 
-    /// Whether there are such fields for cells and such indexed ones for tags, each named at most once.
+    /// Whether a change may have these cells and tags: of fields that there are, each named once, and INVARIANT
+    /// tag-with-cell: a cell of an indexed field and its tag come together, and are null together. A writer that
+    /// does not know yet of an index that was just added is refused, not stored unfindably.
     pub(super) fn takes(
         &self,
-        mut cells: impl Iterator<Item = FieldId>,
-        mut tags: impl Iterator<Item = FieldId>,
+        mut cells: impl Iterator<Item = (FieldId, bool)>,
+        mut tags: impl Iterator<Item = (FieldId, bool)>,
     ) -> bool {
-        let once = |seen: &mut FieldSet, field: FieldId| {
-            let new = !seen.contains(field);
-            seen.insert(field);
-            new
-        };
-        let (mut with_cell, mut with_tag) = (FieldSet::EMPTY, FieldSet::EMPTY);
-        cells.all(|field| self.index(field).is_some() && once(&mut with_cell, field))
-            && tags.all(|field| self.is_indexed(field) && once(&mut with_tag, field))
+        let (mut named, mut filled) = (FieldSet::EMPTY, FieldSet::EMPTY);
+        let known = cells.all(|(field, has_value)| {
+            let once = self.index(field).is_some() && !named.contains(field);
+            named.insert(field);
+            if has_value {
+                filled.insert(field);
+            }
+            once
+        });
+        let indexed: FieldSet = self.indexed().collect();
+        let mut untagged = named.intersection(indexed);
+        let tagged = tags.all(|(field, has_value)| {
+            let expected = untagged.contains(field) && filled.contains(field) == has_value;
+            untagged = untagged.difference(FieldSet::EMPTY.with(field));
+            expected
+        });
+        known && tagged && untagged.is_empty()
     }
 
     /// The indexed fields in order.

@@ -17,12 +17,12 @@ pub(super) fn check(layout: &Layout, batch: &Batch) -> Result<(), StoreError> {
     for change in &batch.changes {
         let known = match change {
             SealedChange::Insert { record_type, cells, tags, .. } => {
-                let fields = layout.record_type(*record_type)?;
-                fields.takes(cells.iter().map(|(field, _)| *field), tags.iter().map(|(field, _)| *field))
+                let cells = cells.iter().map(|(field, _)| (*field, true));
+                layout.record_type(*record_type)?.takes(cells, tags.iter().map(|(field, _)| (*field, true)))
             }
             SealedChange::Update { record_type, cells, tags, .. } => {
-                let fields = layout.record_type(*record_type)?;
-                fields.takes(cells.iter().map(|(field, _)| *field), tags.iter().map(|(field, _)| *field))
+                let cells = cells.iter().map(|(field, cell)| (*field, cell.is_some()));
+                layout.record_type(*record_type)?.takes(cells, tags.iter().map(|(field, tag)| (*field, tag.is_some())))
             }
             SealedChange::Delete { record_type, .. } => layout.record_type(*record_type).is_ok(),
         };
