@@ -1,41 +1,43 @@
 //! From a request to a response: the way that every request takes, with TLS in front of it or in process.
 
+mod intake;
+mod reply;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use countersign_engine::Failure;
 use countersign_guard::{Bearer, Peer, Refusal};
 use countersign_model::request::{Delete, Door, Filter, Insert, Operation, Read, Update};
 use countersign_model::row::Position;
 use countersign_model::{Request, RequestId};
-use http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Body as HttpBody;
-use percent_encoding::percent_decode_str;
 use tokio::time::{Instant, timeout_at};
 
 use crate::Limits;
-use crate::backend::{Backend, Grant, Reply};
+use crate::backend::{Backend, Reply};
 use crate::control::{self, Exchange};
-use crate::problem::{Challenge, Part, Problem};
+use crate::problem::{Part, Problem};
 use crate::rest::answer::{self, Body};
 use crate::rest::cursor::{self, Binding};
 use crate::rest::lower::{self, Lowered};
 use crate::rest::query::{self, Parameters};
 use crate::routes::{self, Target};
 
+use intake::{bearer, check_head, collect, decode_segment, one_token};
+use reply::{grant_document, json};
+
+pub use reply::problem_response;
+
 /// Names the request; also in logs and audit records.
 pub const REQUEST: HeaderName = HeaderName::from_static("countersign-request");
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// The description of the API, as served.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -330,110 +332,6 @@ fn bare(method: &Method, record_type: String) -> Operation {
         Method::DELETE => Operation::Delete(Delete { record_type, filter, max_affected, returning }),
         _ => Operation::Read(Read { record_type, ..Read::default() }),
     }
-}
-
-fn check_head(uri: &http::Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Problem> {
-    let query = uri.query().map_or(0, |query| query.len().saturating_add(1));
-    if uri.path().len().saturating_add(query) > limits.url_bytes {
-        return Err(Problem::UrlTooLong(limits.url_bytes));
-    }
-    let bytes = headers.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()));
-    if headers.len() > limits.headers || bytes.fold(0, usize::saturating_add) > limits.header_bytes {
-        return Err(Problem::HeadersTooLarge);
-    }
-    Ok(())
-}
-
-/// The token in the `Authorization` header. What is there and is no bearer token becomes one that no verifier takes,
-/// so that the refusal is the guard's, and on record.
-fn bearer(headers: &HeaderMap) -> Option<Bearer> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (first, second) = (values.next()?, values.next());
-    let token = first.to_str().ok().filter(|_| second.is_none()).and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
-    });
-    Some(Bearer::new(token.unwrap_or_default().to_owned()))
-}
-
-/// A token may come in the header or in the body of a token request, or be the same in both.
-fn one_token(header: Option<Bearer>, body: Option<String>) -> Result<Option<Bearer>, Problem> {
-    match (header, body) {
-        (header, None) => Ok(header),
-        (None, Some(token)) => Ok(Some(Bearer::new(token))),
-        (Some(header), Some(token)) if header.as_str() == token => Ok(Some(header)),
-        _ => Err(Problem::TokenRequest("the token in the body is not the one in the Authorization header")),
-    }
-}
-
-fn decode_segment(segment: &str) -> Result<String, Problem> {
-    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| Problem::NotUtf8(Part::Path))?;
-    if decoded.contains('\0') {
-        return Err(Problem::Nul { part: Part::Path, row: None });
-    }
-    Ok(decoded.into_owned())
-}
-
-async fn collect<D: HttpBody<Data = Bytes>>(body: D, max: usize, deadline: Instant) -> Result<Bytes, Problem> {
-    let too_large = || Problem::BodyTooLarge(max);
-    if body.size_hint().lower() > max as u64 {
-        return Err(too_large());
-    }
-    let reading = async {
-        let mut body = std::pin::pin!(body);
-        let mut first = Bytes::new();
-        let mut all = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Problem::BodyBroken)?;
-            let Ok(data) = frame.into_data() else { continue };
-            if first.len().saturating_add(all.len()).saturating_add(data.len()) > max {
-                return Err(too_large());
-            }
-            // Most bodies come in one piece, which is then not copied.
-            if first.is_empty() && all.is_empty() {
-                first = data;
-                continue;
-            }
-            if all.is_empty() {
-                all.extend_from_slice(&std::mem::take(&mut first));
-            }
-            all.extend_from_slice(&data);
-        }
-        Ok(if all.is_empty() { first } else { all.freeze() })
-    };
-    timeout_at(deadline, reading).await.unwrap_or(Err(Problem::TooSlow))
-}
-
-fn json(status: StatusCode, document: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::new(document.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response
-}
-
-/// The response to a request that was not answered with what it asked for.
-#[must_use]
-pub fn problem_response(problem: &Problem, oauth: bool) -> Response<Body> {
-    let wire = problem.wire();
-    let mut response = json(wire.status, wire.body(oauth).freeze());
-    let (name, value) = match wire.challenge {
-        Challenge::None => return response,
-        Challenge::Bearer(value) => (WWW_AUTHENTICATE, value),
-        Challenge::Allow(value) => (ALLOW, value),
-        Challenge::Retry => (RETRY_AFTER, "1"),
-    };
-    response.headers_mut().insert(name, HeaderValue::from_static(value));
-    response
-}
-
-/// RFC 6749, section 5.1.
-fn grant_document(grant: &Grant) -> Vec<u8> {
-    let document = serde_json::json!({
-        "access_token": grant.token.as_str(),
-        "token_type": "Bearer",
-        "expires_in": grant.expires_in,
-    });
-    document.to_string().into_bytes()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ fn ids(got: &Got) -> Vec<String> {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    got.json().as_array().unwrap().iter().map(text).collect()
+    got.json().as_array().into_iter().flatten().map(text).collect()
 }
 
 #[tokio::test]

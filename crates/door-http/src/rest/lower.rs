@@ -134,6 +134,7 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Lowered, Problem
     let tenant = tenant(headers, kind)?;
     let purpose = purpose(headers)?;
     let cursor = parameters.cursor.take();
+    refuse_strays(kind, &parameters)?;
     refuse_paging(kind, &parameters, cursor.as_deref())?;
     let (operation, window) = match kind {
         Kind::Read | Kind::Head => read(record_type, parameters, &form, headers)?,
@@ -157,10 +158,7 @@ fn read(
     form: &Form,
     headers: &HeaderMap,
 ) -> Result<(Operation, Window), Problem> {
-    let Parameters { select, filter, order, limit, offset, columns, on_conflict, cursor: _ } = parameters;
-    if columns.is_some() || on_conflict.is_some() {
-        return Err(Problem::Unsupported("'columns' and 'on_conflict' when reading"));
-    }
+    let Parameters { select, filter, order, limit, offset, .. } = parameters;
     let range = if form.kind == Kind::Read { text(headers, &RANGE)? } else { None };
     let window = range::window(limit, offset, text(headers, &RANGE_UNIT)?, range)?;
     let count = form.preferences.count.is_some();
@@ -169,6 +167,17 @@ fn read(
         if form.wants_one() && !count { Some(window.limit.map_or(2, |limit| limit.min(2))) } else { window.limit };
     let read = Read { record_type, select, filter, order, limit, offset: window.offset, count, after: None };
     Ok((Operation::Read(read), window))
+}
+
+/// Parameters that mean nothing to that method are refused, as whoever sent them meant something by them.
+fn refuse_strays(kind: Kind, parameters: &Parameters) -> Result<(), Problem> {
+    if parameters.on_conflict.is_some() && kind != Kind::Create {
+        return Err(Problem::Unsupported("'on_conflict' of anything but a POST"));
+    }
+    if parameters.columns.is_some() && !matches!(kind, Kind::Create | Kind::Update) {
+        return Err(Problem::Unsupported("'columns' of a request without records in its body"));
+    }
+    Ok(())
 }
 
 /// A change of "the first ten" would change whichever ten come first: it is refused, not guessed at.

@@ -3,7 +3,8 @@
 use countersign_model::request::Literal;
 use countersign_model::row::Position;
 use countersign_model::{Name, RecordId, Value};
-use http_body_util::{Empty, Full, StreamBody};
+use http::HeaderMap;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use std::time::Duration;
 use tower::Service as _;
 

@@ -99,7 +99,10 @@ fn refused() {
     let object = "accept: application/vnd.pgrst.object+json";
     let cases = [
         ("PUT", "", "", "{}", Problem::Method { allow: ALLOW }),
-        ("GET", "columns=a", "", "", Problem::Unsupported("'columns' and 'on_conflict' when reading")),
+        ("GET", "columns=a", "", "", Problem::Unsupported("'columns' of a request without records in its body")),
+        ("DELETE", "columns=a", "", "", Problem::Unsupported("'columns' of a request without records in its body")),
+        ("GET", "on_conflict=a", "", "", Problem::Unsupported("'on_conflict' of anything but a POST")),
+        ("PATCH", "on_conflict=a", "", r#"{"a":1}"#, Problem::Unsupported("'on_conflict' of anything but a POST")),
         ("GET", "", "accept: application/geo+json", "", Problem::NotAcceptable),
         ("GET", "limit=2&offset=20", "range: 0-9", "", Problem::EmptyRange),
         ("POST", "id=eq.1", "", "{}", Problem::Unsupported("filters when making records")),

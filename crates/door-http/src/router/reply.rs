@@ -1,0 +1,43 @@
+//! Responses that are not about records.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::backend::Grant;
+use crate::problem::{Challenge, Problem};
+use crate::rest::answer::Body;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+pub(super) fn json(status: StatusCode, document: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::new(document.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// The response to a request that was not answered with what it asked for.
+#[must_use]
+pub fn problem_response(problem: &Problem, oauth: bool) -> Response<Body> {
+    let wire = problem.wire();
+    let mut response = json(wire.status, wire.body(oauth).freeze());
+    let (name, value) = match wire.challenge {
+        Challenge::None => return response,
+        Challenge::Bearer(value) => (WWW_AUTHENTICATE, value),
+        Challenge::Allow(value) => (ALLOW, value),
+        Challenge::Retry => (RETRY_AFTER, "1"),
+    };
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}
+
+/// RFC 6749, section 5.1.
+pub(super) fn grant_document(grant: &Grant) -> Vec<u8> {
+    let document = serde_json::json!({
+        "access_token": grant.token.as_str(),
+        "token_type": "Bearer",
+        "expires_in": grant.expires_in,
+    });
+    document.to_string().into_bytes()
+}
