@@ -7,7 +7,7 @@
 //! What it is not: it authenticates nobody, decides nothing and holds no key to a record. A request without a token,
 //! or with one that is no good, goes to the guard like any other, and the guard refuses it.
 //!
-//! The way of a request: [`server`] (TLS, limits) → [`Router`] ([`routes`]) → [`rest`] or [`control`] (parsers,
+//! The way of a request: [`serve`] (TLS, limits) → [`Router`] ([`routes`]) → [`rest`] or [`control`] (parsers,
 //! pure functions that a fuzzer can call) → [`Backend`] → [`rest::answer`] or [`problem`] (the one table of errors).
 //!
 //! ```
