@@ -53,8 +53,11 @@ fn grant(role: &str, record_type: &str) -> Result<Option<Grant>> {
     })
 }
 
-/// User, role and employee number, by tenant.
-const PEOPLE: [(&str, &[(&str, &str, &str)]); 2] = [
+/// User, role and employee number.
+type Person = (&'static str, &'static str, &'static str);
+
+/// Who works where.
+const PEOPLE: [(&str, &[Person]); 2] = [
     (
         "chinook",
         &[
