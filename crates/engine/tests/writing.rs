@@ -21,7 +21,7 @@ fn customer(id: &str, company: &str) -> Vec<(String, countersign_model::request:
 }
 
 async fn companies(stage: &Stage, filter: Filter) -> Vec<String> {
-    let operation = Operation::Read(Read { filter, ..read("customer", &["id", "company"]) });
+    let operation = Operation::Read(Read { filter, order: vec![order("id")], ..read("customer", &["id", "company"]) });
     all_texts(&stage.call(&stage.token("admin", ACME), operation).await.unwrap())
 }
 
