@@ -81,17 +81,18 @@ impl std::fmt::Debug for SqliteStore {
 struct Shared {
     folder: PathBuf,
     options: Options,
-    /// Held for as long as the store is open, so that no other program opens the same files.
-    _lock: File,
     /// The record types in force and their generation, counted from 1; 0 is none.
     types: RwLock<(u64, Arc<Layout>)>,
     open: RwLock<HashMap<TenantId, Arc<Tenant>>>,
-    /// Held while a tenant's file is opened, so that it is opened once; by the last byte of the tenant's id.
+    /// Held while a tenant's file is opened or closed, so that neither happens twice at once; by the last byte of the
+    /// tenant's id.
     opening: [Mutex<()>; 16],
     budget: Arc<Budget>,
     /// Moves on at each opening; tells which tenant was not used for longest.
     tick: AtomicU64,
     texts: Texts,
+    /// Held until everything above is closed, so that no other program opens the same files.
+    _lock: File,
 }
 
 impl SqliteStore {
@@ -113,13 +114,13 @@ impl SqliteStore {
         let shared = Shared {
             folder,
             options,
-            _lock: lock,
             types: RwLock::default(),
             open: RwLock::default(),
             opening: Default::default(),
             budget: Arc::new(Budget::new(descriptors_max, options.cache_bytes_max)),
             tick: AtomicU64::new(0),
             texts: Texts::default(),
+            _lock: lock,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -159,16 +160,14 @@ impl Shared {
         if let Some(found) = self.opened(id) {
             return Ok(found);
         }
-        let opening = self.opening(id);
+        self.make_room();
+        let _opening = self.opening(id);
         // Somebody else may have opened it while this one waited.
         if let Some(found) = self.opened(id) {
             return Ok(found);
         }
-        self.make_room();
         let tenant = Tenant::open(self.path(id), &self.budget, self.options.readers_kept)?;
-        let tenant = self.keep(id, tenant);
-        drop(opening);
-        Ok(tenant)
+        Ok(self.keep(id, tenant))
     }
 
     fn opening(&self, id: TenantId) -> Option<MutexGuard<'_, ()>> {
@@ -188,20 +187,27 @@ impl Shared {
         if !self.budget.is_used_up() {
             return;
         }
-        let mut closing = Vec::new();
-        {
+        let mut idle: Vec<(u64, TenantId)> = {
+            let open = self.open.read();
+            let idle = open.iter().filter(|(_, tenant)| Arc::strong_count(tenant) == 1);
+            idle.map(|(id, tenant)| (tenant.last_used.load(Ordering::Relaxed), *id)).collect()
+        };
+        idle.sort_unstable();
+        // A sixteenth at once, so that not every opening has to look through all of them.
+        let count = (idle.len() / 16).max(1);
+        for (_, id) in idle.into_iter().take(count) {
+            // Nobody opens it again before it is closed.
+            let _closing = self.opening(id);
             let mut open = self.open.write();
             // Nobody can take a tenant from the map while it is locked, so one that only the map holds is idle.
-            let idle = open.iter().filter(|(_, tenant)| Arc::strong_count(tenant) == 1);
-            let mut idle: Vec<(u64, TenantId)> =
-                idle.map(|(id, tenant)| (tenant.last_used.load(Ordering::Relaxed), *id)).collect();
-            idle.sort_unstable();
-            // A sixteenth at once, so that not every opening has to look through all of them.
-            let count = (idle.len() / 16).max(1);
-            closing.extend(idle.into_iter().take(count).filter_map(|(_, id)| open.remove(&id)));
+            let closing = match open.get(&id) {
+                Some(tenant) if Arc::strong_count(tenant) == 1 => open.remove(&id),
+                _ => None,
+            };
+            // Not under that lock: the last connection to a file empties its write-ahead log.
+            drop(open);
+            drop(closing);
         }
-        // Closed here, not under the lock: the last connection to a file empties its write-ahead log.
-        drop(closing);
     }
 
     /// Makes a tenant's file: whole under another name first, so that one with its own name is never half made.

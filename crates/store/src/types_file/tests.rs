@@ -2,6 +2,7 @@ use super::*;
 use countersign_model::{Kind, Sensitivity, TypeId};
 
 mod errors;
+mod hostile;
 mod merging;
 mod trading;
 

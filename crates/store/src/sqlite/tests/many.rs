@@ -21,6 +21,42 @@ async fn tenants_beyond_the_limit_are_closed_and_come_back() {
     }
 }
 
+/// Tenants are opened, written, closed and opened again under each other's hands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn closing_and_opening_at_once_disturbs_nobody() {
+    const TENANTS: u64 = 24;
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { descriptors_max: 16, ..Options::default() };
+    let store = Arc::new(SqliteStore::open(folder.path(), options).unwrap());
+    store.apply_types(&library()).await.unwrap();
+    for number in 0..TENANTS {
+        store.create_tenant(tenant(number.into())).await.unwrap();
+    }
+    let tasks: Vec<_> = (0..8u64)
+        .map(|task| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for turn in 0..90u64 {
+                    let one = tenant(((task * 5 + turn * 7) % TENANTS).into());
+                    if turn % 3 == 0 {
+                        store.write(one, batch(vec![insert(task * 1000 + turn, 0)])).await.unwrap().unwrap();
+                    } else {
+                        everything(&*store, one).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let mut rows = 0;
+    for number in 0..TENANTS {
+        rows += everything(&*store, tenant(number.into())).await.len();
+    }
+    assert_eq!(rows, 8 * 30);
+}
+
 #[tokio::test]
 async fn a_settled_tenant_takes_one_descriptor_and_no_log() {
     let folder = tempfile::tempdir().unwrap();
