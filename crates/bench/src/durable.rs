@@ -37,7 +37,8 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
             request("POST", "/rest/v1/customer", &token, "Content-Type: application/json\r\n", &body.to_string())
         });
         let requests = Arc::new(requests.collect::<Vec<_>>());
-        let load = Load { address: server.address(), ca_pem: &ca, requests, connections: clients, duration };
+        let (address, process) = (server.address(), server.process_id());
+        let load = Load { address, ca_pem: &ca, requests, connections: clients, process, duration };
         let measured = load.run().context("inserts")?;
         report.add(Row {
             name: format!("durable insert over HTTPS, {clients} clients"),

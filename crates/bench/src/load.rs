@@ -3,12 +3,15 @@
 //! The same code, on the same two cores, loads the bare server and the program, so that its own cost is in both.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use countersign_crypto::tls::{ServerName, TlsConnector, client_config};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use crate::timing::processor_seconds;
 
 /// What to send, to whom, how hard.
 pub struct Load<'a> {
@@ -20,6 +23,8 @@ pub struct Load<'a> {
     pub requests: Arc<Vec<Vec<u8>>>,
     /// Connections at once.
     pub connections: usize,
+    /// The server's process, to measure its processor time.
+    pub process: u32,
     /// How long to measure, after a warm-up of a fifth of it.
     pub duration: Duration,
 }
@@ -33,6 +38,8 @@ pub struct Measured {
     pub p50_us: f64,
     /// All but one in a hundred did.
     pub p99_us: f64,
+    /// Processor time of the server for one answer, in microseconds. Steadier than the rate on a busy machine.
+    pub server_us: f64,
 }
 
 /// The bytes of one request.
@@ -54,6 +61,8 @@ impl Load<'_> {
         for _ in 0..self.connections {
             streams.push(connect(self.address, self.ca_pem).await?);
         }
+        let used_before = processor_seconds(self.process);
+        let all_answers = Arc::new(AtomicU64::new(0));
         let measure_from = Instant::now() + self.duration / 5;
         let until = measure_from + self.duration;
         let stride = (self.requests.len() / self.connections.max(1)).max(1);
@@ -62,6 +71,7 @@ impl Load<'_> {
             .enumerate()
             .map(|(index, mut stream)| {
                 let requests = Arc::clone(&self.requests);
+                let all_answers = Arc::clone(&all_answers);
                 tokio::spawn(async move {
                     let mut buffer = Vec::with_capacity(64 * 1024);
                     let mut latencies: Vec<u32> = Vec::with_capacity(100_000);
@@ -75,6 +85,7 @@ impl Load<'_> {
                         next += 1;
                         stream.write_all(bytes).await?;
                         read_answer(&mut stream, &mut buffer).await?;
+                        all_answers.fetch_add(1, Ordering::Relaxed);
                         if sent >= measure_from {
                             latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
                         }
@@ -87,6 +98,7 @@ impl Load<'_> {
             latencies.extend(task.await??);
         }
         latencies.sort_unstable();
+        let used = processor_seconds(self.process) - used_before;
         let part = |share: f64| {
             let at = (latencies.len() as f64 * share) as usize;
             latencies.get(at.min(latencies.len().saturating_sub(1))).map_or(f64::NAN, |us| f64::from(*us))
@@ -95,6 +107,7 @@ impl Load<'_> {
             rate: latencies.len() as f64 / self.duration.as_secs_f64(),
             p50_us: part(0.5),
             p99_us: part(0.99),
+            server_us: used * 1e6 / all_answers.load(Ordering::Relaxed) as f64,
         })
     }
 }

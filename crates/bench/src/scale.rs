@@ -159,8 +159,8 @@ impl World {
             }
             Ok::<_, anyhow::Error>(())
         })?;
-        let address = self.server.address();
-        Ok(Load { address, ca_pem: &self.ca, requests, connections: CONNECTIONS, duration }.run()?.rate)
+        let (address, process) = (self.server.address(), self.server.process_id());
+        Ok(Load { address, ca_pem: &self.ca, requests, connections: CONNECTIONS, process, duration }.run()?.rate)
     }
 }
 

@@ -42,9 +42,10 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
         let ours = Arc::new(paths.iter().map(|path| request("GET", path, &token, "", "")).collect());
         for connections in [16, 64] {
             let one = |server: &Server, ca: &str, requests: &Arc<Vec<Vec<u8>>>| {
-                let duration = Duration::from_millis(if options.quick { 300 } else { 4000 });
+                let duration = Duration::from_millis(if options.quick { 300 } else { 3000 });
                 let requests = Arc::clone(requests);
-                Load { address: server.address(), ca_pem: ca, requests, connections, duration }.run()
+                let process = server.process_id();
+                Load { address: server.address(), ca_pem: ca, requests, connections, process, duration }.run()
             };
             // In turns, so that a slow minute of the machine falls on both.
             let (mut limits, mut figures) = (Vec::new(), Vec::new());
@@ -52,16 +53,20 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
                 limits.push(one(&hello, &hello_ca, &bare)?);
                 figures.push(one(&server, &ca, &ours)?);
             }
-            let rate = |all: &[Measured]| median(&mut all.iter().map(|one| one.rate).collect::<Vec<_>>());
-            let p50 = median(&mut figures.iter().map(|one| one.p50_us).collect::<Vec<_>>());
-            let p99 = median(&mut figures.iter().map(|one| one.p99_us).collect::<Vec<_>>());
+            let middle =
+                |all: &[Measured], of: fn(&Measured) -> f64| median(&mut all.iter().map(of).collect::<Vec<_>>());
+            let (p50, p99) = (middle(&figures, |one| one.p50_us), middle(&figures, |one| one.p99_us));
+            let (ours_us, bare_us) = (middle(&figures, |one| one.server_us), middle(&limits, |one| one.server_us));
             report.add(Row {
                 name: format!("HTTPS {name}, {connections} connections"),
-                figure: rate(&figures),
+                figure: middle(&figures, |one| one.rate),
                 unit: "requests/s",
-                limit: Some(("bare axum HTTPS".into(), rate(&limits))),
+                limit: Some(("bare axum HTTPS".into(), middle(&limits, |one| one.rate))),
                 target,
-                note: format!("{} bytes, p50 {p50:.0} µs, p99 {p99:.0} µs", body.len()),
+                note: format!(
+                    "{} bytes, p50 {p50:.0} µs, p99 {p99:.0} µs; processor {ours_us:.0} µs a request, bare {bare_us:.0} µs",
+                    body.len()
+                ),
             });
         }
     }
