@@ -65,6 +65,21 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem
     Ok(control)
 }
 
+/// What is asked, as far as the path tells, for whoever comes without a good token. Changes nothing, were it ever
+/// admitted.
+pub(crate) fn bare(target: Target) -> Control {
+    match target {
+        Target::TenantList | Target::TenantAdd => Control::TenantList,
+        Target::UserList | Target::UserPut | Target::UserRemove => Control::UserList { tenant: None },
+        Target::TypesRead => Control::TypesRead,
+        Target::TypesApply => Control::TypesApply { text: String::new(), dry_run: true },
+        Target::PoliciesRead => Control::PoliciesRead,
+        Target::PoliciesApply => Control::PoliciesApply { files: Vec::new(), dry_run: true },
+        Target::AuditRead => Control::AuditRead(AuditQuery::default()),
+        _ => Control::WhoAmI,
+    }
+}
+
 fn path_name(segment: &str) -> Result<Name, Problem> {
     crate::problem::name(segment, Part::Path)
 }

@@ -140,16 +140,23 @@ impl<B: Backend> Router<B> {
         exchanged: Exchanged<'_, D>,
         segment: &str,
     ) -> Result<Response<Body>, Problem> {
-        let limits = &self.inner.limits;
+        let Inner { backend, limits } = &*self.inner;
         let Exchanged { id, peer, parts, body, deadline } = exchanged;
         let Parts { method, uri, headers, .. } = parts;
         let record_type = decode_segment(segment)?;
-        let Some(bearer) = bearer(headers) else {
-            // Nobody asks: nothing of the rest is read, but that somebody tried is put on record.
-            let request = request(id, None, None, bare(method, record_type));
-            return Err(self.run(None, peer, request, deadline).await.err().unwrap_or(Refusal::NoToken.into()));
-        };
         let writes = *method == Method::POST || *method == Method::PATCH;
+        let bearer = bearer(headers);
+        // Whoever comes without a good token gets no body read and parsed. Refusing them, and putting that on
+        // record, is the guard's: it gets as much as method and path say.
+        let welcome = bearer.as_ref().is_some_and(|bearer| !writes || backend.caller(bearer).is_some());
+        let bearer = match bearer {
+            Some(bearer) if welcome => bearer,
+            bearer => {
+                let request = request(id, None, None, bare(method, record_type));
+                let refused = self.run(bearer, peer, request, deadline).await.err();
+                return Err(refused.unwrap_or(Refusal::NoToken.into()));
+            }
+        };
         let body = if writes { collect(body, limits.body_bytes, deadline).await? } else { Bytes::new() };
         let query = uri.query().unwrap_or_default();
         let incoming = lower::Incoming { method, record_type, query, headers, body: &body };
@@ -254,19 +261,25 @@ impl<B: Backend> Router<B> {
         let Exchanged { id, peer, parts, body, deadline } = exchanged;
         let Parts { uri, headers, .. } = parts;
         let mut bearer = bearer(headers);
-        let body = collect(body, limits.body_bytes, deadline).await?;
-        let body = std::str::from_utf8(&body).map_err(|_| Problem::NotUtf8(Part::Body))?;
-        let segment = decode_segment(segment)?;
-        let query = uri.query().unwrap_or_default();
-        let incoming = control::Incoming { target, segment: &segment, query, headers, body };
-        let control = match target {
-            Target::Exchange | Target::Revoke => {
+        let in_body = matches!(target, Target::Exchange | Target::Revoke);
+        let welcome = in_body || bearer.as_ref().is_some_and(|bearer| backend.caller(bearer).is_some());
+        let control = if welcome {
+            let max = if in_body { MAX_TOKEN_REQUEST_BYTES.min(limits.body_bytes) } else { limits.body_bytes };
+            let body = collect(body, max, deadline).await?;
+            let body = std::str::from_utf8(&body).map_err(|_| Problem::NotUtf8(Part::Body))?;
+            let segment = decode_segment(segment)?;
+            let query = uri.query().unwrap_or_default();
+            let incoming = control::Incoming { target, segment: &segment, query, headers, body };
+            if in_body {
                 let read = if target == Target::Exchange { control::exchange } else { control::revoke };
                 let Exchange { token, control } = read(incoming, limits)?;
                 bearer = one_token(bearer, token)?;
                 control
+            } else {
+                control::lower(incoming, limits)?
             }
-            _ => control::lower(incoming, limits)?,
+        } else {
+            control::bare(target)
         };
         let request = request(id, None, lower::purpose(headers)?, Operation::Control(control));
         let backend = Arc::clone(backend);
@@ -275,7 +288,11 @@ impl<B: Backend> Router<B> {
         if let (Target::Revoke, Err(Problem::Refused(Refusal::Token(_) | Refusal::Revoked))) = (target, &reply) {
             return Ok(json(StatusCode::OK, "{}"));
         }
-        Ok(match reply? {
+        let reply = reply?;
+        if !welcome {
+            return Err(Refusal::NoToken.into());
+        }
+        Ok(match reply {
             Reply::Json(document) => json(StatusCode::OK, document),
             Reply::Created(document) => json(StatusCode::CREATED, document),
         })
@@ -284,6 +301,9 @@ impl<B: Backend> Router<B> {
 
 /// The longest body of a login: two names and a signature.
 const MAX_LOGIN_BYTES: usize = 16 * 1024;
+
+/// The longest body of a token request: a token and its limits.
+const MAX_TOKEN_REQUEST_BYTES: usize = 64 * 1024;
 
 /// In process: what a server does, without a server.
 impl<B: Backend, D: HttpBody<Data = Bytes> + Send + 'static> tower::Service<http::Request<D>> for Router<B> {
@@ -323,14 +343,16 @@ fn request(id: RequestId, tenant: Option<String>, purpose: Option<String>, opera
     Request { id, door: Door::Http, tenant, purpose, operation }
 }
 
-/// What is asked, as far as method and path tell.
+/// What is asked, as far as method and path tell. Touches no record, were it ever admitted.
 fn bare(method: &Method, record_type: String) -> Operation {
-    let (filter, max_affected, returning) = (Filter::default(), None, None);
+    let (none, max_affected, returning) = (|| Filter::Or(Vec::new()), Some(0), None);
     match *method {
         Method::POST => Operation::Insert(Insert { record_type, rows: Vec::new(), on_conflict: None, returning }),
-        Method::PATCH => Operation::Update(Update { record_type, set: Vec::new(), filter, max_affected, returning }),
-        Method::DELETE => Operation::Delete(Delete { record_type, filter, max_affected, returning }),
-        _ => Operation::Read(Read { record_type, ..Read::default() }),
+        Method::PATCH => {
+            Operation::Update(Update { record_type, set: Vec::new(), filter: none(), max_affected, returning })
+        }
+        Method::DELETE => Operation::Delete(Delete { record_type, filter: none(), max_affected, returning }),
+        _ => Operation::Read(Read { record_type, filter: none(), limit: Some(0), ..Read::default() }),
     }
 }
 

@@ -180,7 +180,7 @@ fn value_for(operator: Operator, value: Cow<'_, str>) -> String {
 }
 
 fn operator(s: &mut Scanner<'_>) -> Result<Shape, Problem> {
-    let before = s.expected(OPERATOR);
+    let start = s.place();
     Ok(match s.until(|c| !c.is_ascii_lowercase()) {
         "eq" => Shape::One(Operator::Eq),
         "neq" => Shape::One(Operator::Neq),
@@ -198,7 +198,7 @@ fn operator(s: &mut Scanner<'_>) -> Result<Shape, Problem> {
         "cs" | "cd" | "ov" | "sl" | "sr" | "nxr" | "nxl" | "adj" => {
             return Err(Problem::Unsupported("array, range and containment operators"));
         }
-        _ => return Err(before),
+        _ => return Err(s.expected_at(start, OPERATOR)),
     })
 }
 

@@ -60,8 +60,17 @@ impl<'a> Scanner<'a> {
         self.until(|_| false)
     }
 
+    /// The place reached, for [`Self::expected_at`].
+    pub(super) const fn place(&self) -> usize {
+        self.at
+    }
+
     pub(super) fn expected(&self, expected: &'static str) -> Problem {
-        let before = self.text.get(..self.at).unwrap_or_default();
+        self.expected_at(self.at, expected)
+    }
+
+    pub(super) fn expected_at(&self, place: usize, expected: &'static str) -> Problem {
+        let before = self.text.get(..place).unwrap_or_default();
         Problem::Syntax { part: self.part, line: 1, column: before.chars().count().saturating_add(1), expected }
     }
 

@@ -88,6 +88,15 @@ async fn a_request_without_a_token_reaches_the_guard_and_nothing_of_its_body_is_
         assert_eq!(got.header("www-authenticate"), r#"Bearer realm="countersign""#);
         assert_eq!(fake.last().operation.action(), action);
     }
+    for (method, path) in [("POST", "/rest/v1/customer"), ("PATCH", "/rest/v1/customer"), ("PUT", "/v1/types")] {
+        let limits = Limits { body_bytes: 3, ..Limits::default() };
+        for (token, code) in [(Some("Bearer bad"), "PGRST301"), (None, "PGRST302")] {
+            let request = sent(method, path);
+            let request = if let Some(token) = token { request.header("authorization", token) } else { request };
+            let got = call_under(&fake, limits.clone(), request, "not JSON, and too long").await;
+            assert_eq!((got.status, got.code()), (401, code.into()), "{method} {path}");
+        }
+    }
     for (header, code) in [("Basic YTpi", "PGRST301"), ("Bearer", "PGRST301"), ("bearer  x", "PGRST301")] {
         let got = call(&fake, sent("GET", "/rest/v1/customer").header("authorization", header), "").await;
         assert_eq!((got.status, got.code()), (401, code.into()), "{header}");
