@@ -20,6 +20,16 @@ impl Token {
         Self(text.trim().to_owned())
     }
 
+    /// The token in a server's answer.
+    ///
+    /// # Errors
+    /// If there is none, or one that no header could carry.
+    pub fn granted(answer: &Value) -> Result<Self, Problem> {
+        let token = answer.get("access_token").and_then(Value::as_str);
+        let usable = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()) && !token.is_empty());
+        usable.map(Self::new).ok_or_else(|| Problem::failed("the server's answer has no token"))
+    }
+
     /// The token itself.
     #[must_use]
     pub fn reveal(&self) -> &str {
@@ -122,6 +132,10 @@ impl Client {
         if let Some(details) = part("details") {
             message = format!("{message} ({details})");
         }
+        let request = reply.header("countersign-request").filter(|_| reply.status.is_server_error());
+        if let Some(request) = request {
+            message = format!("{message} (request {request})");
+        }
         let problem = Problem::new(Exit::of_status(reply.status), crate::terminal::harmless(&message));
         let problem = match part("hint") {
             Some(hint) => problem.next(crate::terminal::harmless(hint)),
@@ -133,6 +147,7 @@ impl Client {
             401 => problem
                 .or_next("the token may have expired or been revoked; log in again: countersign login USER@TENANT"),
             403 => problem.or_next("see what this token may do: countersign token inspect"),
+            500 | 502 => problem.or_next("the server's log has the reason under that request id"),
             429 | 503 | 504 => {
                 problem.or_next("try again in a moment; the server's log has the reason under the request id")
             }

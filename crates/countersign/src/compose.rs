@@ -57,8 +57,11 @@ pub fn init(deployment: &Deployment) -> Result<(), Problem> {
     deployment.make_folders()?;
     let key = make_key(deployment, &operator()?)?;
     let public = countersign_crypto::ssh::PublicKey::parse(&key).map_err(|error| Problem::failed(error.to_string()))?;
-    let kms = FileKms::create(&deployment.kms_key(), &SystemEntropy)
-        .map_err(|error| Problem::failed(format!("can't make the key encryption key: {error}")))?;
+    let kms = FileKms::create(&deployment.kms_key(), &SystemEntropy).map_err(|error| {
+        Problem::failed(format!("can't make the key encryption key: {error}")).next(
+            "if an init that was broken off left it, and nothing is stored here, remove the folder and begin anew",
+        )
+    })?;
     let registry = Registry::create(registry_parts(deployment, &Config::default(), Arc::new(kms)), &public)
         .map_err(|error| Problem::failed(format!("can't make the control database: {error}")))?;
     new_file(&deployment.ca_pem(), registry.ca_pem().as_bytes(), false)?;

@@ -49,7 +49,10 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<(), P
     } else {
         terminal.line("  opened as it was left; nothing is loaded again")?;
     }
-    story::tell(&terminal, &deployment, &transport).await?;
+    if let Err(problem) = story::tell(&terminal, &deployment, &transport).await {
+        // Somebody may have changed users or policies since; that is no reason not to serve.
+        terminal.note(&format!("the story can't be told to its end: {problem}"));
+    }
     story::commands(&terminal, &deployment, listening.address())?;
     drop(transport);
     server::serve(&terminal, &deployment, lock, opened, listening).await

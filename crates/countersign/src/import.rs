@@ -20,6 +20,7 @@ pub use source::{Format, Source};
 use crate::client::Client;
 use crate::problem::Problem;
 use crate::progress::Progress;
+use crate::terminal::harmless;
 use crate::transport::Ask;
 
 /// A row that may be sent.
@@ -194,7 +195,7 @@ impl Sender<'_> {
 impl std::fmt::Display for Bad {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.column {
-            Some(column) => write!(f, "line {}, column {column}: {}", self.line, self.expected),
+            Some(column) => write!(f, "line {}, column {}: {}", self.line, harmless(column), self.expected),
             None => write!(f, "line {}: {}", self.line, self.expected),
         }
     }

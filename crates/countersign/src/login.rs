@@ -108,14 +108,20 @@ impl Signer {
     }
 }
 
-/// A token for `login`.
+/// A token for `login`, good for at most `lifetime_ms`; for as long as the deployment gives if that is `None`.
 ///
 /// # Errors
 /// What the server said, or that nothing could sign.
-pub async fn login(transport: &Arc<Transport>, login: &Login, signer: &Signer) -> Result<Token, Problem> {
+pub async fn login(
+    transport: &Arc<Transport>,
+    login: &Login,
+    signer: &Signer,
+    lifetime_ms: Option<u64>,
+) -> Result<Token, Problem> {
     match signer {
         Signer::Key(key) => {
-            attempt(transport, login, |namespace, text| ssh::sign(key, namespace, text).map_err(signing)).await
+            attempt(transport, login, lifetime_ms, |namespace, text| ssh::sign(key, namespace, text).map_err(signing))
+                .await
         }
         Signer::Agent(socket, keys) => {
             let mut refused = None;
@@ -124,7 +130,7 @@ pub async fn login(transport: &Arc<Transport>, login: &Login, signer: &Signer) -
                     let signed = Agent::connect(socket).and_then(|mut agent| agent.sign(key, namespace, text));
                     signed.map_err(|error| Problem::failed(format!("ssh-agent did not sign: {error}")))
                 };
-                match attempt(transport, login, sign).await {
+                match attempt(transport, login, lifetime_ms, sign).await {
                     Err(problem) if problem.exit == Exit::Refused => refused = Some(problem),
                     other => return other,
                 }
@@ -141,6 +147,7 @@ fn signing(error: SshError) -> Problem {
 async fn attempt(
     transport: &Arc<Transport>,
     login: &Login,
+    lifetime_ms: Option<u64>,
     sign: impl FnOnce(&str, &[u8]) -> Result<String, Problem>,
 ) -> Result<Token, Problem> {
     let client = Client::new(Arc::clone(transport), None);
@@ -151,15 +158,19 @@ async fn attempt(
         text.ok_or_else(|| Problem::failed("the server's challenge is not one"))
     };
     let signature = sign(countersign_authority::LOGIN_NAMESPACE, part("text")?.as_bytes())?;
-    let answer = json!({ "user": login.user, "tenant": login.tenant, "id": part("id")?, "signature": signature });
+    let mut answer = json!({ "user": login.user, "tenant": login.tenant, "id": part("id")?, "signature": signature });
+    if let (Some(fields), Some(ms)) = (answer.as_object_mut(), lifetime_ms) {
+        fields.insert("expires_in".to_owned(), json!(ms.div_ceil(1000)));
+    }
     let refused = |problem: Problem| match problem.exit {
-        Exit::Refused => Problem::new(Exit::Refused, format!("the login of {login} was refused"))
-            .next("check user and tenant, and that this SSH key is the user's: countersign user list --tenant TENANT"),
+        Exit::Refused => Problem::new(Exit::Refused, format!("the login of {login} was refused")).next(format!(
+            "check the names, and that this SSH key is the user's: countersign user list --tenant {}",
+            login.tenant
+        )),
         _ => problem,
     };
     let granted = client.put(Method::POST, "/v1/login", &answer).await.map_err(refused)?;
-    let token = granted.get("access_token").and_then(Value::as_str);
-    token.map(Token::new).ok_or_else(|| Problem::failed("the server's answer has no token"))
+    Token::granted(&granted)
 }
 
 #[cfg(test)]

@@ -137,8 +137,7 @@ pub async fn narrow(client: &Client, narrowing: &Narrowing, lifetime_ms: Option<
         fields.insert("expires_in".to_owned(), json!(ms.div_ceil(1000)));
     }
     let granted = client.put(Method::POST, "/v1/token", &body).await?;
-    let token = granted.get("access_token").and_then(Value::as_str);
-    token.map(Token::new).ok_or_else(|| Problem::failed("the server's answer has no token"))
+    Token::granted(&granted)
 }
 
 /// What to revoke.

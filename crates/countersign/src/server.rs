@@ -72,6 +72,10 @@ pub async fn serve(
     opened: Arc<Opened>,
     listening: Listening,
 ) -> Result<(), Problem> {
+    let (ip, names) = (listening.address.ip(), &opened.config.server.names.0);
+    if !ip.is_unspecified() && !names.iter().any(|name| name.parse() == Ok(ip)) {
+        tracing::warn!(address = %ip, "the certificate is not good for this address: add it to [server] names");
+    }
     let first = opened.certificate()?;
     let slot = CertificateSlot::new(&first).map_err(|error| Problem::failed(error.to_string()))?;
     let tls = server_config(&slot).map_err(|error| Problem::failed(error.to_string()))?;

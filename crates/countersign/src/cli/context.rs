@@ -138,7 +138,7 @@ impl Context {
         let transport = self.transport().await?;
         let token = match who {
             Ok(token) => token,
-            Err(login) => login::login(&transport, &login, &self.signer(&login, None)?).await?,
+            Err(login) => login::login(&transport, &login, &self.signer(&login, None)?, None).await?,
         };
         Ok(Client::new(transport, Some(token)))
     }

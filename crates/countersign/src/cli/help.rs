@@ -116,7 +116,7 @@ a text that the server gives.
 
 Examples:
   export COUNTERSIGN_TOKEN=$(countersign --dir ./deployment login nancy@northwind)
-  countersign login nancy@northwind --key ~/.ssh/id_ed25519";
+  countersign login nancy@northwind --key ~/.ssh/id_ed25519 --for 1h";
 
 pub(super) const TOKEN: &str = "\
 Examples:

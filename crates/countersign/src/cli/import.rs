@@ -112,11 +112,15 @@ fn find<'t>(types: &'t RecordTypes, name: &Name) -> Result<&'t countersign_model
 fn report(context: &Context, arguments: &Arguments, source: &Source, checked: &Checked) -> Result<(), Problem> {
     let Some(first) = checked.bad.first() else { return Ok(()) };
     let Some(collect) = &arguments.skip_bad else {
-        for bad in checked.bad.iter().skip(1) {
+        let next = "put it right, or import the others with --skip-bad FILE";
+        if checked.bad.len() == 1 {
+            return Err(Problem::input(format!("{}: {first}; nothing was imported", source.name())).next(next));
+        }
+        for bad in &checked.bad {
             context.terminal.note(&format!("{}: {bad}", source.name()));
         }
-        return Err(Problem::input(format!("{}: {first}; nothing was imported", source.name()))
-            .next("put it right, or import the others with --skip-bad FILE"));
+        let (count, least) = (checked.bad.len(), if checked.bad.len() < SHOWN { "" } else { "at least " });
+        return Err(Problem::input(format!("{least}{count} rows are not valid; nothing was imported")).next(next));
     };
     for bad in checked.bad.iter().take(SHOWN) {
         context.terminal.note(&format!("{}: {bad}", source.name()));

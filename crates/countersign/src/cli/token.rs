@@ -70,7 +70,8 @@ fn action(text: &str) -> Result<Action, String> {
     found.ok_or_else(|| "expected read, create, update or delete".to_owned())
 }
 
-fn duration(text: &str) -> Result<u64, String> {
+/// A number of seconds, minutes or hours as milliseconds.
+pub(super) fn duration(text: &str) -> Result<u64, String> {
     let bad = || "expected a number and s, m or h, such as 10m".to_owned();
     let unit = text.chars().last().ok_or_else(bad)?;
     let unit_ms: u64 = match unit {

@@ -56,7 +56,7 @@ pub(super) async fn caller(
     who: &Login,
 ) -> Result<Client, Problem> {
     let signer = Signer::from_file(&deployment.ssh_key(&who.to_string()), None)?;
-    let token = login(transport, who, &signer).await?;
+    let token = login(transport, who, &signer, None).await?;
     Ok(Client::new(Arc::clone(transport), Some(token)))
 }
 

@@ -1,5 +1,6 @@
 //! Which folder, and how far its loading has come.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::deployment::{Deployment, new_file, private_folder};
@@ -19,9 +20,15 @@ pub(super) fn choose(asked: Option<&PathBuf>) -> Result<PathBuf, Problem> {
             .next("name one: countersign --dir DIR demo")
     })?;
     private_folder(&home)?;
-    let numbered = (1u32..=9999).map(|number| home.join(format!("demo-{number}")));
-    let free = numbered.into_iter().find(|dir| !dir.exists());
-    free.ok_or_else(|| Problem::failed(format!("{} is full of demos", home.display())).next("remove some"))
+    for dir in (1u32..=9999).map(|number| home.join(format!("demo-{number}"))) {
+        // Made here and now, so that two demos that start together get a folder each.
+        match std::fs::create_dir(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io("make", &dir)(error)),
+        }
+    }
+    Err(Problem::failed(format!("{} is full of demos", home.display())).next("remove some"))
 }
 
 /// A new folder: it is a demo whose loading is not finished.

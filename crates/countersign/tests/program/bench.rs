@@ -172,9 +172,15 @@ pub struct Served {
 }
 
 impl Served {
-    /// Starts a command and waits until it says that it is ready.
+    /// Starts a command and waits until it says that it is ready. Its log goes where the test's goes.
     pub fn start(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+        command.stderr(Stdio::inherit());
+        Self::start_with_own_log(command)
+    }
+
+    /// The same, with the log where the command says.
+    pub fn start_with_own_log(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (say, hear) = mpsc::channel();
         std::thread::spawn(move || {

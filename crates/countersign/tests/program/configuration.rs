@@ -60,3 +60,32 @@ fn the_configured_address_is_served_and_a_taken_one_is_refused() {
     assert_eq!(served.url, format!("https://{address}"));
     assert_eq!(served.stop(), 0);
 }
+
+#[test]
+fn log_lines_are_text_or_json_and_carry_no_values() {
+    let bench = Bench::ready();
+    let path = bench.dir().join("countersign.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let json = text.replace("format = \"text\"", "format = \"json\"").replace("level = \"info\"", "level = \"debug\"");
+    std::fs::write(&path, json).unwrap();
+    let log = bench.path("server.log");
+    let mut command = bench.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let served = Served::start_with_own_log(command);
+    let token = bench.run(&["login", "ann@acme"]).expect(0).out;
+    let file = bench.file("customer.csv", "id,company\nA1,Unmistakable Industries\n");
+    bench.run(&["--as", "ann@acme", "import", "customer", &file]).expect(0);
+    bench.run(&["--as", "ann@acme", "get", "customer", "--where", "company=eq.Unmistakable Industries"]).expect(0);
+    bench.run(&["--as", "carl@acme", "get", "customer", "--select", "phone"]).expect(3);
+    assert_eq!(served.stop(), 0);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.lines().count() > 5, "{log}");
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+    let signature = token.trim().rsplit('.').next().unwrap();
+    for secret in ["Unmistakable", signature, "PRIVATE", "ssh-ed25519"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}

@@ -14,6 +14,7 @@ fn a_bad_row_names_line_and_column_and_nothing_is_imported() {
     let bench = Bench::ready();
     let file = bench.file("bad.csv", BAD);
     let refused = bench.run(&["--as", "ann@acme", "import", "customer", &file]).expect(5);
+    assert!(refused.err.contains("2 rows are not valid"), "{}", refused.err);
     assert!(refused.err.contains("bad.csv: line 3, column 3 (since): expected a date such as"), "{}", refused.err);
     assert!(refused.err.contains("line 4, column 2 (company): a value is required"), "{}", refused.err);
     assert!(refused.err.contains("nothing was imported") && refused.err.contains("--skip-bad"), "{}", refused.err);

@@ -15,6 +15,17 @@ fn login_prints_the_token_alone() {
     let refused = bench.run(&["login", "carl@acme", "--key", &key]).expect(3);
     assert!(refused.out.is_empty() && refused.err.contains("was refused"), "{}", refused.err);
     assert!(!refused.err.contains("BEGIN"), "{}", refused.err);
+    let short = bench.run(&["login", "ann@acme", "--for", "30s"]).expect(0).out;
+    let mut inspect = bench.command(&["token", "inspect"]);
+    inspect.env("COUNTERSIGN_TOKEN", short.trim());
+    let about: serde_json::Value = serde_json::from_str(&run(inspect).expect(0).out).unwrap();
+    let moment = |name: &str| {
+        let text = about[name].as_str().unwrap();
+        let [minutes, seconds] = [&text[14..16], &text[17..19]].map(|part| part.parse::<u64>().unwrap());
+        minutes * 60 + seconds
+    };
+    assert_eq!((moment("expires") + 3600 - moment("issued")) % 3600, 30);
+    bench.run(&["login", "ann@acme", "--for", "13h"]).expect(5);
     let not_a_key = bench.file("key", "hello");
     bench.run(&["login", "ann@acme", "--key", &not_a_key]).expect(2);
     bench.run(&["login", "ann@acme", "--key", "/nonexistent"]).expect(4);
