@@ -77,10 +77,19 @@ const BATCHES: usize = 16;
 ///
 /// # Errors
 /// If the file can't be read or its header row names a field that the type doesn't have.
-pub fn check(source: &Source, checker: &mut Checker<'_>, keep: usize) -> Result<Checked, Problem> {
+pub fn check(
+    source: &Source,
+    checker: &mut Checker<'_>,
+    keep: usize,
+    progress: &mut Progress,
+) -> Result<Checked, Problem> {
+    const BETWEEN: usize = 1000;
     let mut checked = Checked::default();
     checker.restart();
-    for row in source.rows(checker)? {
+    for (place, row) in source.rows(checker)?.enumerate() {
+        if place % BETWEEN == 0 {
+            progress.reached(place as u64);
+        }
         match row? {
             Ok(_) => checked.good = checked.good.saturating_add(1),
             Err(bad) => {
@@ -116,10 +125,11 @@ pub async fn send(
         batch.add(&good);
         if batch.rows >= sending.batch || batch.json.len() >= BATCH_BYTES {
             sender.send(std::mem::take(batch)).await?;
+            progress.reached(sender.sent);
         } else if batches.len() > BATCHES {
             sender.send_all(&mut batches).await?;
+            progress.reached(sender.sent);
         }
-        progress.reached(sender.sent);
     }
     sender.send_all(&mut batches).await?;
     progress.reached(sender.sent);

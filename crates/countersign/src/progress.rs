@@ -11,21 +11,24 @@ const BETWEEN_LINES: Duration = Duration::from_secs(2);
 /// One job.
 pub struct Progress {
     what: String,
-    total: u64,
+    total: Option<u64>,
     bar: Option<ProgressBar>,
     terminal: Terminal,
     said: Instant,
 }
 
 impl Progress {
-    /// A job called `what` that ends at `total`.
+    /// A job called `what` that ends at `total`, if that is known.
     #[must_use]
-    pub fn new(terminal: Terminal, what: impl Into<String>, total: u64) -> Self {
+    pub fn new(terminal: Terminal, what: impl Into<String>, total: Option<u64>) -> Self {
         let what = what.into();
         let bar = terminal.err.then(|| {
-            let bar = ProgressBar::new(total);
-            let style = ProgressStyle::with_template("{msg:<28} [{bar:28}] {human_pos}/{human_len}  {eta}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+            let (bar, template) = match total {
+                Some(total) => (ProgressBar::new(total), "{msg:<28} [{bar:28}] {human_pos}/{human_len}  {eta}"),
+                None => (ProgressBar::no_length(), "{msg:<28} {human_pos}  {elapsed}"),
+            };
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style.progress_chars("=> "));
             bar.set_message(what.clone());
             bar
         });
@@ -34,13 +37,12 @@ impl Progress {
 
     /// The job has come to `done`.
     pub fn reached(&mut self, done: u64) {
-        match &self.bar {
-            Some(bar) => bar.set_position(done),
-            None if self.said.elapsed() >= BETWEEN_LINES && done < self.total => {
-                self.said = Instant::now();
-                self.terminal.note(&format!("{}: {done} of {}", self.what, self.total));
-            }
-            None => {}
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        } else if self.said.elapsed() >= BETWEEN_LINES {
+            self.said = Instant::now();
+            let total = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
+            self.terminal.note(&format!("{}: {done}{total}", self.what));
         }
     }
 

@@ -53,7 +53,10 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), 
     };
     let mut checker = Checker::new(record_type);
     let keep = if arguments.skip_bad.is_some() { usize::MAX } else { SHOWN };
-    let checked = import::check(&source, &mut checker, keep)?;
+    let mut progress = Progress::new(context.terminal, format!("checking {}", arguments.record_type), None);
+    let checked = import::check(&source, &mut checker, keep, &mut progress);
+    progress.done();
+    let checked = checked?;
     report(context, arguments, &source, &checked)?;
     let terminal = &context.terminal;
     if arguments.dry_run {
@@ -61,7 +64,7 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), 
         return Ok(());
     }
     let sending = Sending { batch: usize::try_from(arguments.batch).unwrap_or(1), upsert: arguments.upsert };
-    let mut progress = Progress::new(*terminal, format!("importing {}", arguments.record_type), checked.good);
+    let mut progress = Progress::new(*terminal, format!("importing {}", arguments.record_type), Some(checked.good));
     let sent =
         import::send(&client, arguments.record_type.as_str(), &source, &mut checker, sending, &mut progress).await;
     progress.done();

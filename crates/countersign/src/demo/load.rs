@@ -111,13 +111,16 @@ async fn import_company(
         let file = format!("{}/{type_name}.csv", company.name);
         let source = Source::memory(&file, Format::Csv, text.as_bytes().to_vec());
         let mut checker = Checker::new(record_type);
-        let checked = import::check(&source, &mut checker, 1)?;
+        let what = format!("{} {type_name}", company.name);
+        let mut progress = Progress::new(*terminal, format!("checking {what}"), None);
+        let checked = import::check(&source, &mut checker, 1, &mut progress);
+        progress.done();
+        let checked = checked?;
         if let Some(bad) = checked.bad.first() {
             return Err(Problem::failed(format!("{file}: {bad}")));
         }
         let sending = Sending { batch: 500, upsert: true };
-        let what = format!("{} {type_name}", company.name);
-        let mut progress = Progress::new(*terminal, what, checked.good);
+        let mut progress = Progress::new(*terminal, what, Some(checked.good));
         let sent = import::send(&client, type_name, &source, &mut checker, sending, &mut progress).await;
         progress.done();
         told.push(format!("{} {type_name}", sent?));

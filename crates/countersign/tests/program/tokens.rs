@@ -81,3 +81,55 @@ fn the_audit_log_says_who_saw_a_record() {
     let tail: Vec<serde_json::Value> = serde_json::from_str(&tail).unwrap();
     assert!(tail.iter().any(|record| record["verdict"] == "refused" && record["user"] == "carl"), "{tail:?}");
 }
+
+/// A command of OpenSSH; none if this machine doesn't have it.
+fn openssh(name: &str, arguments: &[&str]) -> Option<std::process::Command> {
+    let mut command = std::process::Command::new(name);
+    command.args(arguments).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    command.stderr(std::process::Stdio::null());
+    let there = std::env::split_paths(&std::env::var_os("PATH")?).any(|folder| folder.join(name).exists());
+    there.then_some(command)
+}
+
+#[test]
+fn keys_of_openssh_log_in_from_a_file_and_through_its_agent() {
+    let bench = Bench::ready();
+    let (key, socket) = (bench.path("id_ecdsa"), bench.path("agent"));
+    let Some(mut keygen) = openssh("ssh-keygen", &["-q", "-t", "ecdsa", "-N", "", "-C", "dora", "-f", &key]) else {
+        return;
+    };
+    assert!(keygen.status().unwrap().success());
+    let public = format!("{key}.pub");
+    bench.run(&["--as", "ann@acme", "user", "add", "dora@acme", "--ssh-key", &public, "--role", "clerk"]).expect(0);
+    bench.run(&["login", "dora@acme", "--key", &key]).expect(0);
+
+    let Some(mut agent) = openssh("ssh-agent", &["-D", "-a", &socket]) else { return };
+    let mut agent = agent.spawn().unwrap();
+    while !std::path::Path::new(&socket).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let with_agent = |arguments: &[&str]| {
+        let mut command = bench.command(arguments);
+        command.env("SSH_AUTH_SOCK", &socket);
+        run(command)
+    };
+    assert!(with_agent(&["login", "dora@acme"]).expect(1).err.contains("no key"));
+    let other = bench.path("id_other");
+    openssh("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &other]).unwrap().status().unwrap();
+    for one in [&other, &key] {
+        let mut add = openssh("ssh-add", &["-q", one]).unwrap();
+        assert!(add.env("SSH_AUTH_SOCK", &socket).status().unwrap().success());
+    }
+    // The second of the agent's keys is hers; and with the public half named, only that one is tried.
+    with_agent(&["login", "dora@acme"]).expect(0);
+    with_agent(&["login", "dora@acme", "--key", &public]).expect(0);
+    with_agent(&["login", "dora@acme", "--key", &format!("{other}.pub")]).expect(3);
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(with_agent(&["login", "dora@acme"]).expect(1).err.contains("next: "));
+
+    let locked = bench.path("id_locked");
+    openssh("ssh-keygen", &["-q", "-t", "ed25519", "-N", "secret", "-f", &locked]).unwrap().status().unwrap();
+    let asked = bench.run(&["login", "dora@acme", "--key", &locked]).expect(2);
+    assert!(asked.err.contains("passphrase"), "{}", asked.err);
+}
