@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_crypto::tls::{CertificateSlot, server_config};
-use countersign_model::Clock;
 use countersign_model::clock::SystemClock;
+use countersign_model::{Clock, UnixMs};
 
 use crate::compose::Opened;
 use crate::deployment::{Deployment, Lock, Running};
@@ -87,7 +87,7 @@ pub async fn serve(
     deployment.announce(&mut lock, &running)?;
     terminal.line(&format!("ready {}", running.url()))?;
     tracing::info!(address = %listening.address, "ready");
-    let renewing = tokio::spawn(renew(Arc::clone(&opened), Arc::clone(&slot), first.expires.0));
+    let renewing = tokio::spawn(renew(Arc::clone(&opened), Arc::clone(&slot), first.expires));
     countersign_door_http::serve(listener, tls, opened.router().clone(), stop.asked()).await;
     renewing.abort();
     drop(renewing.await);
@@ -97,23 +97,35 @@ pub async fn serve(
     Ok(())
 }
 
+/// How often the clock is looked at. A machine that slept wakes with an old certificate for this long at most.
+const LOOK: Duration = Duration::from_secs(30);
+
 /// Replaces the certificate at half of its life, for ever. Connections that are open keep theirs.
-async fn renew(opened: Arc<Opened>, slot: Arc<CertificateSlot>, mut expires: u64) {
-    const RETRY: Duration = Duration::from_secs(60);
+async fn renew(opened: Arc<Opened>, slot: Arc<CertificateSlot>, expires: UnixMs) {
+    let clock = SystemClock;
+    let mut renewal = halfway(clock.now(), expires);
     loop {
-        let left = expires.saturating_sub(SystemClock.now().0);
-        tokio::time::sleep(Duration::from_millis(left / 2).max(RETRY)).await;
+        tokio::time::sleep(LOOK).await;
+        if clock.now() < renewal {
+            continue;
+        }
         let replaced = opened.certificate().map_err(|problem| problem.to_string()).and_then(|certificate| {
-            slot.replace(&certificate).map(|()| certificate.expires.0).map_err(|error| error.to_string())
+            slot.replace(&certificate).map(|()| certificate.expires).map_err(|error| error.to_string())
         });
         match replaced {
-            Ok(until) => {
-                expires = until;
+            Ok(expires) => {
+                renewal = halfway(clock.now(), expires);
                 tracing::info!("the server certificate was reissued");
             }
+            // Tried again at the next look; there is half a life left for it.
             Err(error) => tracing::error!(%error, "the server certificate could not be reissued"),
         }
     }
+}
+
+/// The moment halfway between two.
+const fn halfway(now: UnixMs, expires: UnixMs) -> UnixMs {
+    now.plus_ms(expires.since(now) / 2)
 }
 
 /// Ctrl-C and, where there are signals, SIGTERM.
@@ -141,5 +153,24 @@ impl Stop {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_renewed_at_half_of_its_life() {
+        assert_eq!(halfway(UnixMs(1000), UnixMs(13_000)), UnixMs(7000));
+        assert_eq!(halfway(UnixMs(1000), UnixMs(500)), UnixMs(1000), "one that is dead is renewed at once");
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_refused_with_what_to_do() {
+        let first = Listening::on(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let refused = Listening::on(first.address()).err().unwrap();
+        assert_eq!(refused.exit, Exit::Unavailable);
+        assert!(refused.to_string().contains("--listen"));
     }
 }
