@@ -1,22 +1,24 @@
 //! Whether a request costs more when there is more of everything: tenants, and policies.
 //!
-//! One deployment grows. At each size, point reads go to all tenants in turn, so that every request meets another
-//! tenant's token, keys and file.
+//! Three deployments run side by side: a small one with one tenant and ten policies, one that grows in tenants, and
+//! one that gets more policies. Each size is measured in turns with the small one, so that a slow minute of the machine
+//! falls on both. Point reads go to all tenants in turn: every request meets another one's token, keys and file.
 
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use countersign_crypto::ssh::{self, PrivateKey};
 use countersign_testkit::{Deployment, Server};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::Options;
-use crate::load::{Connection, Load, ask, connect, request};
+use crate::load::{Connection, Load, Measured, ask, connect, request};
 use crate::report::{Report, Row, Target};
 use crate::setting::{example, policies};
+use crate::timing::median;
 
 /// Connections that set up tenants, and that load.
 const CONNECTIONS: usize = 32;
@@ -25,58 +27,55 @@ const DESCRIPTORS: u64 = 24_000;
 
 /// Measures.
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
-    let deployment = Deployment::temporary_in(&options.program, &options.disk)?;
-    deployment.init()?;
-    let config = deployment.dir().join("countersign.toml");
-    let text = std::fs::read_to_string(&config)?;
-    std::fs::write(&config, text.replace("descriptors = 512", "descriptors = 12000"))?;
-    // As a service manager would: LimitNOFILE.
-    let mut command = Command::new("sh");
-    let line = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"");
-    command.arg("-c").arg(line).arg(&options.program).arg("serve").arg(deployment.dir());
-    command.args(["--listen", "127.0.0.1:0"]);
-    let server = Server::start(command, deployment.ca_file(), &deployment.log())?;
-    let mut world = World::new(&deployment, server)?;
-    world.put("/v1/types", &json!({ "text": std::fs::read_to_string(example().join("types.toml"))? }))?;
-
-    let duration = Duration::from_millis(if options.quick { 300 } else { 5000 });
-    world.apply_policies(10)?;
-    let mut one = 0.0;
+    let mut small = World::new(options)?;
+    small.grow(1)?;
+    let mut many = World::new(options)?;
     for tenants in if options.quick { [1, 10, 100] } else { [1, 100, 10_000] } {
-        world.grow(tenants)?;
-        let rate = world.point_reads(duration)?;
-        if tenants == 1 {
-            one = rate;
-        }
-        report.add(row(format!("point read over HTTPS, {tenants} tenants"), rate, "1 tenant", one, tenants > 100));
+        many.grow(tenants)?;
+        let name = format!("point read over HTTPS, {tenants} tenants");
+        report.add(compare(options, name, ("1 tenant", &small), &many, tenants > 100)?);
     }
-    let mut ten = 0.0;
-    world.tokens.truncate(100);
+    many.end()?;
+    let mut ruled = World::new(options)?;
+    ruled.grow(1)?;
     for count in [10, 1000] {
-        world.apply_policies(count)?;
-        let rate = world.point_reads(duration)?;
-        if count == 10 {
-            ten = rate;
-        }
-        report.add(row(format!("point read over HTTPS, {count} policies"), rate, "10 policies", ten, count > 10));
+        ruled.apply_policies(count)?;
+        let name = format!("point read over HTTPS, {count} policies");
+        report.add(compare(options, name, ("10 policies", &small), &ruled, count > 10)?);
     }
-    world.server.stop()
+    ruled.end()?;
+    small.end()
 }
 
-fn row(name: String, rate: f64, limit: &str, limit_rate: f64, judged: bool) -> Row {
-    Row {
-        name,
-        figure: rate,
-        unit: "requests/s",
-        limit: Some((limit.into(), limit_rate)),
-        target: if judged { Target::RatioAtLeast(0.8) } else { Target::Unset },
-        note: format!("{CONNECTIONS} connections"),
+fn compare(options: &Options, name: String, limit: (&str, &World), world: &World, judged: bool) -> Result<Row> {
+    let (limit_name, small) = limit;
+    let duration = Duration::from_millis(if options.quick { 300 } else { 2500 });
+    small.touch()?;
+    world.touch()?;
+    let (mut limits, mut figures) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        limits.push(small.point_reads(duration)?);
+        figures.push(world.point_reads(duration)?);
     }
+    let middle = |all: &[Measured], of: fn(&Measured) -> f64| median(&mut all.iter().map(of).collect::<Vec<_>>());
+    Ok(Row {
+        name,
+        figure: middle(&figures, |one| one.rate),
+        unit: "requests/s",
+        limit: Some((limit_name.into(), middle(&limits, |one| one.rate))),
+        target: if judged { Target::RatioAtLeast(0.8) } else { Target::Unset },
+        note: format!(
+            "{CONNECTIONS} connections; processor {:.0} µs a request, small {:.0} µs",
+            middle(&figures, |one| one.server_us),
+            middle(&limits, |one| one.server_us)
+        ),
+    })
 }
 
 /// The deployment and what is known of it.
 struct World {
     server: Server,
+    _deployment: Deployment,
     ca: String,
     operator: String,
     key: Arc<PrivateKey>,
@@ -86,16 +85,38 @@ struct World {
 }
 
 impl World {
-    fn new(deployment: &Deployment, server: Server) -> Result<Self> {
+    /// A new deployment with the example's types and ten policies, being served.
+    fn new(options: &Options) -> Result<Self> {
+        let deployment = Deployment::temporary_in(&options.program, &options.disk)?;
+        deployment.init()?;
+        let config = deployment.dir().join("countersign.toml");
+        let text = std::fs::read_to_string(&config)?;
+        let more = text.replace("descriptors = 512", "descriptors = 12000");
+        ensure!(more != text, "the store's descriptors are not where they were in countersign.toml");
+        std::fs::write(&config, more)?;
+        // As a service manager would: LimitNOFILE.
+        let mut command = Command::new("sh");
+        let line = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"");
+        command.arg("-c").arg(line).arg(&options.program).arg("serve").arg(deployment.dir());
+        command.args(["--listen", "127.0.0.1:0"]);
+        let server = Server::start(command, deployment.ca_file(), &deployment.log())?;
         let key = std::fs::read_to_string(deployment.dir().join("keys/operator@operators"))?;
-        Ok(Self {
+        let world = Self {
             server,
             ca: std::fs::read_to_string(deployment.ca_file())?,
             operator: deployment.login("operator@operators")?,
             key: Arc::new(PrivateKey::read(&key, None)?),
             tokens: Vec::new(),
             runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
-        })
+            _deployment: deployment,
+        };
+        world.put("/v1/types", &json!({ "text": std::fs::read_to_string(example().join("types.toml"))? }))?;
+        world.apply_policies(10)?;
+        Ok(world)
+    }
+
+    fn end(self) -> Result<()> {
+        self.server.stop()
     }
 
     fn put(&self, path: &str, body: &Value) -> Result<()> {
@@ -146,21 +167,26 @@ impl World {
         Ok(())
     }
 
-    fn point_reads(&self, duration: Duration) -> Result<f64> {
+    fn requests(&self) -> Vec<Vec<u8>> {
         let path = "/rest/v1/customer?select=company,contact_name,city,country&id=eq.ALFKI";
-        let requests: Vec<Vec<u8>> = self.tokens.iter().map(|token| request("GET", path, token, "", "")).collect();
-        let requests = Arc::new(requests);
-        // Once to every tenant first: what is measured is not the first use of each token.
-        let warm_up = Arc::clone(&requests);
+        self.tokens.iter().map(|token| request("GET", path, token, "", "")).collect()
+    }
+
+    /// Reads once from every tenant: what is measured is not the first use of each token.
+    fn touch(&self) -> Result<()> {
         self.runtime.block_on(async {
             let mut connection = connect(self.server.address(), &self.ca).await?;
-            for bytes in warm_up.iter() {
-                ask(&mut connection, bytes).await?;
+            for bytes in self.requests() {
+                ask(&mut connection, &bytes).await?;
             }
-            Ok::<_, anyhow::Error>(())
-        })?;
+            Ok(())
+        })
+    }
+
+    fn point_reads(&self, duration: Duration) -> Result<Measured> {
         let (address, process) = (self.server.address(), self.server.process_id());
-        Ok(Load { address, ca_pem: &self.ca, requests, connections: CONNECTIONS, process, duration }.run()?.rate)
+        let requests = Arc::new(self.requests());
+        Load { address, ca_pem: &self.ca, requests, connections: CONNECTIONS, process, duration }.run()
     }
 }
 

@@ -40,7 +40,7 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
         // The bare server gets the same token, so that both read requests of the same size.
         let bare = Arc::new(vec![request("GET", path, &token, "", "")]);
         let ours = Arc::new(paths.iter().map(|path| request("GET", path, &token, "", "")).collect());
-        for connections in [16, 64] {
+        for connections in [16, 64, 256] {
             let one = |server: &Server, ca: &str, requests: &Arc<Vec<Vec<u8>>>| {
                 let duration = Duration::from_millis(if options.quick { 300 } else { 3000 });
                 let requests = Arc::clone(requests);
