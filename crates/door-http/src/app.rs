@@ -78,7 +78,7 @@ impl Backend for App {
     }
 
     fn caller(&self, bearer: &Bearer) -> Option<(TenantId, UserId)> {
-        let verified = self.parts.authority.verifier().verify(bearer.as_str(), self.parts.clock.now()).ok()?;
+        let verified = self.parts.authority.verifier().verify_presented(bearer.presented(), self.parts.clock.now()).ok()?;
         Some((verified.tenant(), verified.user()))
     }
 

@@ -50,7 +50,7 @@ impl Keyring {
         slots.get(usize::from(field.0))?.as_ref()
     }
 
-    /// Opens a cell of `record`.
+    /// Opens a cell of `record`. `plain` is a buffer to work in.
     pub(crate) fn open(
         &self,
         type_id: TypeId,
@@ -58,11 +58,12 @@ impl Keyring {
         kind: Kind,
         record: RecordId,
         sealed: &[u8],
+        plain: &mut Vec<u8>,
     ) -> Result<Value, Failure> {
         let slot = self.slot(type_id, field).filter(|slot| slot.uses.open).ok_or(Failure::Unavailable)?;
         let aad = cell_aad(self.tenant, type_id, field, record);
-        let plain = slot.keys.cell.open(&aad, sealed).map_err(|_| Failure::Damaged)?;
-        Value::from_bytes(kind, &plain).map_err(|_| Failure::Damaged)
+        slot.keys.cell.open_into(&aad, sealed, plain).map_err(|_| Failure::Damaged)?;
+        Value::from_bytes(kind, plain).map_err(|_| Failure::Damaged)
     }
 
     /// Seals a value as a cell of `record`; null is an absent cell.

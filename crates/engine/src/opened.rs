@@ -66,12 +66,13 @@ impl Work<'_> {
             return Ok(());
         }
         let record_type = self.types.record_type(type_id).ok_or(Failure::Unavailable)?;
+        let mut plain = Vec::with_capacity(64);
         for field in missing.iter() {
             let sealed = row.sealed.iter().find(|(id, _)| *id == field).and_then(|(_, cell)| cell.as_deref());
             let kind = record_type.field(field).ok_or(Failure::Unavailable)?.kind;
             let value = match sealed {
                 None => Value::Null,
-                Some(sealed) => self.keys.open(type_id, field, kind, row.record, sealed)?,
+                Some(sealed) => self.keys.open(type_id, field, kind, row.record, sealed, &mut plain)?,
             };
             row.set(field, value);
         }

@@ -75,7 +75,7 @@ impl Guard {
         let mut known = None;
         let outcome = match &bearer {
             None => Err(Refusal::NoToken),
-            Some(bearer) => self.judge_under(&state, bearer.as_str(), &request, &mut known),
+            Some(bearer) => self.judge_under(&state, bearer, &request, &mut known),
         };
         match (outcome, bearer, known) {
             (Ok(judged), Some(bearer), Some(principal)) => {
@@ -100,7 +100,7 @@ impl Guard {
     pub fn judge(&self, bearer: &Bearer, request: &Request) -> Result<Judgement, Refusal> {
         let state = self.parts.facts.load();
         let mut known = None;
-        let judged = self.judge_under(&state, bearer.as_str(), request, &mut known)?;
+        let judged = self.judge_under(&state, bearer, request, &mut known)?;
         let principal = known.ok_or(Refusal::UnknownPrincipal)?;
         Ok(Judgement { principal, judged, state })
     }
@@ -109,11 +109,12 @@ impl Guard {
     fn judge_under(
         &self,
         state: &State,
-        token: &str,
+        bearer: &Bearer,
         request: &Request,
         known: &mut Option<Principal>,
     ) -> Result<Judged, Refusal> {
-        let verified = self.parts.verifier.verify(token, self.parts.clock.now()).map_err(Refusal::Token)?;
+        let verified =
+            self.parts.verifier.verify_presented(bearer.presented(), self.parts.clock.now()).map_err(Refusal::Token)?;
         let principal = known.insert(principal_of(&verified, state)?);
         if verified.revoked_by(&state.facts.revocations) {
             return Err(Refusal::Revoked);

@@ -33,11 +33,13 @@
 
 mod claims;
 mod mint;
+mod presented;
 mod unverified;
 mod verified;
 mod verify;
 
 pub use mint::{MintError, Minted, Minter};
+pub use presented::Presented;
 pub use unverified::Unverified;
 pub use verified::Verified;
 pub use verify::{TokenError, Verifier};

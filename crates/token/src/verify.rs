@@ -11,7 +11,7 @@ use countersign_model::UnixMs;
 use quick_cache::sync::Cache;
 
 use crate::claims::{CLIENT, Claims};
-use crate::{MAX_TOKEN_BYTES, TOKEN_TYPE, Verified};
+use crate::{MAX_TOKEN_BYTES, Presented, TOKEN_TYPE, Verified};
 
 /// Why a token is refused. Says nothing of what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -110,8 +110,20 @@ impl Verifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLarge);
         }
+        self.verify_digested(token, sha256(token.as_bytes()), now)
+    }
+
+    /// As [`Self::verify`], for a token that several verifiers of one process look at in turn.
+    ///
+    /// # Errors
+    /// [`TokenError`] with the first thing that is wrong.
+    pub fn verify_presented(&self, presented: &Presented, now: UnixMs) -> Result<Arc<Verified>, TokenError> {
+        let digest = presented.digest().ok_or(TokenError::TooLarge)?;
+        self.verify_digested(presented.as_str(), digest, now)
+    }
+
+    fn verify_digested(&self, token: &str, digest: [u8; 32], now: UnixMs) -> Result<Arc<Verified>, TokenError> {
         let keys = self.keys.load();
-        let digest = sha256(token.as_bytes());
         if let Some(known) = self.cache.get(&digest)
             && known.generation == keys.generation
         {
