@@ -7,6 +7,7 @@
 //!
 //! Positions count records from 0 without gaps: they are the leaf indexes of a log over the same records.
 
+mod answer;
 mod frame;
 mod index;
 mod mark;
@@ -185,7 +186,7 @@ impl AuditSink for Ledger {
         let queue = self.queue.as_ref().ok_or(AuditError::Unavailable)?;
         let message = Message::Append(Pending { leaves, done });
         queue.send(message).await.map_err(|_| AuditError::Unavailable)?;
-        outcome.await.map_err(|_| AuditError::Unavailable)?
+        outcome.await.map_err(|_| AuditError::Unavailable)?.into_outcome()
     }
 }
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::answer::{Answer, answer_all};
+
 use super::frame::Batch;
 use super::index::Index;
 use super::mark::Mark;
@@ -30,7 +32,7 @@ const SYNCS_PER_WAIT: u32 = 8;
 pub(super) struct Pending {
     /// One, or the parts of a long record.
     pub(super) leaves: Vec<Vec<u8>>,
-    pub(super) done: oneshot::Sender<Result<Position, AuditError>>,
+    pub(super) done: oneshot::Sender<Answer>,
 }
 
 /// What the writer is asked to do.
@@ -134,11 +136,11 @@ impl Writer {
                     self.health = Health::Good;
                 }
                 let mut next = before;
-                for pending in batch {
+                let positions = batch.into_iter().map(|pending| {
                     next = next.saturating_add(pending.leaves.len() as u64);
-                    // Whoever stopped waiting doesn't need the answer.
-                    let _ = pending.done.send(Ok(Position(next.saturating_sub(1))));
-                }
+                    (pending.done, Ok(Position(next.saturating_sub(1))))
+                });
+                answer_all(positions.collect());
             }
             Err(error) => {
                 if self.health == Health::Good {
@@ -146,9 +148,7 @@ impl Writer {
                     tracing::error!(service = self.service.as_str(), %kind, "the audit ledger can't be written");
                 }
                 self.health = Health::Failed;
-                for pending in batch {
-                    let _ = pending.done.send(Err(AuditError::Unavailable));
-                }
+                answer_all(batch.into_iter().map(|pending| (pending.done, Err(AuditError::Unavailable))).collect());
             }
         }
     }

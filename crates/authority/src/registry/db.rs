@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::fact::{Kind, Write};
 use crate::error::RegistryError;
 
-/// `Csgn`: marks the file for `file(1)` and for [`open`].
+/// `Csgn`: marks the file for `file(1)` and for opening.
 const APPLICATION: i64 = 0x4373_676e;
 
 /// The format of the table and of the facts in it.
