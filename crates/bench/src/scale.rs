@@ -90,10 +90,7 @@ impl World {
         let deployment = Deployment::temporary_in(&options.program, &options.disk)?;
         deployment.init()?;
         let config = deployment.dir().join("countersign.toml");
-        let text = std::fs::read_to_string(&config)?;
-        let more = text.replace("descriptors = 512", "descriptors = 12000");
-        ensure!(more != text, "the store's descriptors are not where they were in countersign.toml");
-        std::fs::write(&config, more)?;
+        std::fs::write(&config, sized(&std::fs::read_to_string(&config)?)?)?;
         // As a service manager would: LimitNOFILE.
         let mut command = Command::new("sh");
         let line = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"");
@@ -188,6 +185,33 @@ impl World {
         let requests = Arc::new(self.requests());
         Load { address, ca_pem: &self.ca, requests, connections: CONNECTIONS, process, duration }.run()
     }
+}
+
+/// The configuration with what 10,000 tenants that are all in use take: file descriptors of their files, a token each,
+/// and the keys of their fields.
+fn sized(text: &str) -> Result<String> {
+    let sizes = [("[store]", "descriptors", 12_000), ("[tokens]", "cache", 40_000), ("[keys]", "cache", 200_000)];
+    let mut section = "";
+    let mut changed = 0;
+    let mut out = String::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line.trim();
+        }
+        let size = sizes.iter().find(|(wanted, key, _)| section == *wanted && line.starts_with(&format!("{key} =")));
+        match size {
+            Some((_, key, number)) => {
+                changed += 1;
+                out.push_str(&format!("{key} = {number}\n"));
+            }
+            None => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    ensure!(changed == sizes.len(), "countersign.toml has not the settings that it had");
+    Ok(out)
 }
 
 fn json_request(method: &str, path: &str, token: &str, body: &Value) -> Vec<u8> {
