@@ -78,7 +78,8 @@ impl Backend for App {
     }
 
     fn caller(&self, bearer: &Bearer) -> Option<(TenantId, UserId)> {
-        let verified = self.parts.authority.verifier().verify_presented(bearer.presented(), self.parts.clock.now()).ok()?;
+        let verified =
+            self.parts.authority.verifier().verify_presented(bearer.presented(), self.parts.clock.now()).ok()?;
         Some((verified.tenant(), verified.user()))
     }
 
