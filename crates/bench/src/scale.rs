@@ -35,6 +35,9 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
         let name = format!("point read over HTTPS, {tenants} tenants");
         report.add(compare(options, name, ("1 tenant", &small), &many, tenants > 100)?);
     }
+    many.skew();
+    let name = format!("point read over HTTPS, {} tenants, few of them busy", many.tokens.len());
+    report.add(compare(options, name, ("1 tenant", &small), &many, false)?);
     many.end()?;
     let mut ruled = World::new(options)?;
     ruled.grow(1)?;
@@ -81,6 +84,8 @@ struct World {
     key: Arc<PrivateKey>,
     /// One for each tenant, of its one user.
     tokens: Vec<String>,
+    /// Whose turn it is, as places in `tokens`; empty is everybody's in turn.
+    turns: Vec<usize>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -104,6 +109,7 @@ impl World {
             operator: deployment.login("operator@operators")?,
             key: Arc::new(PrivateKey::read(&key, None)?),
             tokens: Vec::new(),
+            turns: Vec::new(),
             runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
             _deployment: deployment,
         };
@@ -164,9 +170,26 @@ impl World {
         Ok(())
     }
 
+    /// From now on requests are spread as they usually are: a tenant's share falls with its rank (Zipf's law).
+    fn skew(&mut self) {
+        let mut state = 1u64;
+        let count = self.tokens.len() as f64;
+        let turns = (0..50_000).map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let share = (state >> 11) as f64 / (1u64 << 53) as f64;
+            // The inverse of Zipf's distribution function for exponent 1, near enough: log-uniform.
+            (count.powf(share) as usize).saturating_sub(1)
+        });
+        self.turns = turns.collect();
+    }
+
     fn requests(&self) -> Vec<Vec<u8>> {
         let path = "/rest/v1/customer?select=company,contact_name,city,country&id=eq.ALFKI";
-        self.tokens.iter().map(|token| request("GET", path, token, "", "")).collect()
+        let of = |token: &String| request("GET", path, token, "", "");
+        if self.turns.is_empty() {
+            return self.tokens.iter().map(of).collect();
+        }
+        self.turns.iter().filter_map(|turn| self.tokens.get(*turn)).map(of).collect()
     }
 
     /// Reads once from every tenant: what is measured is not the first use of each token.
