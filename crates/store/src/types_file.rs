@@ -1,6 +1,6 @@
 //! The types file: a declarative TOML text that says what records an application keeps.
 //!
-//! [`parse`] reads one file by itself. [`merge`] lays a new file over the types in force, keeping every id, and
+//! [`parse`] reads one file by itself. [`merge()`] lays a new file over the types in force, keeping every id, and
 //! refuses what would lose or break stored records. The format is described in `docs/types.md`.
 
 mod document;
