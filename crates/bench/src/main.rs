@@ -24,6 +24,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::report::Report;
 
+/// The program's allocator, so that the bare server differs from it in what it does and in nothing else.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the command line asks for.
 pub struct Options {
     /// The `countersign` program, built as it would be shipped.
