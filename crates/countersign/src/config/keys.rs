@@ -16,7 +16,7 @@ section! {
     Keys = "keys" {
         /// Where it lives: "file" is kms.key in this folder, readable by its owner alone.
         provider: Provider = Provider::File;
-        /// How many derived field keys are kept in memory.
-        cache: Whole<16, 10_000_000> = Whole::new(10_000);
+        /// How many derived field keys are kept in memory, about 1.3 KB each: one for each field in use of each tenant.
+        cache: Whole<16, 10_000_000> = Whole::new(100_000);
     }
 }

@@ -13,6 +13,6 @@ section! {
         /// The name by which tokens say whom they are for (the aud claim).
         audience: String = "countersign".to_owned();
         /// How many verified tokens are remembered. Expiry and revocation are checked on each use all the same.
-        cache: Whole<0, 10_000_000> = Whole::new(10_000);
+        cache: Whole<0, 10_000_000> = Whole::new(50_000);
     }
 }
