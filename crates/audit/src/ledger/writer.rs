@@ -27,11 +27,6 @@ use crate::record::Service;
 const WAIT: Duration = Duration::from_micros(50);
 /// It gathers for a part of the time that a sync takes: one of so many.
 const SYNCS_PER_WAIT: u32 = 8;
-/// Where records come faster than this, the writer gathers whatever a sync takes: handing over from thread to thread
-/// for two or three records at a time costs more processor than the rest of an append.
-const BUSY_RECORDS_PER_MS: u128 = 20;
-/// How long it gathers then, at most.
-const BUSY_WAIT: Duration = Duration::from_micros(150);
 
 /// One append, waiting.
 pub(super) struct Pending {
@@ -68,10 +63,6 @@ pub(super) struct Writer {
     last_sync: Duration,
     /// How many callers there seem to be: those of the last write, and those that queued meanwhile.
     callers: usize,
-    /// When the last write ended.
-    last_write: Instant,
-    /// Whether records come fast, by the last write and the time since the one before.
-    busy: bool,
 }
 
 impl Writer {
@@ -95,8 +86,6 @@ impl Writer {
             health: Health::Good,
             last_sync: Duration::ZERO,
             callers: 0,
-            last_write: Instant::now(),
-            busy: false,
         }
     }
 
@@ -122,11 +111,7 @@ impl Writer {
     /// that going without them would cost more. Else half of many callers wait while the other half is written.
     fn gather(&self, queue: &mut mpsc::Receiver<Message>, messages: &mut Vec<Message>) {
         let mut patience = self.last_sync.checked_div(SYNCS_PER_WAIT).unwrap_or_default();
-        let mut enough = self.callers.min(self.options.batch_max);
-        if self.busy {
-            patience = patience.max(BUSY_WAIT);
-            enough = self.options.batch_max;
-        }
+        let enough = self.callers.min(self.options.batch_max);
         while patience >= WAIT && messages.len() < enough {
             std::thread::sleep(WAIT);
             let before = messages.len();
@@ -144,11 +129,6 @@ impl Writer {
         let before = self.end.records;
         let outcome = self.write(&batch);
         self.callers = batch.len().saturating_add(queue.len());
-        let now = Instant::now();
-        let elapsed_us = now.duration_since(self.last_write).as_micros();
-        let records = batch.len() as u128;
-        self.busy = batch.len() > 1 && records.saturating_mul(1000) > BUSY_RECORDS_PER_MS.saturating_mul(elapsed_us);
-        self.last_write = now;
         match outcome {
             Ok(()) => {
                 if self.health != Health::Good {
