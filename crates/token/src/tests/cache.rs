@@ -36,24 +36,3 @@ fn a_refused_token_is_not_remembered_and_a_small_cache_stays_small() {
     }
     assert!(small.remembered() <= 16, "{}", small.remembered());
 }
-
-/// Prints the figure; `cargo test --release -p countersign-token -- --ignored --nocapture warm`.
-#[test]
-#[ignore = "a measurement"]
-fn warm_verification_time() {
-    let house = House::new();
-    let token = house.sign(&house.claims());
-    let rounds = 1_000_000u32;
-    assert!(house.verifier.verify(&token, NOW).is_ok());
-    let begun = std::time::Instant::now();
-    for _ in 0..rounds {
-        assert!(std::hint::black_box(house.verifier.verify(&token, NOW)).is_ok());
-    }
-    println!("warm: {:?} each, token of {} bytes", begun.elapsed() / rounds, token.len());
-    let cold = Verifier::new(super::HERE, super::HERE, keys(&[&house.key]), 0);
-    let begun = std::time::Instant::now();
-    for _ in 0..1000 {
-        assert!(std::hint::black_box(cold.verify(&token, NOW)).is_ok());
-    }
-    println!("cold: {:?} each", begun.elapsed() / 1000);
-}
