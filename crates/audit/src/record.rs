@@ -2,41 +2,12 @@
 
 use std::fmt;
 
+pub use countersign_model::Service;
 use countersign_model::request::Door;
 use countersign_model::{FieldSet, RequestId, SessionId, TenantId, TokenId, TypeId, UnixMs, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::recordset::RecordSet;
-
-/// The service that writes a record. Each has a ledger of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Service {
-    /// The doors and the engine behind them.
-    Gateway,
-    /// The key service.
-    Keys,
-    /// The record store.
-    Store,
-    /// Logins, tokens, and everything that manages a deployment.
-    Authority,
-}
-
-impl Service {
-    /// Every service.
-    pub const ALL: [Self; 4] = [Self::Gateway, Self::Keys, Self::Store, Self::Authority];
-
-    /// The word used in answers and as the name of the ledger's folder.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Keys => "keys",
-            Self::Store => "store",
-            Self::Authority => "authority",
-        }
-    }
-}
 
 /// What a service decided, or what came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use countersign_crypto::x509::{CertificateAuthority, ServerCertificate, X509Erro
 use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey, ssh};
 use countersign_guard::{FactsCell, State};
 use countersign_keys::{KmsProvider, TenantKeys, WrappedKeys, new_tenant_key};
-use countersign_model::facts::{OPERATORS, Tenant, User};
+use countersign_model::facts::{OPERATORS, Tenant, User, UserKind};
 use countersign_model::{Clock, Entropy, Name, TenantId, UserId};
 use countersign_policy::Policies;
 use parking_lot::{Mutex, RwLock};
@@ -23,8 +23,8 @@ use parking_lot::{Mutex, RwLock};
 #[cfg(test)]
 pub(crate) use self::change::REVOCATIONS_MAX;
 use self::db::Db;
+use self::fact::Write;
 use self::fact::{CertificatesFact, EpochFact, Kind, PoliciesFact, SecretBytes, SigningKeyFact, TenantFact, TypesFact};
-use self::fact::{UserFact, Write};
 use crate::error::RegistryError;
 use crate::{FIRST_OPERATOR, OPERATOR_ROLE};
 
@@ -107,13 +107,15 @@ impl Registry {
             attributes: Default::default(),
             ssh_keys: vec![operator_key.to_line()],
             changed: now,
+            kind: UserKind::Person,
+            external: None,
         };
         let writes = [
             Write::put(Kind::Epoch, &[], &EpochFact { epoch: 1, policy_epoch: 1 })?,
             Write::put(Kind::Types, &[], &TypesFact::default())?,
             Write::put(Kind::Policies, &[], &PoliciesFact::default())?,
             Write::put(Kind::Tenant, tenant.as_bytes(), &operators)?,
-            Write::put(Kind::User, user.as_bytes(), &UserFact::of(&operator))?,
+            Write::put(Kind::User, user.as_bytes(), &operator)?,
             Write::put(
                 Kind::Certificates,
                 &[],

@@ -80,7 +80,13 @@ trait DefaultFor {
 
 impl DefaultFor for NewUser {
     fn default_for(who: &str) -> Self {
-        Self { name: name(who), roles: vec![], attributes: Default::default(), ssh_keys: vec![] }
+        Self {
+            name: name(who),
+            roles: vec![],
+            attributes: Default::default(),
+            ssh_keys: vec![],
+            kind: Default::default(),
+        }
     }
 }
 

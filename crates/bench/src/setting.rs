@@ -81,6 +81,8 @@ impl Setting {
             attributes: Default::default(),
             ssh_keys: Vec::new(),
             changed: now,
+            kind: Default::default(),
+            external: None,
         };
         let facts = Facts {
             epoch: 1,

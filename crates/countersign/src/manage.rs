@@ -36,7 +36,8 @@ pub async fn tenants(client: &Client) -> Result<Vec<Value>, Problem> {
 pub async fn user_put(client: &Client, tenant: &Name, user: &NewUser) -> Result<Vec<String>, Problem> {
     let mut query = Query::new(format!("/v1/users/{}", segment(user.name.as_str())));
     query.add("tenant", tenant.as_str());
-    let body = json!({ "roles": user.roles, "attributes": user.attributes, "ssh_keys": user.ssh_keys });
+    let body =
+        json!({ "roles": user.roles, "attributes": user.attributes, "ssh_keys": user.ssh_keys, "kind": user.kind });
     let answer = client.put(Method::PUT, query.text(), &body).await?;
     Ok(texts(&answer, "unknown_roles"))
 }

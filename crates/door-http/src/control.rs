@@ -106,8 +106,9 @@ fn user(name: Name, mut fields: Fields<'_>) -> Result<NewUser, Problem> {
             attributes.insert(key, value);
         }
     }
-    fields.finish("roles, attributes, ssh_keys")?;
-    Ok(NewUser { name, roles, attributes, ssh_keys })
+    let kind = fields.parsed("kind", "one of person, service, agent")?.unwrap_or_default();
+    fields.finish("roles, attributes, ssh_keys, kind")?;
+    Ok(NewUser { name, roles, attributes, ssh_keys, kind })
 }
 
 /// The file as it is (`text/plain`, `application/toml`), or as `{"text": …, "dry_run": …}`.

@@ -212,6 +212,7 @@ fn principal_of(verified: &Verified, state: &State) -> Result<Principal, Refusal
         issued: verified.issued(),
         expires: verified.expires(),
         narrowing: Arc::clone(verified.narrowing()),
+        actor: None,
     })
 }
 

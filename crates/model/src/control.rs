@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
+use crate::facts::UserKind;
 use crate::id::{RequestId, SessionId, TokenId};
 use crate::name::Name;
 
@@ -199,6 +200,9 @@ pub struct NewUser {
     /// Public keys in OpenSSH's one-line form.
     #[serde(default)]
     pub ssh_keys: Vec<String>,
+    /// A person, a service or an agent.
+    #[serde(default)]
+    pub kind: UserKind,
 }
 
 /// Which audit records to give.

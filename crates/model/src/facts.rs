@@ -13,7 +13,7 @@ use crate::id::{SessionId, TenantId, TokenId, UserId};
 use crate::name::Name;
 use crate::request::Narrowing;
 use crate::types::RecordTypes;
-use crate::value::Value;
+use crate::value::{Kind, Value};
 
 /// The tenant that operators belong to. It has no records, and no other tenant can take its name.
 pub const OPERATORS: &str = "operators";
@@ -50,8 +50,55 @@ pub struct Tenant {
     pub created: UnixMs,
 }
 
+/// What a principal is. Policies may tell them apart, and budgets do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserKind {
+    /// A human being.
+    #[default]
+    Person,
+    /// A program that works for itself or carries other people's tokens.
+    Service,
+    /// A program that acts for a person and decides for itself what to do.
+    Agent,
+}
+
+impl UserKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Person, Self::Service, Self::Agent];
+
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Service => "service",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+impl std::str::FromStr for UserKind {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or("one of person, service, agent")
+    }
+}
+
+/// Who somebody is to the tenant's identity provider (OpenID Connect Core, section 5.7: only the two together name
+/// a person).
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ExternalId {
+    /// The provider's issuer URL.
+    pub issuer: String,
+    /// The provider's `sub`.
+    pub subject: String,
+}
+
 /// Somebody who may log in.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "StoredUser", try_from = "StoredUser")]
 pub struct User {
     /// The tenant it belongs to, the only one it can ever reach.
     pub tenant: TenantId,
@@ -65,6 +112,70 @@ pub struct User {
     pub ssh_keys: Vec<String>,
     /// When roles, attributes or keys last changed.
     pub changed: UnixMs,
+    /// What it is.
+    pub kind: UserKind,
+    /// Who it is to the tenant's identity provider, if it logs in there.
+    pub external: Option<ExternalId>,
+}
+
+/// A [`User`] as it is stored and sent: attributes with their kinds.
+#[derive(Serialize, Deserialize)]
+struct StoredUser {
+    tenant: TenantId,
+    name: Name,
+    roles: Vec<Name>,
+    attributes: Vec<(Name, Kind, Vec<u8>)>,
+    ssh_keys: Vec<String>,
+    changed: UnixMs,
+    kind: UserKind,
+    external: Option<ExternalId>,
+}
+
+impl From<User> for StoredUser {
+    fn from(user: User) -> Self {
+        // A null is no attribute: there is no way to give one.
+        let attribute = |(name, value): (Name, Value)| Some((name, value.kind()?, value.to_bytes()));
+        Self {
+            tenant: user.tenant,
+            name: user.name,
+            roles: user.roles,
+            attributes: user.attributes.into_iter().filter_map(attribute).collect(),
+            ssh_keys: user.ssh_keys,
+            changed: user.changed,
+            kind: user.kind,
+            external: user.external,
+        }
+    }
+}
+
+/// An attribute's bytes are not of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadAttribute;
+
+impl std::fmt::Display for BadAttribute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an attribute's bytes are not of its kind")
+    }
+}
+
+impl TryFrom<StoredUser> for User {
+    type Error = BadAttribute;
+
+    fn try_from(stored: StoredUser) -> Result<Self, BadAttribute> {
+        let attribute = |(name, kind, bytes): (Name, Kind, Vec<u8>)| {
+            Value::from_bytes(kind, &bytes).map(|value| (name, value)).map_err(|_| BadAttribute)
+        };
+        Ok(Self {
+            tenant: stored.tenant,
+            name: stored.name,
+            roles: stored.roles,
+            attributes: stored.attributes.into_iter().map(attribute).collect::<Result<_, _>>()?,
+            ssh_keys: stored.ssh_keys,
+            changed: stored.changed,
+            kind: stored.kind,
+            external: stored.external,
+        })
+    }
 }
 
 impl std::fmt::Debug for User {
@@ -108,4 +219,15 @@ pub struct Principal {
     pub expires: UnixMs,
     /// The limits that the token carries beyond the user's own.
     pub narrowing: Arc<Narrowing>,
+    /// Who acts for the user with this token; may do no more than both may.
+    pub actor: Option<Actor>,
+}
+
+/// A service or agent that acts for somebody else, in the same tenant.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// The actor.
+    pub user: UserId,
+    /// Its roles, attributes and the rest.
+    pub facts: Arc<User>,
 }

@@ -17,6 +17,18 @@ impl FieldSet {
     /// No field.
     pub const EMPTY: Self = Self(0);
 
+    /// The set as a number: bit n is field n.
+    #[must_use]
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// The set that [`Self::bits`] gave the number of.
+    #[must_use]
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
     /// The first `count` fields, all of a type that has `count`.
     #[must_use]
     pub const fn first(count: usize) -> Self {

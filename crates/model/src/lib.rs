@@ -24,6 +24,8 @@ pub mod predicate;
 pub mod query;
 pub mod request;
 pub mod row;
+pub mod service;
+pub mod tally;
 pub mod types;
 pub mod value;
 
@@ -35,5 +37,7 @@ pub use plan::Plan;
 pub use predicate::{Comparison, Predicate};
 pub use request::Request;
 pub use row::{Row, RowSet};
+pub use service::Service;
+pub use tally::{Opened, Tally};
 pub use types::{Field, RecordType, RecordTypes, Sensitivity};
 pub use value::{Kind, Value};

@@ -102,7 +102,7 @@ fn invalid(field: impl Into<String>, expected: impl Into<String>) -> ControlFail
 
 /// The user as it will be kept: keys parsed, attributes of the kinds that the types file declares, nothing twice.
 fn checked(new: NewUser, tenant: TenantId, types: &RecordTypes, now: UnixMs) -> Result<User, ControlFailure> {
-    let NewUser { name, mut roles, attributes, ssh_keys } = new;
+    let NewUser { name, mut roles, attributes, ssh_keys, kind } = new;
     if roles.len() > ROLES_MAX {
         return Err(invalid("roles", format!("at most {ROLES_MAX}")));
     }
@@ -134,7 +134,7 @@ fn checked(new: NewUser, tenant: TenantId, types: &RecordTypes, now: UnixMs) -> 
         return Err(invalid("SSH keys", format!("at most {KEYS_MAX}")));
     }
     let ssh_keys = keys.iter().map(ssh::PublicKey::to_line).collect();
-    Ok(User { tenant, name, roles, attributes: typed, ssh_keys, changed: now })
+    Ok(User { tenant, name, roles, attributes: typed, ssh_keys, changed: now, kind, external: None })
 }
 
 const fn expected_key(error: ssh::SshError) -> &'static str {

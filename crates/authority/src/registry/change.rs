@@ -12,9 +12,7 @@ use countersign_token::{CLOCK_SKEW_MS, MAX_LIFETIME_MS};
 use tokio::sync::OwnedMutexGuard;
 
 use super::Registry;
-use super::fact::{
-    EpochFact, Kind, PoliciesFact, RevocationFact, SigningKeyFact, TenantFact, TypesFact, UserFact, Write,
-};
+use super::fact::{EpochFact, Kind, PoliciesFact, RevocationFact, SigningKeyFact, TenantFact, TypesFact, Write};
 use crate::error::RegistryError;
 
 /// After this long a revocation speaks only of tokens that have expired.
@@ -84,7 +82,7 @@ impl Change {
     }
 
     pub(crate) fn put_user(&mut self, id: UserId, user: User) -> Result<(), RegistryError> {
-        self.put(Kind::User, id.as_bytes(), &UserFact::of(&user))?;
+        self.put(Kind::User, id.as_bytes(), &user)?;
         Arc::make_mut(&mut self.facts.user_names).insert((user.tenant, user.name.clone()), id);
         Arc::make_mut(&mut self.facts.users).insert(id, Arc::new(user));
         self.facts_changed = true;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use countersign_crypto::jws::PublicJwk;
 use countersign_model::control::PolicyFile;
-use countersign_model::facts::{Tenant, User};
+use countersign_model::facts::{Tenant, User, UserKind};
 use countersign_model::{Kind as ValueKind, Name, RecordTypes, TenantId, UnixMs, Value};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -71,14 +71,20 @@ pub(crate) enum Write {
     Delete { kind: Kind, id: Vec<u8> },
 }
 
-/// The first byte of every body.
-const FORMAT: u8 = 1;
+/// The first byte of every body: the form of its kind's fact.
+const fn format(kind: Kind) -> u8 {
+    match kind {
+        // Format 1 knew neither kinds of users nor identity providers.
+        Kind::User => 2,
+        _ => 1,
+    }
+}
 
 impl Write {
     pub(crate) fn put(kind: Kind, id: &[u8], fact: &impl Serialize) -> Result<Self, RegistryError> {
         // Room for a private key at once, so that none is left behind where the buffer was before it grew.
         let mut body = Vec::with_capacity(1024);
-        body.push(FORMAT);
+        body.push(format(kind));
         let body = postcard::to_extend(fact, body).map_err(|_| RegistryError::Storage("a fact is too large"))?;
         Ok(Self::Put { kind, id: id.to_vec(), body: Zeroizing::new(body) })
     }
@@ -90,8 +96,15 @@ impl Write {
 
 /// Reads what [`Write::put`] wrote.
 pub(crate) fn read<T: DeserializeOwned>(kind: Kind, id: &[u8], body: &[u8]) -> Result<T, RegistryError> {
+    read_format(format(kind), kind, id, body)
+}
+
+fn read_format<T: DeserializeOwned>(format: u8, kind: Kind, id: &[u8], body: &[u8]) -> Result<T, RegistryError> {
     let damaged = || damaged(kind, id);
-    let (&FORMAT, body) = body.split_first().ok_or_else(damaged)? else { return Err(damaged()) };
+    let (found, body) = body.split_first().ok_or_else(damaged)?;
+    if *found != format {
+        return Err(damaged());
+    }
     match postcard::take_from_bytes(body) {
         Ok((fact, [])) => Ok(fact),
         _ => Err(damaged()),
@@ -114,8 +127,9 @@ pub(crate) struct TenantFact {
     pub wrapped_key: Vec<u8>,
 }
 
+/// A user as format 1 had it: every one a person, none known to an identity provider.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct UserFact {
+struct UserFormat1 {
     tenant: TenantId,
     name: Name,
     roles: Vec<Name>,
@@ -124,21 +138,9 @@ pub(crate) struct UserFact {
     changed: UnixMs,
 }
 
-impl UserFact {
-    pub(crate) fn of(user: &User) -> Self {
-        let attribute = |(name, value): (&Name, &Value)| Some((name.clone(), value.kind()?, value.to_bytes()));
-        Self {
-            tenant: user.tenant,
-            name: user.name.clone(),
-            roles: user.roles.clone(),
-            attributes: user.attributes.iter().filter_map(attribute).collect(),
-            ssh_keys: user.ssh_keys.clone(),
-            changed: user.changed,
-        }
-    }
-
+impl UserFormat1 {
     /// `None` if an attribute's bytes are not of its kind.
-    pub(crate) fn into_user(self) -> Option<User> {
+    fn into_user(self) -> Option<User> {
         let attribute = |(name, kind, bytes): (Name, ValueKind, Vec<u8>)| {
             Value::from_bytes(kind, &bytes).ok().map(|value| (name, value))
         };
@@ -149,8 +151,19 @@ impl UserFact {
             attributes: self.attributes.into_iter().map(attribute).collect::<Option<BTreeMap<_, _>>>()?,
             ssh_keys: self.ssh_keys,
             changed: self.changed,
+            kind: UserKind::Person,
+            external: None,
         })
     }
+}
+
+/// Reads a user of any format.
+pub(crate) fn read_user(id: &[u8], body: &[u8]) -> Result<User, RegistryError> {
+    if body.first() == Some(&1) {
+        let old: UserFormat1 = read_format(1, Kind::User, id, body)?;
+        return old.into_user().ok_or_else(|| damaged(Kind::User, id));
+    }
+    read(Kind::User, id, body)
 }
 
 /// The types file as it was applied, and what came of merging it with those before.

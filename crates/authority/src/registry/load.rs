@@ -9,7 +9,7 @@ use countersign_model::{Name, SessionId, TenantId, TokenId, UserId};
 
 use super::db::Db;
 use super::fact::{self, CertificatesFact, EpochFact, Kind, PoliciesFact, RevocationFact, SigningKeyFact, TenantFact};
-use super::fact::{TypesFact, UserFact, damaged};
+use super::fact::{TypesFact, damaged};
 use crate::error::RegistryError;
 
 /// Everything that is kept.
@@ -61,8 +61,7 @@ impl Loading {
                 self.wrapped.insert(tenant, stored.wrapped_key.into());
             }
             Kind::User => {
-                let stored: UserFact = fact::read(kind, id, body)?;
-                let user = stored.into_user().ok_or_else(|| damaged(kind, id))?;
+                let user = fact::read_user(id, body)?;
                 let user_id = UserId::from_bytes(uuid(kind, id)?);
                 if self.user_names.insert((user.tenant, user.name.clone()), user_id).is_some() {
                     return Err(damaged(kind, id));

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use countersign_crypto::ssh::PublicKey;
 use countersign_model::Name;
 use countersign_model::control::NewUser;
+use countersign_model::facts::UserKind;
 use serde_json::Value;
 
 use super::context::{Context, Unnamed};
@@ -54,6 +55,9 @@ pub(super) struct Add {
     /// A fact that policies compare with, as the types file declares it. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = attribute)]
     attribute: Vec<(Name, String)>,
+    /// What it is: a person, a service (a program that works for itself), or an agent (one that acts for people).
+    #[arg(long, value_name = "person|service|agent", default_value = "person")]
+    kind: UserKind,
 }
 
 fn attribute(text: &str) -> Result<(Name, String), String> {
@@ -66,7 +70,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
         Command::Add(add) => {
             let ssh_keys = public_keys(&add.ssh_key)?;
             let attributes = add.attribute.into_iter().collect();
-            let user = NewUser { name: add.user.user.clone(), roles: add.role, attributes, ssh_keys };
+            let user = NewUser { name: add.user.user.clone(), roles: add.role, attributes, ssh_keys, kind: add.kind };
             let client = context.client(Unnamed::Operator).await?;
             let by_admin = format!(
                 "the operator adds the first user of a tenant only; the others are added by one of its own: \

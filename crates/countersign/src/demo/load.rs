@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use countersign_model::Name;
 use countersign_model::control::NewUser;
+use countersign_model::facts::UserKind;
 
 use super::example::{self, Company, User};
 use crate::client::Client;
@@ -92,7 +93,13 @@ async fn add_user(deployment: &Deployment, client: &Client, tenant: &Name, user:
     if let Some(employee) = user.employee {
         attributes.insert(name("employee")?, employee.to_owned());
     }
-    let new = NewUser { name: who.user, roles: vec![name(user.role)?], attributes, ssh_keys: vec![public] };
+    let new = NewUser {
+        name: who.user,
+        roles: vec![name(user.role)?],
+        attributes,
+        ssh_keys: vec![public],
+        kind: UserKind::Person,
+    };
     manage::user_put(client, tenant, &new).await.map(|_| ())
 }
 

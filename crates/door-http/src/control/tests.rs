@@ -44,6 +44,7 @@ fn control_requests() {
         roles: vec![name("support")],
         attributes,
         ssh_keys: vec!["ssh-ed25519 AAAA".into()],
+        kind: Default::default(),
     };
     assert_eq!(user.lowered(), Ok(Control::UserPut { tenant: Some(name("chinook")), user: expected }));
 

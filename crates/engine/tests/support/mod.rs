@@ -160,6 +160,8 @@ impl Stage {
                     attributes: BTreeMap::from([(name("employee"), Value::Integer(employee))]),
                     ssh_keys: Vec::new(),
                     changed: clock.now(),
+                    kind: Default::default(),
+                    external: None,
                 };
                 users.insert(user, Arc::new(user_facts));
             }

@@ -97,7 +97,16 @@ impl House {
                 let user = UserId::new(clock.now(), &SystemEntropy);
                 user_names.insert((tenant, name(role)), user);
                 let (roles, attributes, ssh_keys) = (vec![name(role)], Default::default(), Vec::new());
-                let facts = User { tenant, name: name(role), roles, attributes, ssh_keys, changed: clock.now() };
+                let facts = User {
+                    tenant,
+                    name: name(role),
+                    roles,
+                    attributes,
+                    ssh_keys,
+                    changed: clock.now(),
+                    kind: Default::default(),
+                    external: None,
+                };
                 users.insert(user, Arc::new(facts));
             }
         }
@@ -308,7 +317,13 @@ fn another_tenant_s_users_are_refused_alike_whether_it_exists_or_not() {
     assert_eq!(refusal(house.judge(&clerk, list(None))), Refusal::Forbidden);
     let operator = house.token("admin", OPERATORS);
     assert_eq!(refusal(house.judge(&operator, list(Some("nobody")))), Refusal::Forbidden);
-    let user = NewUser { name: name("new"), roles: Vec::new(), attributes: Default::default(), ssh_keys: Vec::new() };
+    let user = NewUser {
+        name: name("new"),
+        roles: Vec::new(),
+        attributes: Default::default(),
+        ssh_keys: Vec::new(),
+        kind: Default::default(),
+    };
     let put = |tenant: &str| Operation::Control(Control::UserPut { tenant: Some(name(tenant)), user: user.clone() });
     assert!(house.judge(&operator, put("acme")).is_ok());
     assert_eq!(refusal(house.judge(&operator, read(&["id"]))), Refusal::Forbidden);

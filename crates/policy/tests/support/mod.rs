@@ -98,12 +98,15 @@ pub fn caller(tenant: &str, user: &str, roles: &[&str], attributes: &[(&str, Val
             attributes: attributes.iter().map(|(attribute, value)| (name(attribute), value.clone())).collect(),
             ssh_keys: Vec::new(),
             changed: UnixMs(0),
+            kind: Default::default(),
+            external: None,
         }),
         session: SessionId::from_u128(1),
         token: TokenId::from_u128(1),
         issued: UnixMs(0),
         expires: UnixMs(1),
         narrowing: Arc::new(Narrowing::default()),
+        actor: None,
     }
 }
 

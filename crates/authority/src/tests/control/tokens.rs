@@ -33,6 +33,7 @@ async fn who_am_i_says_what_may_be_done_and_nothing_more() {
             roles: vec![name("rep")],
             attributes: [(name("employee"), "3".to_owned())].into(),
             ssh_keys: vec![super::super::line(&nancy)],
+            kind: Default::default(),
         },
     };
     let andrew = house.token("andrew", "northwind", &admin).await;
