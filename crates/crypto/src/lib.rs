@@ -24,6 +24,7 @@ mod fatal;
 mod hierarchy;
 mod json;
 pub mod jws;
+pub mod jwt;
 mod seal;
 mod secret;
 pub mod ssh;
