@@ -27,6 +27,7 @@ pub mod jws;
 pub mod jwt;
 mod seal;
 mod secret;
+pub mod spiffe;
 pub mod ssh;
 mod tag;
 pub mod tls;

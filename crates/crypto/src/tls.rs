@@ -1,4 +1,7 @@
-//! TLS settings: version 1.3, and 1.2 with forward-secret authenticated encryption only.
+//! TLS settings: at doors version 1.3, and 1.2 with forward-secret authenticated encryption only; between services
+//! version 1.3 only, with certificates at both ends.
+
+mod mutual;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +18,10 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 pub use rustls::pki_types::ServerName;
 pub use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+pub use self::mutual::{
+    ClientCertificates, Peer, certificate_sha256, join_client_config, mutual_client_config, mutual_server_config, peer,
+    peer_of_chain,
+};
 use crate::x509::ServerCertificate;
 
 const HTTP_2: &[u8] = b"h2";
@@ -34,7 +41,7 @@ pub enum TlsError {
     Settings,
 }
 
-/// The certificate that a server presents, which can be replaced while it runs: connections made after
+/// The certificate that a server, or a service as a client, presents, which can be replaced while it runs: connections made after
 /// [`Self::replace`] see the new one.
 pub struct CertificateSlot(ArcSwap<CertifiedKey>);
 
@@ -55,6 +62,10 @@ impl CertificateSlot {
         self.0.store(Arc::new(certified(certificate)?));
         Ok(())
     }
+
+    fn current(&self) -> Arc<CertifiedKey> {
+        self.0.load_full()
+    }
 }
 
 impl fmt::Debug for CertificateSlot {
@@ -65,7 +76,7 @@ impl fmt::Debug for CertificateSlot {
 
 impl ResolvesServerCert for CertificateSlot {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        Some(self.current())
     }
 }
 
@@ -125,13 +136,18 @@ pub fn client_config_http2(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> 
     client(ca_pem, HTTP_2)
 }
 
-fn client(ca_pem: &str, protocol: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+fn roots(ca_pem: &str) -> Result<RootCertStore, TlsError> {
     let mut certificates = CertificateDer::pem_slice_iter(ca_pem.as_bytes());
     let (Some(Ok(authority)), None) = (certificates.next(), certificates.next()) else {
         return Err(TlsError::Authority);
     };
     let mut roots = RootCertStore::empty();
     roots.add(authority).map_err(|_| TlsError::Authority)?;
+    Ok(roots)
+}
+
+fn client(ca_pem: &str, protocol: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = roots(ca_pem)?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(settings()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|_| TlsError::Settings)?

@@ -3,6 +3,8 @@
 //! Keys are ECDSA P-256, which every TLS client reads. The authority's key never leaves the program except
 //! sealed; server keys are made anew for each certificate and are never stored.
 
+mod workload;
+
 use countersign_model::UnixMs;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -13,6 +15,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use zeroize::{Zeroize, Zeroizing};
+
+pub use self::workload::{
+    AUTHORITY_ROLE, CertificateRequest, IssuedCertificate, MAX_WORKLOAD_LIFETIME_MS, WorkloadKey,
+};
 
 /// The longest a server certificate lasts (the seventh law).
 pub const MAX_SERVER_LIFETIME_MS: u64 = 12 * 3600 * 1000;
@@ -30,6 +36,18 @@ pub enum X509Error {
     /// A lifetime of zero or over [`MAX_SERVER_LIFETIME_MS`], or a date that can't be written.
     #[error("a server certificate lasts at most 12 hours")]
     Lifetime,
+    /// A lifetime of zero or over [`MAX_WORKLOAD_LIFETIME_MS`].
+    #[error("a service's certificate lasts at most one hour")]
+    WorkloadLifetime,
+    /// The bytes are not a certificate request that proves possession of a P-256 key.
+    #[error("not a certificate request with a proof of possession of its key")]
+    Request,
+    /// The private key can't be read.
+    #[error("the private key can't be read")]
+    Key,
+    /// The certificate can't be read.
+    #[error("the certificate can't be read")]
+    Certificate,
     /// The stored authority can't be read, or its key and certificate don't belong together.
     #[error("the certificate authority's key and certificate can't be read or don't belong together")]
     Authority,
@@ -61,6 +79,7 @@ pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     key_pkcs8_der: Zeroizing<Vec<u8>>,
     certificate_pem: String,
+    certificate_der: Vec<u8>,
 }
 
 impl CertificateAuthority {
@@ -75,7 +94,12 @@ impl CertificateAuthority {
         params.not_before = date(now.minus_ms(BACKDATED_MS))?;
         params.not_after = date(now.plus_ms(u64::from(days).saturating_mul(DAY_MS)))?;
         let certificate = params.self_signed(&key).map_err(|_| X509Error::Generation)?;
-        Ok(Self { certificate_pem: certificate.pem(), issuer: Issuer::new(params, key), key_pkcs8_der })
+        Ok(Self {
+            certificate_pem: certificate.pem(),
+            certificate_der: certificate.der().to_vec(),
+            issuer: Issuer::new(params, key),
+            key_pkcs8_der,
+        })
     }
 
     /// Reads what [`Self::to_parts`] gave.
@@ -90,6 +114,7 @@ impl CertificateAuthority {
         key.zeroize();
         let certificate =
             CertificateDer::from_pem_slice(parts.certificate_pem.as_bytes()).map_err(|_| X509Error::Authority)?;
+        let certificate_der = certificate.to_vec();
         let mut store = RootCertStore::empty();
         store.add(certificate).map_err(|_| X509Error::Authority)?;
         let anchor = store.roots.first().ok_or(X509Error::Authority)?;
@@ -99,7 +124,8 @@ impl CertificateAuthority {
         }
         let name = common_name(anchor.subject.as_ref()).ok_or(X509Error::Authority)?;
         let issuer = Issuer::new(authority_params(name)?, key);
-        Ok(Self { issuer, key_pkcs8_der: parts.key_pkcs8_der, certificate_pem: parts.certificate_pem })
+        let AuthorityParts { key_pkcs8_der, certificate_pem } = parts;
+        Ok(Self { issuer, key_pkcs8_der, certificate_pem, certificate_der })
     }
 
     /// The key and certificate, to be stored.
@@ -112,6 +138,12 @@ impl CertificateAuthority {
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// The SHA-256 digest of the authority's certificate in DER: short enough to be handed on with an invitation.
+    #[must_use]
+    pub fn ca_sha256(&self) -> [u8; 32] {
+        crate::sha256(&self.certificate_der)
     }
 
     /// A certificate for a server known by `names` (DNS names and IP addresses), with a new key.

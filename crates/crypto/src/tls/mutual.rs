@@ -1,0 +1,314 @@
+//! TLS between services: version 1.3 and nothing older, both ends with a certificate of the deployment's own
+//! authority, known by its SPIFFE ID instead of a DNS name.
+//!
+//! Sessions are not resumed: a resumed one would be as good as a certificate that has expired since.
+//! A connection outlives the certificates that it began with; [`Peer::expires`] says how long it should.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_model::{Clock, UnixMs};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
+    RootCertStore, ServerConfig, SignatureScheme,
+};
+
+use super::{CertificateSlot, HTTP_2, TlsError, roots, settings};
+use crate::spiffe::{self, SpiffeError, SpiffeId};
+use crate::x509::AUTHORITY_ROLE;
+
+/// Whether clients must show a certificate. One that is shown is always verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// No certificate, no connection.
+    Required,
+    /// Clients without one are let in: the authority's listener, for services that join. What they may do there is
+    /// the listener's to decide, by [`peer`].
+    Optional,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The service's name.
+    pub id: SpiffeId,
+    /// The SHA-256 digest of its certificate.
+    pub sha256: [u8; 32],
+    /// When that certificate expires.
+    pub expires: UnixMs,
+}
+
+/// Decides about a service by its name, after its certificate was verified.
+type Expected = Box<dyn Fn(&SpiffeId) -> bool + Send + Sync>;
+
+/// A server that shows the slot's certificate to services of the authority in `ca_pem`, and admits those that
+/// `admitted` says yes to. Speaks HTTP/2.
+///
+/// # Errors
+/// [`TlsError::Authority`], [`TlsError::Settings`].
+pub fn mutual_server_config(
+    slot: &Arc<CertificateSlot>,
+    ca_pem: &str,
+    clock: &Arc<dyn Clock>,
+    clients: ClientCertificates,
+    admitted: impl Fn(&SpiffeId) -> bool + Send + Sync + 'static,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(settings());
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca_pem)?), Arc::clone(&provider));
+    let builder = match clients {
+        ClientCertificates::Required => builder,
+        ClientCertificates::Optional => builder.allow_unauthenticated(),
+    };
+    let inner = builder.build().map_err(|_| TlsError::Settings)?;
+    let verifier = Arc::new(ClientVerifier { inner, admitted: Box::new(admitted) });
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(ClockTime(Arc::clone(clock))))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|_| TlsError::Settings)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::<CertificateSlot>::clone(slot));
+    config.alpn_protocols = vec![HTTP_2.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// A client that shows the slot's certificate, and speaks only with a service of the authority in `ca_pem` whose
+/// name `expected` says yes to. The name under which the server was reached does not count. Speaks HTTP/2.
+///
+/// # Errors
+/// [`TlsError::Authority`], [`TlsError::Settings`].
+pub fn mutual_client_config(
+    slot: &Arc<CertificateSlot>,
+    ca_pem: &str,
+    clock: &Arc<dyn Clock>,
+    expected: impl Fn(&SpiffeId) -> bool + Send + Sync + 'static,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let trusted = Trusted::Authority(Arc::new(roots(ca_pem)?));
+    client(trusted, clock, Box::new(expected), Some(Arc::<CertificateSlot>::clone(slot)))
+}
+
+/// A client without a certificate of its own, that knows only the fingerprint of the authority's: the server must
+/// show that certificate too, and be a service in the role `authority`. For joining. Speaks HTTP/2.
+///
+/// # Errors
+/// [`TlsError::Settings`].
+pub fn join_client_config(ca_sha256: [u8; 32], clock: &Arc<dyn Clock>) -> Result<Arc<ClientConfig>, TlsError> {
+    client(Trusted::Fingerprint(ca_sha256), clock, Box::new(|id| id.role() == AUTHORITY_ROLE), None)
+}
+
+/// Who is at the other end: `None` if it showed no certificate.
+///
+/// # Errors
+/// [`SpiffeError`] if it showed one that is not a service's; connections made with this module's settings have none.
+pub fn peer(connection: &CommonState) -> Result<Option<Peer>, SpiffeError> {
+    connection.peer_certificates().map(peer_of_chain).transpose()
+}
+
+/// As [`peer`], from the certificates that the other end showed and the handshake verified.
+///
+/// # Errors
+/// [`SpiffeError`].
+pub fn peer_of_chain(chain: &[CertificateDer<'_>]) -> Result<Peer, SpiffeError> {
+    let leaf = chain.first().ok_or(SpiffeError::Certificate)?;
+    let (_, expires) = spiffe::validity_of_certificate(leaf)?;
+    Ok(Peer { id: spiffe::of_certificate(leaf)?, sha256: certificate_sha256(leaf), expires })
+}
+
+/// The SHA-256 digest of a certificate in DER.
+#[must_use]
+pub fn certificate_sha256(der: &[u8]) -> [u8; 32] {
+    crate::sha256(der)
+}
+
+fn client(
+    trusted: Trusted,
+    clock: &Arc<dyn Clock>,
+    expected: Expected,
+    own: Option<Arc<CertificateSlot>>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(settings());
+    let algorithms = provider.signature_verification_algorithms;
+    let verifier = Arc::new(ServerVerifier { trusted, algorithms, expected });
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(Arc::clone(clock))))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|_| TlsError::Settings)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match own {
+        Some(slot) => builder.with_client_cert_resolver(slot),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![HTTP_2.to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// The deployment's clock, for validity.
+struct ClockTime(Arc<dyn Clock>);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.0.now().0)))
+    }
+}
+
+impl fmt::Debug for ClockTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClockTime(..)")
+    }
+}
+
+impl ResolvesClientCert for CertificateSlot {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// INVARIANT verified-before-named: a name is read only from a certificate whose chain was verified before.
+fn named(certificate: &CertificateDer<'_>, expected: &Expected) -> Result<(), Error> {
+    let id = spiffe::of_certificate(certificate);
+    let id = id.map_err(|_| Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))?;
+    if expected(&id) { Ok(()) } else { Err(Error::InvalidCertificate(CertificateError::NotValidForName)) }
+}
+
+enum Trusted {
+    Authority(Arc<RootCertStore>),
+    Fingerprint([u8; 32]),
+}
+
+/// What a client makes of a server.
+struct ServerVerifier {
+    trusted: Trusted,
+    algorithms: WebPkiSupportedAlgorithms,
+    expected: Expected,
+}
+
+impl fmt::Debug for ServerVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerVerifier(..)")
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let roots = match &self.trusted {
+            Trusted::Authority(roots) => Arc::clone(roots),
+            Trusted::Fingerprint(sha256) => {
+                let known = |der: &&CertificateDer<'_>| crate::same_bytes(&certificate_sha256(der), sha256);
+                let authority = intermediates.iter().find(known);
+                let authority = authority.ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.clone().into_owned())?;
+                Arc::new(roots)
+            }
+        };
+        let parsed = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &roots, intermediates, now, self.algorithms.all)?;
+        named(end_entity, &self.expected)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// What a server makes of a client: the library's verification, and then the name.
+struct ClientVerifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    admitted: Expected,
+}
+
+impl fmt::Debug for ClientVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientVerifier(..)")
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        named(end_entity, &self.admitted)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests;
