@@ -49,6 +49,31 @@ pub struct FieldKeys {
     pub cell: SealKey,
     /// Tags the field's values.
     pub tag: TagKey,
+    secrets: FieldSecrets,
+}
+
+/// The keys of one field as bytes, for the key service to hand them to whoever it releases them to.
+pub struct FieldSecrets {
+    /// Of the key that seals and opens cells.
+    pub cell: SecretKey,
+    /// Of the key that tags values.
+    pub tag: SecretKey,
+    /// The epoch of both.
+    pub epoch: u32,
+}
+
+impl FieldKeys {
+    /// The keys with these bytes.
+    #[must_use]
+    pub fn from_secrets(secrets: FieldSecrets) -> Self {
+        Self { cell: SealKey::with_epoch(&secrets.cell, secrets.epoch), tag: TagKey::new(&secrets.tag), secrets }
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub const fn secrets(&self) -> &FieldSecrets {
+        &self.secrets
+    }
 }
 
 /// A tenant's key, from which all keys for the tenant's data come.
@@ -78,14 +103,20 @@ impl TenantKey {
                 .part(&epoch.to_be_bytes());
             expand(&self.0, &context)
         };
-        FieldKeys { cell: SealKey::with_epoch(&derive("cell-key.1"), epoch), tag: TagKey::new(&derive("tag-key.1")) }
+        FieldKeys::from_secrets(FieldSecrets { cell: derive("cell-key.1"), tag: derive("tag-key.1"), epoch })
     }
 
     /// A key for something else that belongs to the tenant, told apart by `label`.
     #[must_use]
     pub fn seal_key(&self, label: &'static str, epoch: u32) -> SealKey {
+        SealKey::with_epoch(&self.seal_secret(label, epoch), epoch)
+    }
+
+    /// The bytes of [`Self::seal_key`], for the key service to hand out.
+    #[must_use]
+    pub fn seal_secret(&self, label: &'static str, epoch: u32) -> SecretKey {
         let context = Aad::new("seal-key.1").part(label.as_bytes()).part(&epoch.to_be_bytes());
-        SealKey::with_epoch(&expand(&self.0, &context), epoch)
+        expand(&self.0, &context)
     }
 }
 
@@ -93,10 +124,16 @@ impl TenantKey {
 pub struct KeyEncryptionKey(SealKey);
 
 impl KeyEncryptionKey {
-    /// From the key that the key management service holds.
+    /// From the key that the key management service holds, as its version 0.
     #[must_use]
     pub fn new(key: &SecretKey) -> Self {
-        Self(SealKey::new(&expand(key, &Aad::new("wrap-key.1"))))
+        Self::with_version(key, 0)
+    }
+
+    /// From one version of the key that the key management service holds. What it wraps names the version.
+    #[must_use]
+    pub fn with_version(key: &SecretKey, version: u32) -> Self {
+        Self(SealKey::with_epoch(&expand(key, &Aad::new("wrap-key.1")), version))
     }
 
     /// Wraps `key`, bound to `aad`.

@@ -13,6 +13,7 @@
 //! assert_eq!(total.to_text().as_deref(), Some("472.38"));
 //! ```
 
+pub mod budget;
 pub mod clock;
 pub mod control;
 pub mod facts;
@@ -29,6 +30,7 @@ pub mod tally;
 pub mod types;
 pub mod value;
 
+pub use budget::{BudgetKind, BudgetLimits};
 pub use clock::{Clock, Entropy, UnixMs};
 pub use fieldset::FieldSet;
 pub use id::{FieldId, RecordId, RequestId, SessionId, TenantId, TokenId, TypeId, UserId};
