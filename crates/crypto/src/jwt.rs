@@ -28,9 +28,11 @@
 
 mod claims;
 mod compact;
+mod half_hash;
 mod jwk;
 
 pub use claims::{CLOCK_SKEW_MS, Claims, ClaimsError, Expected, Party};
+pub use half_hash::is_half_hash;
 pub use jwk::JwkSet;
 
 pub(crate) use compact::{Compact, decode};

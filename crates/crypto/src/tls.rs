@@ -2,6 +2,7 @@
 //! version 1.3 only, with certificates at both ends.
 
 mod mutual;
+pub mod public;
 
 use std::fmt;
 use std::sync::Arc;
