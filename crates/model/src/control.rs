@@ -15,6 +15,8 @@ use crate::name::Name;
 pub enum ControlAction {
     /// Add and list tenants. For operators.
     ManageTenants,
+    /// Invite, list and remove the deployment's services. For operators.
+    ManageServices,
     /// Read record types.
     ReadTypes,
     /// Apply record types. For operators.
@@ -27,8 +29,12 @@ pub enum ControlAction {
     ReadUsers,
     /// Add and change a tenant's users and their roles.
     ManageUsers,
+    /// Set the identity provider that a tenant's people log in with.
+    ManageProvider,
     /// Revoke other people's tokens.
     RevokeTokens,
+    /// Ask what another's token of the same tenant is worth.
+    IntrospectTokens,
     /// Look at, narrow and revoke one's own token.
     UseOwnToken,
     /// Read a tenant's audit records.
@@ -37,15 +43,18 @@ pub enum ControlAction {
 
 impl ControlAction {
     /// Every action.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::ManageTenants,
+        Self::ManageServices,
         Self::ReadTypes,
         Self::ManageTypes,
         Self::ReadPolicies,
         Self::ManagePolicies,
         Self::ReadUsers,
         Self::ManageUsers,
+        Self::ManageProvider,
         Self::RevokeTokens,
+        Self::IntrospectTokens,
         Self::UseOwnToken,
         Self::ReadAudit,
     ];
@@ -55,13 +64,16 @@ impl ControlAction {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ManageTenants => "manage_tenants",
+            Self::ManageServices => "manage_services",
             Self::ReadTypes => "read_types",
             Self::ManageTypes => "manage_types",
             Self::ReadPolicies => "read_policies",
             Self::ManagePolicies => "manage_policies",
             Self::ReadUsers => "read_users",
             Self::ManageUsers => "manage_users",
+            Self::ManageProvider => "manage_provider",
             Self::RevokeTokens => "revoke_tokens",
+            Self::IntrospectTokens => "introspect_tokens",
             Self::UseOwnToken => "use_own_token",
             Self::ReadAudit => "read_audit",
         }
@@ -94,6 +106,22 @@ pub enum Control {
         /// Its name.
         name: Name,
     },
+    /// The deployment's services.
+    ServiceList,
+    /// A join token for a new service: good once, for ten minutes.
+    ServiceInvite {
+        /// What it shall be: `gateway`, `keys`, `store` or `monitor`.
+        role: Name,
+        /// Its name in that role; `None` leaves it to the authority.
+        name: Option<Name>,
+    },
+    /// Ends a service's access: its certificate counts for nothing any more and is not renewed.
+    ServiceRemove {
+        /// What it is.
+        role: Name,
+        /// Its name in that role.
+        name: Name,
+    },
     /// The users of a tenant.
     UserList {
         /// The tenant; `None` is the caller's.
@@ -113,6 +141,14 @@ pub enum Control {
         /// The user's name.
         user: Name,
     },
+    /// The identity provider of the caller's tenant, without its secret.
+    ProviderRead,
+    /// A new identity provider for the caller's tenant, in place of any that it has.
+    ProviderPut(Box<NewProvider>),
+    /// No identity provider for the caller's tenant any more.
+    ProviderRemove,
+    /// What a token is worth that was shown to the caller (RFC 7662). The token itself is not part of the request.
+    Introspect,
     /// The types file in force.
     TypesRead,
     /// A new types file.
@@ -143,8 +179,11 @@ impl Control {
             Self::WhoAmI | Self::Narrow { .. } | Self::RevokeOwn { .. } => ControlAction::UseOwnToken,
             Self::Revoke(_) => ControlAction::RevokeTokens,
             Self::TenantList | Self::TenantAdd { .. } => ControlAction::ManageTenants,
+            Self::ServiceList | Self::ServiceInvite { .. } | Self::ServiceRemove { .. } => ControlAction::ManageServices,
             Self::UserList { .. } => ControlAction::ReadUsers,
             Self::UserPut { .. } | Self::UserRemove { .. } => ControlAction::ManageUsers,
+            Self::ProviderRead | Self::ProviderPut(_) | Self::ProviderRemove => ControlAction::ManageProvider,
+            Self::Introspect => ControlAction::IntrospectTokens,
             Self::TypesRead => ControlAction::ReadTypes,
             Self::TypesApply { .. } => ControlAction::ManageTypes,
             Self::PoliciesRead => ControlAction::ReadPolicies,
@@ -203,6 +242,69 @@ pub struct NewUser {
     /// A person, a service or an agent.
     #[serde(default)]
     pub kind: UserKind,
+}
+
+/// An OpenID Connect provider with which the people of one tenant log in. It is believed about that tenant only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewProvider {
+    /// Its issuer identifier, exactly as in its id tokens: an `https` URL without query and fragment.
+    pub issuer: String,
+    /// The name under which the deployment is registered there.
+    pub client_id: String,
+    /// The secret that goes with it; `None` for a public client. It is never given out again.
+    #[serde(default)]
+    pub client_secret: Option<ClientSecret>,
+    /// Where people may be sent back to after logging in. A loopback address without a port stands for all ports
+    /// (RFC 8252, section 7.3). None means that only the device flow is used.
+    #[serde(default)]
+    pub redirect_uris: Vec<String>,
+    /// What to ask for besides `openid`.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// The claim that gives a person's name.
+    #[serde(default = "name_claim")]
+    pub name_claim: String,
+    /// The claim that gives roles: a text or a list of texts.
+    pub role_claim: String,
+    /// From the values of that claim to roles. Values that are not here give none.
+    pub roles: BTreeMap<String, Name>,
+    /// The signature algorithms that are accepted, by their JOSE names; none means `RS256`, `PS256`, `ES256`, `ES384`
+    /// and `EdDSA`.
+    #[serde(default)]
+    pub algorithms: Vec<String>,
+    /// Certificate authorities, in PEM, that are trusted for this provider besides the platform's.
+    #[serde(default)]
+    pub ca_pem: Option<String>,
+}
+
+fn name_claim() -> String {
+    "preferred_username".to_owned()
+}
+
+/// What a client proves itself with to its provider. It can't be printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientSecret(String);
+
+impl ClientSecret {
+    /// Takes the secret.
+    #[must_use]
+    pub const fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    /// The secret itself, for the provider.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientSecret(..)")
+    }
 }
 
 /// Which audit records to give.

@@ -50,7 +50,7 @@ namespace Data {
 }
 
 namespace Control {
-  action manage_tenants, read_types, manage_types, read_policies, manage_policies, read_users, manage_users, revoke_tokens, use_own_token, read_audit
+  action manage_tenants, manage_services, read_types, manage_types, read_policies, manage_policies, read_users, manage_users, manage_provider, revoke_tokens, introspect_tokens, use_own_token, read_audit
     appliesTo { principal: [User], resource: [Tenant] };
 }
 
