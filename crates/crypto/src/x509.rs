@@ -3,6 +3,7 @@
 //! Keys are ECDSA P-256, which every TLS client reads. The authority's key never leaves the program except
 //! sealed; server keys are made anew for each certificate and are never stored.
 
+mod join;
 mod workload;
 
 use countersign_model::UnixMs;
@@ -16,8 +17,9 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use zeroize::{Zeroize, Zeroizing};
 
+pub use self::join::{JOIN_TOKEN_PREFIX, JoinToken};
 pub use self::workload::{
-    AUTHORITY_ROLE, CertificateRequest, IssuedCertificate, MAX_WORKLOAD_LIFETIME_MS, WorkloadKey,
+    AUTHORITY_ROLE, CertificateRequest, Issued, IssuedCertificate, MAX_WORKLOAD_LIFETIME_MS, WorkloadKey,
 };
 
 /// The longest a server certificate lasts (the seventh law).
@@ -42,6 +44,9 @@ pub enum X509Error {
     /// The bytes are not a certificate request that proves possession of a P-256 key.
     #[error("not a certificate request with a proof of possession of its key")]
     Request,
+    /// The text is not a join token.
+    #[error("not a join token: it begins with {JOIN_TOKEN_PREFIX} and comes from 'countersign service invite'")]
+    JoinToken,
     /// The private key can't be read.
     #[error("the private key can't be read")]
     Key,

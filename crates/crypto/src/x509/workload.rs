@@ -8,6 +8,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateSigningRequestDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{BACKDATED_MS, CertificateAuthority, ServerCertificate, X509Error, date, new_key};
@@ -140,6 +141,19 @@ pub struct IssuedCertificate {
     pub chain_der: Vec<Vec<u8>>,
     /// When it expires.
     pub expires: UnixMs,
+}
+
+/// Everything that a service gets when it joins or renews: nothing of it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    /// The service's name, as the authority chose it.
+    pub id: SpiffeId,
+    /// The certificate in DER, and what comes after it in the chain.
+    pub chain_der: Vec<Vec<u8>>,
+    /// When it expires.
+    pub expires: UnixMs,
+    /// The certificate authority to trust.
+    pub ca_pem: String,
 }
 
 impl CertificateAuthority {
