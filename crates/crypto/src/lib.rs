@@ -19,6 +19,7 @@
 //! ```
 
 mod aad;
+pub mod dpop;
 mod entropy;
 mod fatal;
 mod hierarchy;
@@ -35,7 +36,7 @@ pub mod x509;
 
 pub use aad::{Aad, cell_aad};
 pub use entropy::SystemEntropy;
-pub use hierarchy::{FieldKeys, KeyEncryptionKey, TenantKey};
+pub use hierarchy::{FieldKeys, FieldSecrets, KeyEncryptionKey, TenantKey};
 pub use seal::{OpenError, SealKey, sealed_epoch};
 pub use secret::SecretKey;
 pub use tag::{Tag, TagKey};

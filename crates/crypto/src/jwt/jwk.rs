@@ -101,8 +101,13 @@ impl Key {
 
     /// Whether `signature`, in base64url, is this key's over `message`. Never for an algorithm of another kind of key.
     pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> bool {
-        self.kind.fits(algorithm)
+        self.fits(algorithm)
             && jsonwebtoken::crypto::verify(signature, message, &self.decoding, algorithm.library()).unwrap_or(false)
+    }
+
+    /// Whether the algorithm is for this kind of key.
+    pub const fn fits(&self, algorithm: Algorithm) -> bool {
+        self.kind.fits(algorithm)
     }
 
     /// The RFC 7638 thumbprint with SHA-256.
@@ -169,7 +174,7 @@ impl JwkSet {
     /// The one key that is meant; nothing is tried out, so a token costs one signature check at most.
     pub(super) fn choose(&self, algorithm: Algorithm, kid: Option<&str>) -> Option<&Key> {
         let mut fitting = self.0.iter().filter(|named| {
-            named.key.kind.fits(algorithm)
+            named.key.fits(algorithm)
                 && named.alg.as_deref().is_none_or(|alg| alg == algorithm.as_str())
                 && kid.is_none_or(|kid| named.kid.as_deref() == Some(kid))
         });
