@@ -3,10 +3,11 @@
 //! Tokens are JSON Web Tokens in the profile of RFC 9068 (`typ: at+jwt`), signed with Ed25519 and nothing else,
 //! so that a service in any language can verify them against the published key set. They live at most
 //! [`MAX_LIFETIME_MS`], whatever they say themselves. A narrowed token is the result of a token exchange
-//! (RFC 8693) and says what is left in `authorization_details` (RFC 9396).
+//! (RFC 8693) and says what is left in `authorization_details` (RFC 9396). A token can be bound to a key (`cnf`,
+//! RFC 7800), whose proof is asked for where requests come in, and can name one actor (`act`).
 //!
 //! This crate does not decide what a caller may do and does not know who exists: that is for policy and for the
-//! guard. It holds no revocation list either; it answers whether one given to it names a token.
+//! guard. It verifies no proof of a key: `countersign_crypto::dpop` does, and [`ReplayWindow`] remembers which were used. It holds no revocation list either; it answers whether one given to it names a token.
 //!
 //! What a token says and what was verified are two types. [`Unverified`] can be shown to its holder;
 //! only a [`Verifier`] makes a [`Verified`], and everything that grants access asks for one.
@@ -31,15 +32,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod binding;
 mod claims;
+mod introspection;
 mod mint;
 mod presented;
+mod replay;
 mod unverified;
 mod verified;
 mod verify;
 
+pub use binding::Binding;
+pub use introspection::Introspection;
 pub use mint::{MintError, Minted, Minter};
 pub use presented::Presented;
+pub use replay::{Replay, ReplayWindow};
 pub use unverified::Unverified;
 pub use verified::Verified;
 pub use verify::{TokenError, Verifier};

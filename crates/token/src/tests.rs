@@ -2,7 +2,9 @@
 
 #![allow(clippy::arithmetic_side_effects, reason = "fixtures compute with known numbers")]
 
+mod bound;
 mod cache;
+mod exchange;
 mod narrowing;
 mod refused;
 

@@ -6,7 +6,7 @@ use countersign_model::request::Narrowing;
 use countersign_model::{SessionId, TenantId, TokenId, UnixMs, UserId};
 
 use crate::claims::{Claims, narrowing};
-use crate::{MAX_TOKEN_BYTES, TokenError};
+use crate::{Binding, MAX_TOKEN_BYTES, TokenError};
 
 /// What a token says of itself. Nothing was checked, so nothing may be granted by it: it is for showing a token
 /// to the one who holds it, and no function that grants access takes it.
@@ -30,6 +30,10 @@ pub struct Unverified {
     pub expires: UnixMs,
     /// The limits it names.
     pub narrowing: Narrowing,
+    /// The key it says it is bound to.
+    pub binding: Option<Binding>,
+    /// Who is said to act for the user.
+    pub actor: Option<UserId>,
 }
 
 impl Unverified {
@@ -57,6 +61,8 @@ impl Unverified {
             issued: UnixMs::from_seconds(claims.iat),
             expires: UnixMs::from_seconds(claims.exp),
             narrowing: narrowing(claims.authorization_details),
+            binding: claims.cnf,
+            actor: claims.act.map(|act| act.sub),
         })
     }
 }

@@ -7,8 +7,8 @@ use countersign_model::facts::Revocations;
 use countersign_model::request::Narrowing;
 use countersign_model::{SessionId, TenantId, TokenId, UnixMs, UserId};
 
-use crate::claims::Claims;
-use crate::{CLOCK_SKEW_MS, MAX_LIFETIME_MS, TokenError};
+use crate::claims::{Act, Claims};
+use crate::{Binding, CLOCK_SKEW_MS, MAX_LIFETIME_MS, TokenError};
 
 /// What a token says, after its signature, type, issuer, audience and times were checked.
 ///
@@ -27,6 +27,8 @@ pub struct Verified {
     logged_in: UnixMs,
     expires: UnixMs,
     narrowing: Arc<Narrowing>,
+    binding: Option<Binding>,
+    act: Option<Arc<Act>>,
 }
 
 impl Verified {
@@ -41,6 +43,8 @@ impl Verified {
             logged_in: UnixMs::from_seconds(claims.auth_time),
             expires: UnixMs::from_seconds(claims.exp),
             narrowing: Arc::new(crate::claims::narrowing(claims.authorization_details)),
+            binding: claims.cnf,
+            act: claims.act.map(Arc::new),
         }
     }
 
@@ -92,16 +96,43 @@ impl Verified {
         &self.narrowing
     }
 
-    /// Whether the token, its session, or its user's tokens up to then were revoked.
+    /// The key that whoever presents it has to hold.
+    ///
+    /// Nothing in this crate asks for it: a token is verified on its way through several services, and only the first
+    /// of them can be shown a proof.
+    #[must_use]
+    pub const fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
+    }
+
+    /// Who acts for [`Self::user`] with it, in the same tenant.
+    #[must_use]
+    pub fn actor(&self) -> Option<UserId> {
+        self.act.as_ref().map(|act| act.sub)
+    }
+
+    pub(crate) fn act(&self) -> Option<&Act> {
+        self.act.as_deref()
+    }
+
+    /// Whether the token, its session, or its user's tokens up to then were revoked; with an actor, also whether
+    /// the actor's were, or one of the two tokens that were exchanged for this one.
     ///
     /// For a user, the moment of the login counts, which a narrowed token inherits: a token that is narrowed just
     /// while its person is revoked does not slip through. Token times are whole seconds, so a login in the very
     /// second of the revocation is refused too.
     #[must_use]
     pub fn revoked_by(&self, revocations: &Revocations) -> bool {
-        revocations.tokens.contains_key(&(self.tenant, self.token))
-            || revocations.sessions.contains_key(&(self.tenant, self.session))
-            || revocations.users.get(&self.user).is_some_and(|revoked| self.logged_in.seconds() <= revoked.seconds())
+        let token = |token| revocations.tokens.contains_key(&(self.tenant, token));
+        let login = |session, user, logged_in: UnixMs| {
+            revocations.sessions.contains_key(&(self.tenant, session))
+                || revocations.users.get(&user).is_some_and(|revoked| logged_in.seconds() <= revoked.seconds())
+        };
+        token(self.token)
+            || login(self.session, self.user, self.logged_in)
+            || self.act().is_some_and(|act| {
+                token(act.jti) || token(act.subject_jti) || login(act.sid, act.sub, UnixMs::from_seconds(act.auth_time))
+            })
     }
 
     /// INVARIANT twelve-hours, at every verification: whatever the token says, a life longer than
@@ -113,6 +144,15 @@ impl Verified {
         // The login is never later than the issue, so this bounds the life of the single token as well.
         if self.expires.since(self.logged_in) > MAX_LIFETIME_MS {
             return Err(TokenError::TooLong);
+        }
+        if let Some(act) = self.act() {
+            let logged_in = UnixMs::from_seconds(act.auth_time);
+            if logged_in > self.issued || act.sub == self.user {
+                return Err(TokenError::Malformed);
+            }
+            if self.expires.since(logged_in) > MAX_LIFETIME_MS {
+                return Err(TokenError::TooLong);
+            }
         }
         if self.issued > now.plus_ms(CLOCK_SKEW_MS) {
             return Err(TokenError::NotYetValid);

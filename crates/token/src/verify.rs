@@ -96,6 +96,18 @@ impl Verifier {
         self.cache.clear();
     }
 
+    /// The issuer whose tokens it accepts.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// For whom the tokens have to be.
+    #[must_use]
+    pub fn audience(&self) -> &str {
+        &self.audience
+    }
+
     /// How many tokens are remembered.
     #[must_use]
     pub fn remembered(&self) -> usize {

@@ -20,7 +20,7 @@ fn names() -> Vec<Name> {
     ["customer", "invoice", "company", "country", "phone"].map(|text| Name::new(text).unwrap()).to_vec()
 }
 
-fn random(dice: &Dice) -> Narrowing {
+pub(super) fn random(dice: &Dice) -> Narrowing {
     Narrowing {
         actions: some_of(dice, &Action::ALL),
         types: some_of(dice, &names()),
