@@ -36,7 +36,8 @@ impl Signer {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match self {
             Self::Elliptic(curve, pair) => {
-                let (x, y) = pair.public_key().as_ref()[1..].split_at((pair.public_key().as_ref().len() - 1) / 2);
+                let public = pair.public_key().as_ref();
+                let (x, y) = public[1..].split_at(public.len() / 2);
                 json!({"kty": "EC", "crv": curve, "x": text(x), "y": text(y)})
             }
             Self::Edwards(pair) => json!({"kty": "OKP", "crv": "Ed25519", "x": text(pair.public_key().as_ref())}),
