@@ -3,7 +3,7 @@
 use countersign_crypto::{Aad, SecretKey};
 use countersign_model::Entropy;
 
-use crate::kms::{KmsError, KmsProvider};
+use crate::kms::{KmsError, KmsProvider, wrapped_version};
 
 /// Runs the whole suite. `make` gives a provider with a key of its own each time it is called.
 ///
@@ -16,6 +16,7 @@ pub fn check<P: KmsProvider>(entropy: &dyn Entropy, make: impl Fn() -> P) {
     binds_the_associated_data(entropy, &kms);
     refuses_every_changed_byte(entropy, &kms);
     refuses_what_another_wrapped(entropy, &kms, &make());
+    rotates_or_says_that_it_does_not(entropy, &kms);
 }
 
 fn aad(use_for: &[u8]) -> Aad {
@@ -32,7 +33,7 @@ fn unwraps_to(kms: &dyn KmsProvider, wrapped: &[u8], key: &SecretKey) -> bool {
 }
 
 fn refused(kms: &dyn KmsProvider, aad: &Aad, wrapped: &[u8]) -> bool {
-    matches!(kms.unwrap_key(aad, wrapped), Err(KmsError::NotAuthentic))
+    matches!(kms.unwrap_key(aad, wrapped), Err(KmsError::NotAuthentic | KmsError::UnknownVersion(_)))
 }
 
 fn unwraps_what_it_wrapped(entropy: &dyn Entropy, kms: &dyn KmsProvider) {
@@ -72,4 +73,26 @@ fn refuses_what_another_wrapped(entropy: &dyn Entropy, kms: &dyn KmsProvider, ot
     let key = SecretKey::generate(entropy);
     let wrapped = wrap(entropy, kms, &key);
     assert!(refused(other, &aad(b"a"), &wrapped), "what one key wrapped another doesn't unwrap");
+}
+
+#[expect(clippy::panic, reason = "a conformance suite fails as a test does")]
+fn rotates_or_says_that_it_does_not(entropy: &dyn Entropy, kms: &dyn KmsProvider) {
+    let key = SecretKey::generate(entropy);
+    let mut wrapped = vec![wrap(entropy, kms, &key)];
+    for _ in 0..3 {
+        let before = kms.version().unwrap_or_else(|error| panic!("the version is known: {error}"));
+        match kms.rotate(entropy) {
+            Err(KmsError::CannotRotate) => return,
+            Err(error) => panic!("a rotation works: {error}"),
+            Ok(now) => assert!(now > before && kms.version().is_ok_and(|version| version == now), "versions count up"),
+        }
+        let newest = wrap(entropy, kms, &key);
+        assert!(wrapped_version(&newest) == kms.version().ok(), "what is wrapped names the newest version");
+        let oldest = wrapped.first().map(Vec::as_slice).unwrap_or_default();
+        let again = kms.rewrap(entropy, &aad(b"a"), oldest).unwrap_or_else(|error| panic!("it rewraps: {error}"));
+        assert!(wrapped_version(&again) == kms.version().ok(), "what is rewrapped names the newest version");
+        wrapped.extend([newest, again]);
+        assert!(wrapped.iter().all(|wrapped| unwraps_to(kms, wrapped, &key)), "every version unwraps what it wrapped");
+    }
+    refuses_every_changed_byte(entropy, kms);
 }

@@ -1,53 +1,24 @@
-//! The key management service for one machine: a key in a file that only the program's user can read.
+//! The key management service for one machine: keys in files that only the program's user can read.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use countersign_crypto::{Aad, KeyEncryptionKey, SecretKey};
+use countersign_crypto::{Aad, KeyEncryptionKey, SecretKey, sealed_epoch};
 use countersign_model::Entropy;
-use rustix::fs::OFlags;
-use zeroize::Zeroizing;
+use parking_lot::RwLock;
 
-use crate::kms::{KmsError, KmsProvider};
+use crate::guarded_file::{FileFault, folder, read, write_new};
+use crate::kms::{KeyVersion, KmsError, KmsProvider};
 
-const OWNER_ONLY: u32 = 0o600;
-const GROUP_AND_OTHERS: u32 = 0o077;
-
-/// What is wrong with a key file.
-#[derive(Debug, thiserror::Error)]
-pub enum FileFault {
-    /// The operating system refused.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// A file is there already; a key is never overwritten.
-    #[error("exists already, and a key is never overwritten")]
-    Exists,
-    /// A symbolic link, folder, pipe or device.
-    #[error("is not a regular file (links are not followed)")]
-    NotRegular,
-    /// Somebody other than its owner may read or change it.
-    #[error("has mode {mode:o}: group and others must have no access (chmod 600)")]
-    Access {
-        /// The permission bits.
-        mode: u32,
-    },
-    /// It belongs to another user than the one running the program.
-    #[error("belongs to user {owner}, but the program runs as user {user}")]
-    Owner {
-        /// The file's owner.
-        owner: u32,
-        /// Who the program runs as.
-        user: u32,
-    },
-    /// It doesn't hold exactly one key.
-    #[error("does not hold exactly {} bytes", SecretKey::BYTES)]
-    Length,
+/// Key encryption keys, each in a file of 32 bytes with mode 0600: version 0 in `kms.key`, version N in `kms.key.N`
+/// beside it. What a version wrapped unwraps while its file is there.
+pub struct FileKms {
+    path: PathBuf,
+    keys: RwLock<BTreeMap<u32, Arc<KeyEncryptionKey>>>,
 }
-
-/// A key encryption key in a file of 32 bytes with mode 0600.
-pub struct FileKms(KeyEncryptionKey);
 
 impl FileKms {
     /// Makes a new random key and the file `path` for it.
@@ -59,31 +30,110 @@ impl FileKms {
     pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Self, KmsError> {
         let key = SecretKey::generate(entropy);
         write_new(path, key.expose(), entropy).map_err(at(path))?;
-        Ok(Self(KeyEncryptionKey::new(&key)))
+        let keys = BTreeMap::from([(0, Arc::new(KeyEncryptionKey::new(&key)))]);
+        Ok(Self { path: path.to_owned(), keys: RwLock::new(keys) })
     }
 
-    /// Opens the key that [`Self::create`] made.
+    /// Opens the key that [`Self::create`] made, with every version that rotations made since.
     ///
     /// # Errors
-    /// [`KmsError::File`] if it can't be read, is a link, belongs to another user, is open to group or others,
-    /// or doesn't hold exactly one key.
+    /// [`KmsError::File`] if one of the files can't be read, is a link, belongs to another user, is open to group or
+    /// others, or doesn't hold exactly one key; or if there is none.
     pub fn open(path: &Path) -> Result<Self, KmsError> {
-        let key = read_guarded(path).map_err(at(path))?;
-        Ok(Self(KeyEncryptionKey::new(&key)))
+        let kms = Self { path: path.to_owned(), keys: RwLock::default() };
+        kms.look()?;
+        if kms.keys.read().is_empty() {
+            // Says why.
+            read_key(path).map_err(at(path))?;
+        }
+        Ok(kms)
+    }
+
+    fn file_of(&self, version: u32) -> PathBuf {
+        if version == 0 {
+            return self.path.clone();
+        }
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(format!(".{version}"));
+        PathBuf::from(name)
+    }
+
+    /// Reads the versions that are in the folder and not in memory, and gives the newest of all.
+    fn look(&self) -> Result<u32, KmsError> {
+        for version in self.versions_there().map_err(|error| at(&self.path)(error.into()))? {
+            if !self.keys.read().contains_key(&version) {
+                let path = self.file_of(version);
+                let key = KeyEncryptionKey::with_version(&read_key(&path).map_err(at(&path))?, version);
+                self.keys.write().entry(version).or_insert_with(|| Arc::new(key));
+            }
+        }
+        Ok(self.keys.read().last_key_value().map_or(0, |(version, _)| *version))
+    }
+
+    fn versions_there(&self) -> io::Result<Vec<u32>> {
+        let Some(base) = self.path.file_name().and_then(|name| name.to_str()) else { return Ok(vec![0]) };
+        let mut found = Vec::new();
+        let entries = match fs::read_dir(folder(&self.path)) {
+            Ok(entries) => entries,
+            // The file itself says better what is wrong.
+            Err(_) => return Ok(vec![0]),
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(base)) else { continue };
+            match rest.strip_prefix('.').map(str::parse::<u32>) {
+                None if rest.is_empty() => found.push(0),
+                // Only names as `file_of` makes them: no sign, no leading zero.
+                Some(Ok(version)) if version > 0 && rest.get(1..) == Some(version.to_string().as_str()) => {
+                    found.push(version);
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn key(&self, version: u32) -> Result<Arc<KeyEncryptionKey>, KmsError> {
+        if let Some(key) = self.keys.read().get(&version) {
+            return Ok(Arc::clone(key));
+        }
+        // Another process may have rotated.
+        self.look()?;
+        self.keys.read().get(&version).cloned().ok_or(KmsError::UnknownVersion(KeyVersion(version)))
     }
 }
 
 impl KmsProvider for FileKms {
     fn wrap(&self, entropy: &dyn Entropy, aad: &Aad, key: &SecretKey) -> Result<Vec<u8>, KmsError> {
-        Ok(self.0.wrap(entropy, aad, key))
+        let newest = self.keys.read().last_key_value().map(|(_, key)| Arc::clone(key));
+        Ok(newest.ok_or(KmsError::UnknownVersion(KeyVersion(0)))?.wrap(entropy, aad, key))
     }
 
     fn unwrap_key(&self, aad: &Aad, wrapped: &[u8]) -> Result<SecretKey, KmsError> {
-        self.0.unwrap_key(aad, wrapped).map_err(|_| KmsError::NotAuthentic)
+        let version = sealed_epoch(wrapped).ok_or(KmsError::NotAuthentic)?;
+        self.key(version)?.unwrap_key(aad, wrapped).map_err(|_| KmsError::NotAuthentic)
     }
 
     fn name(&self) -> &'static str {
         "file"
+    }
+
+    fn version(&self) -> Result<KeyVersion, KmsError> {
+        Ok(KeyVersion(self.keys.read().last_key_value().map_or(0, |(version, _)| *version)))
+    }
+
+    /// Makes the file of the next version. Two that rotate at once don't overwrite each other: one gets
+    /// [`FileFault::Exists`].
+    fn rotate(&self, entropy: &dyn Entropy) -> Result<KeyVersion, KmsError> {
+        let version = self.look()?.checked_add(1).ok_or(KmsError::CannotRotate)?;
+        let (key, path) = (SecretKey::generate(entropy), self.file_of(version));
+        write_new(&path, key.expose(), entropy).map_err(at(&path))?;
+        self.keys.write().insert(version, Arc::new(KeyEncryptionKey::with_version(&key, version)));
+        Ok(KeyVersion(version))
+    }
+
+    fn probe(&self) -> Result<(), KmsError> {
+        self.look().map(|_| ())
     }
 }
 
@@ -91,64 +141,12 @@ fn at(path: &Path) -> impl FnOnce(FileFault) -> KmsError {
     move |fault| KmsError::File { path: path.to_owned(), fault }
 }
 
-/// Writes the key beside `path` and then gives it its name: linking fails where renaming would overwrite.
-fn write_new(path: &Path, key: &[u8], entropy: &dyn Entropy) -> Result<(), FileFault> {
-    let beside = beside(path, entropy);
-    let written = write_and_link(&beside, path, key);
-    let removed = fs::remove_file(&beside);
-    written?;
-    removed?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()?;
-    Ok(())
-}
-
-fn write_and_link(beside: &Path, path: &Path, key: &[u8]) -> Result<(), FileFault> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(beside)?;
-    file.write_all(key)?;
-    file.sync_all()?;
-    fs::hard_link(beside, path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => FileFault::Exists,
-        _ => FileFault::Io(error),
-    })
-}
-
-fn beside(path: &Path, entropy: &dyn Entropy) -> PathBuf {
-    let mut random = [0u8; 8];
-    entropy.fill(&mut random);
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
-    PathBuf::from(name)
-}
-
-fn read_guarded(path: &Path) -> Result<SecretKey, FileFault> {
-    // Everything is asked of the file that was opened, so that nothing can be exchanged in between. Opening
-    // must not follow a link, nor wait for the other end of a pipe.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| {
-        match error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
-            true => FileFault::NotRegular,
-            false => FileFault::Io(error),
-        }
+fn read_key(path: &Path) -> Result<SecretKey, FileFault> {
+    let bytes = read(path, SecretKey::BYTES as u64).map_err(|fault| match fault {
+        FileFault::Size => FileFault::Length,
+        other => other,
     })?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(FileFault::NotRegular);
-    }
-    let user = rustix::process::geteuid().as_raw();
-    if metadata.uid() != user {
-        return Err(FileFault::Owner { owner: metadata.uid(), user });
-    }
-    let mode = metadata.mode() & 0o7777;
-    if mode & GROUP_AND_OTHERS != 0 {
-        return Err(FileFault::Access { mode });
-    }
-    if metadata.len() != SecretKey::BYTES as u64 {
-        return Err(FileFault::Length);
-    }
-    let mut bytes = Zeroizing::new([0u8; SecretKey::BYTES]);
-    file.read_exact(bytes.as_mut())?;
-    Ok(SecretKey::from_bytes(*bytes))
+    SecretKey::from_slice(&bytes).ok_or(FileFault::Length)
 }
 
 #[cfg(test)]

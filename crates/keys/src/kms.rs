@@ -1,11 +1,24 @@
 //! What a key management service does for Countersign.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use countersign_crypto::{Aad, SecretKey};
-use countersign_model::Entropy;
+use countersign_model::{Entropy, Name};
 
-use crate::file_kms::FileFault;
+use crate::guarded_file::FileFault;
+use crate::outage::Outage;
+use crate::passphrase_kms::PassphraseFault;
+
+/// Which of a provider's keys wrapped something. Counts up with each rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyVersion(pub u32);
+
+impl fmt::Display for KeyVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// Why a key management service didn't wrap or unwrap a key. Carries no key material.
 #[derive(Debug, thiserror::Error)]
@@ -19,31 +32,105 @@ pub enum KmsError {
         #[source]
         fault: FileFault,
     },
+    /// The passphrase or its file can't be used.
+    #[error("{}: {fault}", path.display())]
+    Passphrase {
+        /// The file with the salt.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        fault: PassphraseFault,
+    },
     /// The wrapped key was changed, was wrapped for something else, or by another service's key.
     #[error("the wrapped key is not authentic for this use")]
     NotAuthentic,
+    /// The provider doesn't have the version of its key that wrapped this.
+    #[error("the key management service has no version {0} of its key")]
+    UnknownVersion(KeyVersion),
+    /// The wrapped key names a provider that is not configured here.
+    #[error("wrapped by the key management service {0:?}, which is not configured here")]
+    UnknownProvider(Name),
+    /// The provider has one key for ever.
+    #[error("this key management service can't rotate its key")]
+    CannotRotate,
     /// The service can't be reached or refuses to answer.
-    #[error("the key management service is not available")]
-    Unavailable,
+    #[error("the key management service is not available: {0}")]
+    Unavailable(#[source] Outage),
 }
 
-/// A service that holds one key encryption key and never gives it away.
+/// A service that holds key encryption keys and never gives them away.
 ///
 /// An implementation binds each wrapped key to the associated data and refuses to unwrap it under any other;
-/// `conformance::check` (feature `conformance`) holds it to that.
+/// `conformance::check` (feature `conformance`) holds it to that. What it wraps names the version of the key
+/// that did ([`wrapped_version`]).
+///
+/// Calls block, for as long as the service takes: microseconds for a key in memory, milliseconds for a hardware
+/// token. Whoever is on an async runtime calls from where blocking is allowed; see
+/// [`TenantKeys::is_open`](crate::TenantKeys::is_open).
 pub trait KmsProvider: Send + Sync {
-    /// Wraps `key`, bound to `aad`.
+    /// Wraps `key`, bound to `aad`, under the newest version of the provider's key.
     ///
     /// # Errors
     /// [`KmsError::Unavailable`].
     fn wrap(&self, entropy: &dyn Entropy, aad: &Aad, key: &SecretKey) -> Result<Vec<u8>, KmsError>;
 
-    /// Unwraps what [`Self::wrap`] made with the same `aad`.
+    /// Unwraps what [`Self::wrap`] made with the same `aad`, under whichever version of the provider's key.
     ///
     /// # Errors
-    /// [`KmsError::NotAuthentic`] or [`KmsError::Unavailable`].
+    /// [`KmsError::NotAuthentic`], [`KmsError::UnknownVersion`] or [`KmsError::Unavailable`].
     fn unwrap_key(&self, aad: &Aad, wrapped: &[u8]) -> Result<SecretKey, KmsError>;
 
     /// The provider's name in configuration, such as `file`.
     fn name(&self) -> &'static str;
+
+    /// The newest version of the provider's key, under which it wraps.
+    ///
+    /// # Errors
+    /// [`KmsError::Unavailable`].
+    fn version(&self) -> Result<KeyVersion, KmsError> {
+        Ok(KeyVersion(0))
+    }
+
+    /// Makes a new version of the provider's key. What is wrapped from now on is wrapped under it; what older
+    /// versions wrapped still unwraps, until the operator removes them from where the provider keeps them.
+    ///
+    /// # Errors
+    /// [`KmsError::CannotRotate`], [`KmsError::Unavailable`], [`KmsError::File`].
+    fn rotate(&self, entropy: &dyn Entropy) -> Result<KeyVersion, KmsError> {
+        let _ = entropy;
+        Err(KmsError::CannotRotate)
+    }
+
+    /// Whether the service answers, without using a key for anything. Notices versions that another process made.
+    ///
+    /// # Errors
+    /// Whatever [`Self::unwrap_key`] would fail with now.
+    fn probe(&self) -> Result<(), KmsError> {
+        Ok(())
+    }
+
+    /// Unwraps and wraps again under the newest version.
+    ///
+    /// # Errors
+    /// As [`Self::unwrap_key`] and [`Self::wrap`].
+    fn rewrap(&self, entropy: &dyn Entropy, aad: &Aad, wrapped: &[u8]) -> Result<Vec<u8>, KmsError> {
+        self.wrap(entropy, aad, &self.unwrap_key(aad, wrapped)?)
+    }
+}
+
+/// Wrapped by a key in this process's memory: a sealed value whose epoch is the version of the key.
+pub(crate) const IN_MEMORY: u8 = 1;
+/// Wrapped inside a PKCS#11 token by `CKM_AES_GCM`: version (u32), nonce, ciphertext, tag.
+pub(crate) const PKCS11_AES_GCM: u8 = 2;
+
+/// The version of the key that wrapped this, as its header says; `None` if the format is unknown.
+///
+/// Not authenticated: it selects the key, and the wrong key doesn't unwrap.
+#[must_use]
+pub fn wrapped_version(wrapped: &[u8]) -> Option<KeyVersion> {
+    let (_, wrapped) = crate::set::split(wrapped)?;
+    match wrapped.first_chunk::<5>()? {
+        [IN_MEMORY | PKCS11_AES_GCM, version @ ..] => Some(KeyVersion(u32::from_be_bytes(*version))),
+        _ => None,
+    }
 }

@@ -35,9 +35,19 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod file_kms;
+mod guarded_file;
+mod health;
 mod kms;
+mod outage;
+mod passphrase_kms;
+mod set;
 mod tenant_keys;
 
-pub use file_kms::{FileFault, FileKms};
-pub use kms::{KmsError, KmsProvider};
-pub use tenant_keys::{CURRENT_EPOCH, KeyError, TenantKeys, WrappedKeys, new_tenant_key};
+pub use file_kms::FileKms;
+pub use guarded_file::FileFault;
+pub use health::{Down, KmsHealth, ProviderHealth};
+pub use kms::{KeyVersion, KmsError, KmsProvider, wrapped_version};
+pub use outage::Outage;
+pub use passphrase_kms::{PASSPHRASE_BYTES_MIN, PassphraseFault, PassphraseKms};
+pub use set::{KmsSet, wrapped_by};
+pub use tenant_keys::{CURRENT_EPOCH, KeyError, MAX_OPEN_MS, TenantKeys, WrappedKeys, new_tenant_key};

@@ -1,16 +1,25 @@
-//! Data keys in use: unwrapped, derived, and kept within a bound.
+//! Data keys in use: unwrapped, derived, and kept within bounds of number and time.
+
+mod held;
 
 use std::sync::Arc;
 
-use countersign_crypto::{Aad, FieldKeys, SealKey, SecretKey, TenantKey};
-use countersign_model::{Entropy, FieldId, TenantId, TypeId};
+use countersign_crypto::{Aad, FieldKeys, SealKey, SecretKey, TenantKey, same_bytes};
+use countersign_model::clock::SystemClock;
+use countersign_model::{Clock, Entropy, FieldId, Name, TenantId, TypeId};
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
 
+use self::held::{Held, Lease};
+use crate::health::{Health, KmsHealth};
 use crate::kms::{KmsError, KmsProvider};
+use crate::set::{KmsSet, wrapped_by};
 
 /// The epoch under which values are sealed now. Sealed values carry theirs, so that older ones still open.
 pub const CURRENT_EPOCH: u32 = 1;
+
+/// How long an unwrapped key is used without asking the key management service again, unless set otherwise: 1 hour.
+pub const MAX_OPEN_MS: u64 = 60 * 60 * 1000;
 
 /// Why there is no key. Carries no key material.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +43,7 @@ fn tenant_key_aad(tenant: TenantId) -> Aad {
     Aad::new("tenant-key.1").part(tenant.as_bytes())
 }
 
-/// A new random key for `tenant`, wrapped, to be stored.
+/// A new random key for `tenant`, wrapped by the deployment's own provider, to be stored.
 ///
 /// # Errors
 /// [`KmsError`].
@@ -44,40 +53,132 @@ pub fn new_tenant_key(kms: &dyn KmsProvider, entropy: &dyn Entropy, tenant: Tena
 
 /// The tenants' data keys.
 ///
-/// Keys are derived once and kept, up to a number of them; those used least make room.
+/// Keys are derived once and kept, up to a number of them; those used least make room. An unwrapped key and all that
+/// was derived from it are used for a bounded time after the key management service last unwrapped it, and then asked
+/// for again: while the service is not available, what is open stays usable within its bound and not beyond.
+///
+/// The methods that may have to unwrap block as long as the key management service takes. Whoever is on an async
+/// runtime asks [`Self::is_open`] first and calls [`Self::open`] from where blocking is allowed when it says no; what
+/// then follows is memory only.
 pub struct TenantKeys {
-    kms: Arc<dyn KmsProvider>,
+    kms: KmsSet,
     wrapped: Arc<dyn WrappedKeys>,
-    tenants: Cache<TenantId, Arc<TenantKey>>,
+    clock: Arc<dyn Clock>,
+    max_open_ms: u64,
+    health: Health,
+    tenants: Cache<TenantId, Held<TenantKey>>,
     /// INVARIANT tenant-in-key: whatever finds a key in memory names the tenant whose key it is.
-    fields: Cache<(TenantId, TypeId, FieldId, u32), Arc<FieldKeys>>,
-    seals: Cache<(TenantId, &'static str, u32), Arc<SealKey>>,
-    /// INVARIANT forget-is-final: held shared from looking up a wrapped key until what came of it is cached,
-    /// and alone while forgetting, so that no key is cached from a wrapped key read before it was forgotten.
-    filling: RwLock<()>,
+    fields: Cache<(TenantId, TypeId, FieldId, u32), Held<FieldKeys>>,
+    seals: Cache<(TenantId, &'static str, u32), Held<SealKey>>,
+    /// INVARIANT forget-is-final: counts how often something was forgotten. What was made from a wrapped key that was
+    /// read before the last time is not kept. No lock is held while a key management service is asked, so that one
+    /// that hangs stops nobody else.
+    forgotten: RwLock<u64>,
 }
 
 impl TenantKeys {
-    /// Keeps at most about `capacity` keys of each kind (tenants, fields, others), at least one.
+    /// Keeps at most about `capacity` keys of each kind (tenants, fields, others), at least one; each for
+    /// [`MAX_OPEN_MS`] by the machine's clock, unless [`Self::bounded`] says otherwise.
     #[must_use]
-    pub fn new(kms: Arc<dyn KmsProvider>, wrapped: Arc<dyn WrappedKeys>, capacity: usize) -> Self {
+    pub fn new(kms: impl Into<KmsSet>, wrapped: Arc<dyn WrappedKeys>, capacity: usize) -> Self {
         let capacity = capacity.max(1);
         Self {
-            kms,
+            kms: kms.into(),
             wrapped,
+            clock: Arc::new(SystemClock),
+            max_open_ms: MAX_OPEN_MS,
+            health: Health::default(),
             tenants: Cache::new(capacity),
             fields: Cache::new(capacity),
             seals: Cache::new(capacity),
-            filling: RwLock::new(()),
+            forgotten: RwLock::new(0),
         }
     }
 
-    /// A new random key for `tenant`, wrapped, to be stored where [`WrappedKeys`] finds it.
+    /// With another clock and another bound. A bound of 0 asks the key management service at every use.
+    #[must_use]
+    pub fn bounded(mut self, clock: Arc<dyn Clock>, max_open_ms: u64) -> Self {
+        self.clock = clock;
+        self.max_open_ms = max_open_ms;
+        self
+    }
+
+    /// A new random key for `tenant`, wrapped by the deployment's own provider, to be stored where [`WrappedKeys`]
+    /// finds it.
     ///
     /// # Errors
     /// [`KeyError::Kms`].
     pub fn wrap_new(&self, entropy: &dyn Entropy, tenant: TenantId) -> Result<Vec<u8>, KeyError> {
-        Ok(new_tenant_key(self.kms.as_ref(), entropy, tenant)?)
+        self.wrap_new_by(None, entropy, tenant)
+    }
+
+    /// As [`Self::wrap_new`], by the provider of that name.
+    ///
+    /// # Errors
+    /// [`KeyError::Kms`]; with [`KmsError::UnknownProvider`] if there is none of that name.
+    pub fn wrap_new_by(
+        &self,
+        provider: Option<&Name>,
+        entropy: &dyn Entropy,
+        tenant: TenantId,
+    ) -> Result<Vec<u8>, KeyError> {
+        Ok(self.kms.wrap(provider, entropy, &tenant_key_aad(tenant), &SecretKey::generate(entropy))?)
+    }
+
+    /// The tenant's key, wrapped again by the provider that wraps it now, under the newest version of its key. To be
+    /// stored in place of the old one; nothing that is sealed changes.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn rewrap(&self, entropy: &dyn Entropy, tenant: TenantId) -> Result<Vec<u8>, KeyError> {
+        let wrapped = self.wrapped.wrapped(tenant).ok_or(KeyError::UnknownTenant)?;
+        self.wrap_again(wrapped_by(&wrapped).as_ref(), entropy, tenant, &wrapped)
+    }
+
+    /// The tenant's key, wrapped by another provider: how a subscriber brings its own key, or leaves. To be stored in
+    /// place of the old one.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn rewrap_by(
+        &self,
+        provider: Option<&Name>,
+        entropy: &dyn Entropy,
+        tenant: TenantId,
+    ) -> Result<Vec<u8>, KeyError> {
+        let wrapped = self.wrapped.wrapped(tenant).ok_or(KeyError::UnknownTenant)?;
+        self.wrap_again(provider, entropy, tenant, &wrapped)
+    }
+
+    fn wrap_again(
+        &self,
+        provider: Option<&Name>,
+        entropy: &dyn Entropy,
+        tenant: TenantId,
+        wrapped: &[u8],
+    ) -> Result<Vec<u8>, KeyError> {
+        let aad = tenant_key_aad(tenant);
+        Ok(self.kms.wrap(provider, entropy, &aad, &self.kms.unwrap_key(&aad, wrapped)?)?)
+    }
+
+    /// The key management services behind this.
+    #[must_use]
+    pub const fn kms(&self) -> &KmsSet {
+        &self.kms
+    }
+
+    /// Whether the keys of `tenant` are at hand, so that asking for one waits for no key management service.
+    #[must_use]
+    pub fn is_open(&self, tenant: TenantId) -> bool {
+        self.tenants.get(&tenant).is_some_and(|held| self.fresh(&held.lease))
+    }
+
+    /// Has the tenant's key unwrapped, if it is not at hand. Blocks while the key management service is asked.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn open(&self, tenant: TenantId) -> Result<(), KeyError> {
+        self.tenant(tenant).map(|_| ())
     }
 
     /// The keys of one field in the current epoch.
@@ -100,12 +201,13 @@ impl TenantKeys {
         epoch: u32,
     ) -> Result<Arc<FieldKeys>, KeyError> {
         let place = (tenant, record_type, field, epoch);
-        if let Some(keys) = self.fields.get(&place) {
-            return Ok(keys);
+        if let Some(held) = self.fields.get(&place).filter(|held| self.fresh(&held.lease)) {
+            return Ok(held.key);
         }
-        let _filling = self.filling.read();
-        let keys = Arc::new(self.tenant(tenant)?.field_keys(tenant, record_type, field, epoch));
-        self.fields.insert(place, Arc::clone(&keys));
+        let before = *self.forgotten.read();
+        let from = self.tenant(tenant)?;
+        let keys = Arc::new(from.key.field_keys(tenant, record_type, field, epoch));
+        self.keep(before, || self.fields.insert(place, from.derived(&keys)));
         Ok(keys)
     }
 
@@ -115,35 +217,128 @@ impl TenantKeys {
     /// [`KeyError`].
     pub fn seal_key(&self, tenant: TenantId, label: &'static str) -> Result<Arc<SealKey>, KeyError> {
         let place = (tenant, label, CURRENT_EPOCH);
-        if let Some(key) = self.seals.get(&place) {
-            return Ok(key);
+        if let Some(held) = self.seals.get(&place).filter(|held| self.fresh(&held.lease)) {
+            return Ok(held.key);
         }
-        let _filling = self.filling.read();
-        let key = Arc::new(self.tenant(tenant)?.seal_key(label, CURRENT_EPOCH));
-        self.seals.insert(place, Arc::clone(&key));
+        let before = *self.forgotten.read();
+        let from = self.tenant(tenant)?;
+        let key = Arc::new(from.key.seal_key(label, CURRENT_EPOCH));
+        self.keep(before, || self.seals.insert(place, from.derived(&key)));
         Ok(key)
     }
 
     /// Drops every key of `tenant` from memory. Keys that a running request holds last until it ends.
-    ///
-    /// Waits for keys that are being unwrapped, so it must not be called with a lock held that
-    /// [`WrappedKeys::wrapped`] needs.
     pub fn forget(&self, tenant: TenantId) {
-        let _filling = self.filling.write();
+        let mut forgotten = self.forgotten.write();
+        *forgotten = forgotten.wrapping_add(1);
         self.tenants.remove(&tenant);
         self.fields.retain(|place, _| place.0 != tenant);
         self.seals.retain(|place, _| place.0 != tenant);
     }
 
-    /// Called with `filling` held.
-    fn tenant(&self, tenant: TenantId) -> Result<Arc<TenantKey>, KeyError> {
-        if let Some(key) = self.tenants.get(&tenant) {
-            return Ok(key);
+    /// How often [`Self::tend`] should be called for the bound set: between a second and a minute.
+    #[must_use]
+    pub fn tend_every_ms(&self) -> u64 {
+        (self.max_open_ms / 16).clamp(1_000, 60_000)
+    }
+
+    /// Keeps keys in time: those past half of their bound and in use are unwrapped again, and what is past its bound
+    /// leaves memory. Also asks every provider whether it is there, for [`Self::health`].
+    ///
+    /// Blocks while the key management services are asked; to be called at intervals ([`Self::tend_every_ms`]) from
+    /// where blocking is allowed. A provider that is not available is asked once in a round.
+    pub fn tend(&self) {
+        let mut down = Vec::new();
+        for (name, provider) in self.kms.providers() {
+            let probed = provider.probe();
+            if matches!(probed, Err(KmsError::Unavailable(_))) {
+                down.push(name.cloned());
+            }
+            self.health.note(name, &probed, self.clock.now());
         }
+        let due: Vec<TenantId> =
+            self.tenants.iter().filter(|(_, held)| self.due(&held.lease)).map(|(id, _)| id).collect();
+        for tenant in due {
+            let Some(wrapped) = self.wrapped.wrapped(tenant) else {
+                self.forget(tenant);
+                continue;
+            };
+            let provider = wrapped_by(&wrapped);
+            if down.contains(&provider) {
+                continue;
+            }
+            if let Err(KeyError::Kms(KmsError::Unavailable(_))) = self.unwrap(tenant) {
+                down.push(provider);
+            }
+        }
+        self.tenants.retain(|_, held| self.fresh_unused(&held.lease));
+        self.fields.retain(|_, held| self.fresh_unused(&held.lease));
+        self.seals.retain(|_, held| self.fresh_unused(&held.lease));
+    }
+
+    /// How the key management services are, as far as they were asked.
+    #[must_use]
+    pub fn health(&self) -> KmsHealth {
+        KmsHealth { providers: self.health.of(&self.kms), tenants_open: self.tenants.len() }
+    }
+
+    /// Within its bound; and noted as used, so that it is renewed.
+    fn fresh(&self, lease: &Lease) -> bool {
+        lease.note_use();
+        self.fresh_unused(lease)
+    }
+
+    fn fresh_unused(&self, lease: &Lease) -> bool {
+        lease.age(self.clock.now()) < self.max_open_ms
+    }
+
+    /// In use and past half of its bound.
+    fn due(&self, lease: &Lease) -> bool {
+        lease.in_use() && lease.age(self.clock.now()) >= self.max_open_ms / 2
+    }
+
+    /// Keeps what was made from a wrapped key that was read when `forgotten` was `before`.
+    fn keep(&self, before: u64, insert: impl FnOnce()) {
+        let forgotten = self.forgotten.read();
+        if *forgotten == before {
+            insert();
+        }
+    }
+
+    fn tenant(&self, tenant: TenantId) -> Result<Held<TenantKey>, KeyError> {
+        match self.tenants.get(&tenant).filter(|held| self.fresh(&held.lease)) {
+            Some(held) => Ok(held),
+            None => self.unwrap(tenant),
+        }
+    }
+
+    /// Asks the key management service, and begins the bound anew.
+    fn unwrap(&self, tenant: TenantId) -> Result<Held<TenantKey>, KeyError> {
+        let before = *self.forgotten.read();
+        let asked = self.clock.now();
         let wrapped = self.wrapped.wrapped(tenant).ok_or(KeyError::UnknownTenant)?;
-        let key = Arc::new(TenantKey::new(self.kms.unwrap_key(&tenant_key_aad(tenant), &wrapped)?));
-        self.tenants.insert(tenant, Arc::clone(&key));
-        Ok(key)
+        let unwrapped = self.kms.unwrap_key(&tenant_key_aad(tenant), &wrapped);
+        self.health.note(wrapped_by(&wrapped).as_ref(), &unwrapped, asked);
+        let unwrapped = match unwrapped {
+            Ok(unwrapped) => unwrapped,
+            Err(error) => {
+                if self.tenants.peek(&tenant).is_some_and(|held| !self.fresh_unused(&held.lease)) {
+                    self.forget(tenant);
+                }
+                return Err(error.into());
+            }
+        };
+        if let Some(held) = self.tenants.peek(&tenant) {
+            if same_bytes(held.key.secret().expose(), unwrapped.expose()) {
+                held.lease.renew(asked);
+                return Ok(held);
+            }
+            self.forget(tenant);
+            return Ok(Held::new(TenantKey::new(unwrapped), asked));
+        }
+        let held = Held::new(TenantKey::new(unwrapped), asked);
+        self.keep(before, || self.tenants.insert(tenant, held.clone()));
+        Ok(held)
     }
 }
 

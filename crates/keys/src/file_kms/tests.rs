@@ -1,4 +1,4 @@
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use countersign_crypto::SystemEntropy;
 
@@ -117,4 +117,93 @@ fn errors_name_the_file_and_the_next_step() {
         text,
         format!("key file {}: has mode 640: group and others must have no access (chmod 600)", path.display())
     );
+}
+
+/// Made by the first version of this format: `crates/crypto/tests/vectors/wrapped-key.json`.
+const OLD_KEY: [u8; 32] = [
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30,
+    31,
+];
+const OLD_WRAPPED: &str = "0100000000a0a1a2a3a4a5a6a7a8a9aaab4f262aa465069c17a6fc29e7cfb4c1275748c9d444e1591bc3d5237fb1fd\
+                           ccb34b7e7f3ec7233794d7a34afff90980c6";
+const OLD_UNWRAPPED: [u8; 16] =
+    [0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f];
+
+fn old_aad() -> Aad {
+    let tenant = [0x01, 0x98, 0xf0, 0xa2, 0xb6, 0xc8, 0x7d, 0x4e, 0x8f, 0x1a, 0x2b, 0x3c, 0x4d, 0x5e, 0x6f, 0x70];
+    Aad::new("tenant-key.1").part(&tenant)
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn keys_wrapped_before_there_were_versions_still_unwrap_also_after_a_rotation() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kms.key");
+    fs::write(&path, OLD_KEY).unwrap();
+    chmod(&path, 0o600);
+    let kms = FileKms::open(&path).unwrap();
+    assert_eq!(crate::wrapped_version(&unhex(OLD_WRAPPED)), Some(KeyVersion(0)));
+    for _ in 0..3 {
+        let key = kms.unwrap_key(&old_aad(), &unhex(OLD_WRAPPED)).unwrap();
+        assert_eq!(key.expose()[..16], OLD_UNWRAPPED);
+        kms.rotate(&SystemEntropy).unwrap();
+    }
+    let rewrapped = kms.rewrap(&SystemEntropy, &old_aad(), &unhex(OLD_WRAPPED)).unwrap();
+    assert_eq!(crate::wrapped_version(&rewrapped), Some(KeyVersion(3)));
+    assert_eq!(kms.unwrap_key(&old_aad(), &rewrapped).unwrap().expose()[..16], OLD_UNWRAPPED);
+}
+
+#[test]
+fn versions_are_found_at_open_and_those_that_another_process_made_when_they_are_met() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kms.key");
+    let (one, aad) = (FileKms::create(&path, &SystemEntropy).unwrap(), Aad::new("test.1"));
+    let other = FileKms::open(&path).unwrap();
+    let key = SecretKey::generate(&SystemEntropy);
+    assert_eq!(one.rotate(&SystemEntropy).unwrap(), KeyVersion(1));
+    assert_eq!(fs::metadata(dir.path().join("kms.key.1")).unwrap().mode() & 0o7777, 0o600);
+    let wrapped = one.wrap(&SystemEntropy, &aad, &key).unwrap();
+    assert_eq!(other.unwrap_key(&aad, &wrapped).unwrap().expose(), key.expose());
+    assert_eq!(FileKms::open(&path).unwrap().unwrap_key(&aad, &wrapped).unwrap().expose(), key.expose());
+    assert_eq!(other.rotate(&SystemEntropy).unwrap(), KeyVersion(2));
+    assert_eq!(one.version().unwrap(), KeyVersion(1));
+    one.probe().unwrap();
+    assert_eq!(one.version().unwrap(), KeyVersion(2));
+}
+
+#[test]
+fn a_version_that_was_removed_is_named_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kms.key");
+    let (kms, aad) = (FileKms::create(&path, &SystemEntropy).unwrap(), Aad::new("test.1"));
+    let key = SecretKey::generate(&SystemEntropy);
+    let old = kms.wrap(&SystemEntropy, &aad, &key).unwrap();
+    kms.rotate(&SystemEntropy).unwrap();
+    let new = kms.wrap(&SystemEntropy, &aad, &key).unwrap();
+    fs::remove_file(&path).unwrap();
+    let kms = FileKms::open(&path).unwrap();
+    assert!(matches!(kms.unwrap_key(&aad, &old), Err(KmsError::UnknownVersion(KeyVersion(0)))));
+    assert_eq!(kms.unwrap_key(&aad, &new).unwrap().expose(), key.expose());
+}
+
+#[test]
+fn a_version_that_others_can_read_is_refused_and_names_that_only_look_alike_are_not_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kms.key");
+    FileKms::create(&path, &SystemEntropy).unwrap();
+    for name in
+        ["kms.key.01", "kms.key.+1", "kms.key.0", "kms.key.old", "kms.key.1.bak", "kms.key1", "kms.key.99999999999"]
+    {
+        fs::write(dir.path().join(name), "x").unwrap();
+    }
+    FileKms::open(&path).unwrap().rotate(&SystemEntropy).unwrap();
+    let second = dir.path().join("kms.key.1");
+    chmod(&second, 0o644);
+    match FileKms::open(&path).err() {
+        Some(KmsError::File { path, fault: FileFault::Access { mode: 0o644 } }) => assert_eq!(path, second),
+        other => panic!("{other:?}"),
+    }
 }

@@ -1,3 +1,5 @@
+mod outage;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
