@@ -4,7 +4,7 @@ use std::fmt;
 
 pub use countersign_model::Service;
 use countersign_model::request::Door;
-use countersign_model::{FieldSet, RequestId, SessionId, TenantId, TokenId, TypeId, UnixMs, UserId};
+use countersign_model::{FieldSet, RequestId, SessionId, Tally, TenantId, TokenId, TypeId, UnixMs, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::recordset::RecordSet;
@@ -99,6 +99,18 @@ reasons! {
     Damaged = "damaged",
     /// A login's proof of possession is wrong, used up or too old.
     BadProof = "bad_proof",
+    /// The plaintext budget is used up.
+    Budget = "budget",
+    /// The token is bound to a key, and no proof of that key came with it.
+    Unbound = "unbound",
+    /// The service has not heard from the authority for too long to decide anything.
+    Stale = "stale",
+    /// The request was decided under facts that have been replaced since.
+    Superseded = "superseded",
+    /// A service took part in a request of which another one knows nothing.
+    NoFellow = "no_fellow",
+    /// Services that took part in a request recorded different things.
+    Differs = "differs",
 }
 
 /// One audit record. Written once, never changed.
@@ -119,6 +131,9 @@ pub struct Record {
     /// Whose record this is: who may read it, and under whose key it is sealed. `None` is the deployment's,
     /// for requests that could not be laid to any tenant.
     pub tenant: Option<TenantId>,
+    /// What the request came to, to be held against what the other services say; sealed under the service's own
+    /// key. `None` where nothing was released or changed.
+    pub tally: Option<Tally>,
     /// What identifies people and records.
     pub body: Body,
 }

@@ -22,6 +22,15 @@ pub trait AuditSink: Send + Sync {
     /// # Errors
     /// [`AuditError`] if it is not durable.
     async fn append(&self, record: Record) -> Result<Position, AuditError>;
+
+    /// Records `record` without waiting until it is durable, which it soon is: for verdicts that another service's
+    /// durable record stands beside.
+    ///
+    /// # Errors
+    /// [`AuditError`] if records can't be written at present: nothing may be released then.
+    async fn note(&self, record: Record) -> Result<(), AuditError> {
+        self.append(record).await.map(|_| ())
+    }
 }
 
 /// Gives the keys that records are sealed under.

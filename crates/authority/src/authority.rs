@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use countersign_audit::{AuditSink, Ledger};
+use countersign_audit::AuditSink;
 use countersign_crypto::jws;
 use countersign_model::facts::Facts;
+use countersign_services::{KeyRelease, Records, Trails};
 use countersign_store::Store;
 use countersign_token::{MAX_LIFETIME_MS, Verifier};
 use serde_json::{Value, json};
@@ -13,6 +14,9 @@ use serde_json::{Value, json};
 use crate::challenge::Challenges;
 use crate::error::RegistryError;
 use crate::login::Decoy;
+use crate::people::People;
+use crate::people::fetch::{Fetcher, Outbound};
+use crate::people::issuers::Issuers;
 use crate::registry::Registry;
 use crate::signing::Signing;
 
@@ -20,50 +24,80 @@ use crate::signing::Signing;
 pub struct AuthorityParts {
     /// The facts and keys.
     pub registry: Arc<Registry>,
-    /// Told of new tenants and types.
-    pub store: Arc<dyn Store>,
+    /// The store, if it is in this process: told of new types before anybody decides by them. One that is elsewhere
+    /// follows the facts.
+    pub store: Option<Arc<dyn Store>>,
+    /// The key service.
+    pub keys: Arc<dyn KeyRelease>,
+    /// The store behind its guard.
+    pub records: Arc<dyn Records>,
     /// Takes the records of logins; it must take records of the service `authority`.
     pub audit: Arc<dyn AuditSink>,
-    /// The ledgers that audit queries are answered from, one for each service of this process.
-    pub ledgers: Vec<Arc<Ledger>>,
-    /// Who issues tokens: the URL under which this deployment is known.
-    pub issuer: String,
-    /// For whom tokens are: mostly the same.
-    pub audience: String,
+    /// What audit queries are answered from: the ledgers of all services.
+    pub trails: Arc<dyn Trails>,
+    /// What signs tokens.
+    pub signing: Signing,
     /// How long tokens live when nothing shorter is asked for; 12 hours at most.
     pub login_lifetime_ms: u64,
-    /// How many verified tokens to remember.
-    pub token_capacity: usize,
 }
 
 /// Lets people log in, mints tokens, and executes control requests.
 pub struct Authority {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) keys: Arc<dyn KeyRelease>,
+    pub(crate) records: Arc<dyn Records>,
     pub(crate) audit: Arc<dyn AuditSink>,
-    pub(crate) ledgers: Arc<[Arc<Ledger>]>,
+    pub(crate) trails: Arc<dyn Trails>,
     pub(crate) signing: Signing,
     pub(crate) challenges: Challenges,
     pub(crate) decoy: Decoy,
     pub(crate) login_lifetime_ms: u64,
+    pub(crate) people: People,
 }
 
 impl Authority {
-    /// An authority over these parts. Tells the store which record types are in force, and makes a signing key if
-    /// there is none or the last one is a day old.
+    /// An authority over these parts. Tells a store in this process which record types are in force.
     ///
     /// # Errors
-    /// [`RegistryError::Crypto`] if a stored signing key can't be used; [`RegistryError::StoreBehind`].
+    /// [`RegistryError::Crypto`]; [`RegistryError::StoreBehind`].
     pub async fn open(parts: AuthorityParts) -> Result<Self, RegistryError> {
-        let AuthorityParts { registry, store, audit, ledgers, issuer, audience, .. } = parts;
-        let facts = Arc::clone(&registry.latest().facts);
-        store.apply_types(&facts.types).await.map_err(|_| RegistryError::StoreBehind)?;
-        let signing = Signing::new(&registry, issuer, audience, parts.token_capacity)?;
-        signing.minter(&registry).await?;
+        let AuthorityParts { registry, store, keys, records, audit, trails, signing, .. } = parts;
+        if let Some(store) = &store {
+            let facts = Arc::clone(&registry.latest().facts);
+            store.apply_types(&facts.types).await.map_err(|_| RegistryError::StoreBehind)?;
+        }
         let decoy = Decoy::new(registry.entropy())?;
         let login_lifetime_ms = parts.login_lifetime_ms.min(MAX_LIFETIME_MS);
-        let (challenges, ledgers) = (Challenges::default(), ledgers.into());
-        Ok(Self { registry, store, audit, ledgers, signing, challenges, decoy, login_lifetime_ms })
+        let challenges = Challenges::default();
+        let people = People::new(Arc::new(Fetcher::new([])));
+        Ok(Self {
+            registry,
+            store,
+            keys,
+            records,
+            audit,
+            trails,
+            signing,
+            challenges,
+            decoy,
+            login_lifetime_ms,
+            people,
+        })
+    }
+
+    /// The same authority, which calls identity providers by means of `outbound`. Without this it calls them on the
+    /// public internet only.
+    #[must_use]
+    pub fn calling(mut self, outbound: Arc<dyn Outbound>) -> Self {
+        self.people = People::new(outbound);
+        self
+    }
+
+    /// What is known of identity providers: where their keys come from.
+    #[must_use]
+    pub const fn issuers(&self) -> &Arc<Issuers> {
+        &self.people.issuers
     }
 
     /// The registry that this authority acts on.

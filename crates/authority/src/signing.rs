@@ -18,7 +18,7 @@ pub(crate) const ROTATION_MS: u64 = 24 * 3600 * 1000;
 pub(crate) const RETIREMENT_MS: u64 = MAX_LIFETIME_MS.saturating_add(CLOCK_SKEW_MS);
 
 /// The signing key in use, its replacement, and the verifier that knows all that are still good.
-pub(crate) struct Signing {
+pub struct Signing {
     issuer: String,
     audience: String,
     current: ArcSwapOption<Current>,
@@ -43,7 +43,24 @@ fn published(keys: &[(Vec<u8>, SigningKeyFact)], now: UnixMs) -> Vec<PublicJwk> 
 }
 
 impl Signing {
-    pub(crate) fn new(
+    /// The registry's signing keys. Makes one if there is none or the last one is a day old. `issuer` is the URL
+    /// under which the deployment is known, `audience` for whom its tokens are; `token_capacity` is how many
+    /// verified tokens to remember.
+    ///
+    /// # Errors
+    /// [`RegistryError::Crypto`] if a stored key can't be used, and what a change of the registry may meet.
+    pub async fn open(
+        registry: &Arc<Registry>,
+        issuer: String,
+        audience: String,
+        token_capacity: usize,
+    ) -> Result<Self, RegistryError> {
+        let signing = Self::new(registry, issuer, audience, token_capacity)?;
+        signing.minter(registry).await?;
+        Ok(signing)
+    }
+
+    fn new(
         registry: &Registry,
         issuer: String,
         audience: String,
@@ -69,7 +86,9 @@ impl Signing {
         &self.issuer
     }
 
-    pub(crate) fn verifier(&self) -> Arc<Verifier> {
+    /// Verifies the tokens that these keys sign; always knows the newest.
+    #[must_use]
+    pub fn verifier(&self) -> Arc<Verifier> {
         Arc::clone(&self.verifier)
     }
 

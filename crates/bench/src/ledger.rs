@@ -88,6 +88,7 @@ fn record(tenant: TenantId) -> Record {
         door: Some(countersign_model::request::Door::Http),
         verdict: Verdict::Released,
         tenant: Some(tenant),
+        tally: None,
         body: Body {
             user: Some(UserId::new(now, &SystemEntropy)),
             user_name: Some("michael".into()),

@@ -120,7 +120,8 @@ impl Setting {
             policy_epoch: state.facts.policy_epoch + 1,
             ..Facts::clone(&state.facts)
         };
-        self.facts.publish(State { facts: Arc::new(facts), policies: Arc::clone(&state.policies) });
+        let state = State { facts: Arc::new(facts), policies: Arc::clone(&state.policies) };
+        self.facts.publish(state, SystemClock.now());
     }
 
     /// A token that the guard has not seen.

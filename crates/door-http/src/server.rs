@@ -82,7 +82,7 @@ async fn connection<B: Backend>(
     let Ok(Ok(stream)) = timeout(limits.handshake_time, acceptor.accept(stream)).await else { return };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let activity = Arc::new(Activity::new());
-    let peer = Peer { address: Some(address.ip()) };
+    let peer = Peer { address: Some(address.ip()), ..Peer::default() };
     let service = service_fn(|request| {
         let (router, peer, activity) = (router.clone(), peer.clone(), Arc::clone(&activity));
         async move {

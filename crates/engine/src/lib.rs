@@ -15,13 +15,10 @@
 
 mod answer;
 mod embed;
-mod keyring;
 mod lookup;
 mod opened;
 mod order;
-mod reach;
 mod read;
-mod services;
 mod spent;
 mod trace;
 mod write;
@@ -31,12 +28,12 @@ use std::sync::Arc;
 use countersign_audit::Reason;
 use countersign_guard::{Permit, Refusal, Settlement};
 use countersign_model::query::Judged;
-use countersign_model::{Clock, Entropy, RecordTypes};
+use countersign_model::{Clock, Entropy, RecordTypes, Service, Tally};
+use countersign_services::{Call, CellError, KeyRelease, Keyring, Records, ServiceFailure};
+use countersign_store::{Batch, Rejected, Scan, SealedRow};
+use parking_lot::Mutex;
 
 pub use answer::{Answer, Failure};
-pub use keyring::Keyring;
-pub use reach::{Reach, Use};
-pub use services::{Call, KeyRelease, KeyService, Records, ServiceFailure, StoreService};
 
 use spent::Spent;
 use trace::Trace;
@@ -73,6 +70,27 @@ struct Work<'a> {
     types: &'a RecordTypes,
     keys: Keyring,
     spent: Spent,
+    tally: &'a Mutex<Tally>,
+}
+
+impl Work<'_> {
+    /// Sealed rows of the store, counted.
+    async fn read_rows(&self, scan: &Scan) -> Result<Vec<SealedRow>, Failure> {
+        let rows = self.engine.records.read(&self.call, scan).await?;
+        self.tally.lock().open(scan.record_type, scan.cells, rows.len() as u64);
+        Ok(rows)
+    }
+
+    /// Changes records, counted if it did.
+    async fn write_batch(&self, batch: Batch) -> Result<Result<(), Rejected>, Failure> {
+        let changes = batch.changes.len() as u64;
+        let written = self.engine.records.write(&self.call, batch).await?;
+        if written.is_ok() {
+            let mut tally = self.tally.lock();
+            tally.written = tally.written.saturating_add(changes);
+        }
+        Ok(written)
+    }
 }
 
 impl Engine {
@@ -106,18 +124,20 @@ impl Engine {
 
     async fn to_the_end(&self, permit: Permit) -> Result<Answer, Failure> {
         let mut trace = Trace::default();
-        let done = match self.perform(&permit, &mut trace).await {
+        let tally = Mutex::new(Tally::new(permit.principal().token, permit.epoch()));
+        let done = self.perform(&permit, &mut trace, &tally).await;
+        let accesses = trace.into_accesses();
+        let tally = Some(tally.into_inner());
+        let done = match done {
             Ok(done) => done,
             Err(failure) => {
                 let failed = Some(failure.reason());
-                let settlement = Settlement { accesses: trace.into_accesses(), failed, ..Settlement::default() };
-                permit.settle(settlement).await?;
+                permit.settle(Settlement { accesses, failed, tally, ..Settlement::default() }).await?;
                 return Err(failure);
             }
         };
         let request = permit.request().id;
-        let settlement =
-            Settlement { accesses: trace.into_accesses(), affected: done.affected, ..Settlement::default() };
+        let settlement = Settlement { accesses, affected: done.affected, tally, ..Settlement::default() };
         let receipt = permit.settle(settlement).await?;
         Ok(Answer {
             request,
@@ -129,11 +149,12 @@ impl Engine {
         })
     }
 
-    async fn perform(&self, permit: &Permit, trace: &mut Trace) -> Result<Done, Failure> {
-        let call = Call { bearer: permit.bearer(), request: permit.request() };
+    async fn perform(&self, permit: &Permit, trace: &mut Trace, tally: &Mutex<Tally>) -> Result<Done, Failure> {
+        let call = Call::of(permit, Service::Gateway);
         let state = permit.state();
         let keys = self.keys.release(&call).await?;
-        let work = Work { engine: self, call, types: &state.facts.types, keys, spent: Spent::new(&self.limits) };
+        let spent = Spent::new(&self.limits);
+        let work = Work { engine: self, call, types: &state.facts.types, keys, spent, tally };
         match permit.judged() {
             Judged::Read(query) => {
                 let rows = work.read(query, trace).await?;
@@ -160,6 +181,25 @@ impl From<Refusal> for Failure {
         match refusal {
             Refusal::AuditUnavailable => Self::AuditUnavailable,
             other => Self::Refused(other),
+        }
+    }
+}
+
+impl From<ServiceFailure> for Failure {
+    fn from(failure: ServiceFailure) -> Self {
+        match failure {
+            ServiceFailure::Refused(refusal) => refusal.into(),
+            ServiceFailure::Unavailable => Self::Unavailable,
+            ServiceFailure::Damaged => Self::Damaged,
+        }
+    }
+}
+
+impl From<CellError> for Failure {
+    fn from(error: CellError) -> Self {
+        match error {
+            CellError::NoKey => Self::Unavailable,
+            CellError::Damaged => Self::Damaged,
         }
     }
 }

@@ -76,7 +76,7 @@ impl Work<'_> {
             let limit = chunk_rows(&access, &search);
             let mut scan = Scan { record_type: search.record_type, access, cells, limit, after: search.after };
             loop {
-                let rows = self.engine.records.read(&self.call, &scan).await?;
+                let rows = self.read_rows(&scan).await?;
                 let is_last = rows.len() < scan.limit;
                 // Whoever sees one row in a thousand does not make a thousand calls for a page of one.
                 scan.limit = scan.limit.saturating_mul(2).min(CHUNK_ROWS);
@@ -124,7 +124,7 @@ impl Work<'_> {
         for access in in_chunks(Access::Tags { field, tags }) {
             let limit = usize::try_from(self.engine.limits.scan_rows_max).unwrap_or(usize::MAX);
             let scan = Scan { record_type, access, cells, limit, after: None };
-            let rows = self.engine.records.read(&self.call, &scan).await?;
+            let rows = self.read_rows(&scan).await?;
             if !self.spent.read(rows.len()) {
                 return Err(
                     self.scan_limit(self.types.record_type(record_type).ok_or(Failure::Unavailable)?, &Predicate::TRUE)

@@ -1,12 +1,13 @@
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use countersign_audit::{AuditSink, Body, Record, Service, Verdict};
+use countersign_audit::{Access, AuditSink, Body, Record, Verdict};
 use countersign_model::control::{Control, ControlAction};
 use countersign_model::facts::{OPERATORS, Principal};
 use countersign_model::query::Judged;
 use countersign_model::request::Operation;
-use countersign_model::{Clock, Request, TenantId};
+use countersign_model::{Clock, Request, Service, Tally};
 use countersign_token::{Verified, Verifier};
 
 use crate::bearer::Bearer;
@@ -14,13 +15,35 @@ use crate::permit::{Inner, Permit, body_of};
 use crate::plans::Plans;
 use crate::refusal::Refusal;
 use crate::resolve::{Limits, Resolver};
-use crate::state::{FactsCell, State};
+use crate::state::{EpochGap, FactsCell, State};
 
 /// Who is at the other end of the connection.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// Its address, where there is one.
     pub address: Option<IpAddr>,
+    /// The SHA-256 of the certificate that it proved to have the key of, if it did.
+    pub certificate: Option<[u8; 32]>,
+    /// A proof of possession that came with the request, looked at by nobody yet.
+    pub dpop: Option<Dpop>,
+}
+
+/// A DPoP proof (RFC 9449) and what it has to be a proof for.
+#[derive(Clone)]
+pub struct Dpop {
+    /// The `DPoP` header, as it came.
+    pub proof: String,
+    /// The request's method.
+    pub method: String,
+    /// The request's URL, without query and fragment.
+    pub url: String,
+}
+
+/// Without the proof.
+impl fmt::Debug for Dpop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dpop").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 /// What a [`Guard`] is made of.
@@ -58,6 +81,14 @@ pub struct Judgement {
     pub state: Arc<State>,
 }
 
+impl Judgement {
+    /// An empty tally of the request, to be filled with what it came to.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally::new(self.principal.token, self.state.facts.epoch)
+    }
+}
+
 impl Guard {
     /// A guard made of these parts.
     #[must_use]
@@ -85,27 +116,132 @@ impl Guard {
                 Ok(Permit { inner: Box::new(inner) })
             }
             (Err(refusal), _, known) => {
-                self.record_refusal(&refusal, known.as_ref(), &request, &state).await?;
+                let record = self.refused(&refusal, known.as_ref(), &request, state.facts.epoch);
+                self.parts.audit.append(record).await.map_err(|_| Refusal::AuditUnavailable)?;
                 Err(refusal)
             }
             (Ok(_), _, _) => Err(Refusal::NoToken),
         }
     }
 
-    /// Decides without recording or granting anything: what the key service and the store do with a request that
-    /// the gateway passes on.
+    /// Decides under the newest facts, without recording or granting anything.
     ///
     /// # Errors
     /// [`Refusal`] says why.
     pub fn judge(&self, bearer: &Bearer, request: &Request) -> Result<Judgement, Refusal> {
-        let state = self.parts.facts.load();
+        self.judgement(self.parts.facts.load(), bearer, request, &mut None)
+    }
+
+    /// Decides again what another service has admitted under `epoch`, under the same epoch: what every service
+    /// behind the gateway does with a request that is passed on to it. A refusal is noted.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why.
+    pub async fn judge_again(&self, bearer: &Bearer, request: &Request, epoch: u64) -> Result<Judgement, Refusal> {
         let mut known = None;
-        let judged = self.judge_under(&state, bearer, request, &mut known)?;
-        let principal = known.ok_or(Refusal::UnknownPrincipal)?;
+        let judged = match self.parts.facts.at_or_soon(epoch, self.parts.clock.now()).await {
+            Ok(state) => self.judgement(state, bearer, request, &mut known),
+            Err(EpochGap::Behind) => Err(Refusal::Stale),
+            Err(EpochGap::Superseded) => Err(Refusal::Superseded),
+        };
+        if let Err(refusal) = &judged {
+            let record = self.refused(refusal, known.as_ref(), request, epoch);
+            self.note(record).await?;
+        }
+        judged
+    }
+
+    /// Notes that a request was refused for a reason that is not in the request itself, such as who brought it.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`].
+    pub async fn note_refusal(&self, refusal: &Refusal, request: &Request, epoch: u64) -> Result<(), Refusal> {
+        self.note(self.refused(refusal, None, request, epoch)).await
+    }
+
+    /// Notes this service's verdict on a request that it judged again.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`] if verdicts can't be recorded at present: nothing may be given out then.
+    pub async fn countersign(
+        &self,
+        judgement: &Judgement,
+        request: &Request,
+        verdict: Verdict,
+        accesses: Vec<Access>,
+        tally: Tally,
+    ) -> Result<(), Refusal> {
+        let epoch = judgement.state.facts.epoch;
+        let record = Record {
+            time: self.parts.clock.now(),
+            request: request.id,
+            service: self.parts.service,
+            door: Some(request.door),
+            verdict,
+            tenant: Some(judgement.principal.tenant),
+            tally: Some(tally),
+            body: Body { accesses, ..body_of(&judgement.principal, request, epoch) },
+        };
+        self.note(record).await
+    }
+
+    /// Who holds a token, if it is good now. For what belongs to a tenant as such, such as the key of its cursors.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why not.
+    pub fn identify(&self, bearer: &Bearer) -> Result<Principal, Refusal> {
+        let mut known = None;
+        self.know(&self.parts.facts.load(), bearer, &mut known)?;
+        known.ok_or(Refusal::UnknownPrincipal)
+    }
+
+    /// The newest facts that this guard decides by.
+    #[must_use]
+    pub const fn facts(&self) -> &Arc<FactsCell> {
+        &self.parts.facts
+    }
+
+    /// The time, as this guard has it.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.parts.clock
+    }
+
+    async fn note(&self, record: Record) -> Result<(), Refusal> {
+        self.parts.audit.note(record).await.map_err(|_| Refusal::AuditUnavailable)
+    }
+
+    fn judgement(
+        &self,
+        state: Arc<State>,
+        bearer: &Bearer,
+        request: &Request,
+        known: &mut Option<Principal>,
+    ) -> Result<Judgement, Refusal> {
+        let judged = self.judge_under(&state, bearer, request, known)?;
+        let principal = known.clone().ok_or(Refusal::UnknownPrincipal)?;
         Ok(Judgement { principal, judged, state })
     }
 
     /// `known` is set as soon as the caller is, so that a refusal's record can say who it was.
+    fn know<'k>(
+        &self,
+        state: &State,
+        bearer: &Bearer,
+        known: &'k mut Option<Principal>,
+    ) -> Result<&'k Principal, Refusal> {
+        let now = self.parts.clock.now();
+        if !self.parts.facts.is_fresh(now) {
+            return Err(Refusal::Stale);
+        }
+        let verified = self.parts.verifier.verify_presented(bearer.presented(), now).map_err(Refusal::Token)?;
+        let principal = known.insert(principal_of(&verified, state)?);
+        if verified.revoked_by(&state.facts.revocations) {
+            return Err(Refusal::Revoked);
+        }
+        Ok(principal)
+    }
+
     fn judge_under(
         &self,
         state: &State,
@@ -113,12 +249,7 @@ impl Guard {
         request: &Request,
         known: &mut Option<Principal>,
     ) -> Result<Judged, Refusal> {
-        let verified =
-            self.parts.verifier.verify_presented(bearer.presented(), self.parts.clock.now()).map_err(Refusal::Token)?;
-        let principal = known.insert(principal_of(&verified, state)?);
-        if verified.revoked_by(&state.facts.revocations) {
-            return Err(Refusal::Revoked);
-        }
+        let principal = self.know(state, bearer, known)?;
         if let Some(named) = &request.tenant
             && named.as_str() != principal.tenant_name.as_str()
         {
@@ -157,29 +288,21 @@ impl Guard {
         }
     }
 
-    async fn record_refusal(
-        &self,
-        refusal: &Refusal,
-        known: Option<&Principal>,
-        request: &Request,
-        state: &State,
-    ) -> Result<(), Refusal> {
-        let epoch = state.facts.epoch;
+    fn refused(&self, refusal: &Refusal, known: Option<&Principal>, request: &Request, epoch: u64) -> Record {
         let body = match known {
             Some(principal) => body_of(principal, request, epoch),
             None => Body { action: request.operation.action().to_owned(), epoch, ..Body::default() },
         };
-        let tenant: Option<TenantId> = known.map(|principal| principal.tenant);
-        let record = Record {
+        Record {
             time: self.parts.clock.now(),
             request: request.id,
             service: self.parts.service,
             door: Some(request.door),
             verdict: Verdict::Refused,
-            tenant,
+            tenant: known.map(|principal| principal.tenant),
+            tally: None,
             body: Body { reason: Some(refusal.reason()), detail: asked_for(request), ..body },
-        };
-        self.parts.audit.append(record).await.map(|_| ()).map_err(|_| Refusal::AuditUnavailable)
+        }
     }
 }
 

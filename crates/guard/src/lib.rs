@@ -47,8 +47,8 @@ mod state;
 pub use bearer::Bearer;
 /// What a [`Refusal::Token`] holds.
 pub use countersign_token::TokenError;
-pub use guard::{Guard, GuardParts, Judgement, Peer};
+pub use guard::{Dpop, Guard, GuardParts, Judgement, Peer};
 pub use permit::{Permit, Receipt, Settlement};
 pub use refusal::{Invalid, Refusal};
 pub use resolve::Limits;
-pub use state::{FactsCell, State};
+pub use state::{CATCH_UP, EpochGap, FactsCell, GRACE_MS, State};

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use countersign_audit::{Access, AuditSink, Body, Position, Reason, Record, Service, Verdict};
 use countersign_model::facts::Principal;
 use countersign_model::query::Judged;
-use countersign_model::{Clock, Request};
+use countersign_model::{Clock, Request, Tally};
 
 use crate::bearer::Bearer;
 use crate::refusal::Refusal;
@@ -53,6 +53,8 @@ pub struct Settlement {
     pub failed: Option<Reason>,
     /// The arguments of a control request, secrets left out.
     pub detail: Option<String>,
+    /// What the request came to, for the other services' counts to be held against. `None` for control requests.
+    pub tally: Option<Tally>,
 }
 
 impl Permit {
@@ -78,6 +80,12 @@ impl Permit {
     #[must_use]
     pub fn bearer(&self) -> &Bearer {
         &self.inner.bearer
+    }
+
+    /// The epoch under which it was admitted.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.inner.state.facts.epoch
     }
 
     /// The facts under which it was admitted.
@@ -118,6 +126,7 @@ impl Permit {
             door: Some(request.door),
             verdict,
             tenant: Some(principal.tenant),
+            tally: settlement.tally,
             body: Body {
                 reason: settlement.failed,
                 accesses: settlement.accesses,

@@ -26,6 +26,18 @@ pub enum Refusal {
     /// The caller's: what was asked makes no sense. Only speaks of what the caller may see.
     #[error("{0}")]
     Invalid(Invalid),
+    /// The caller's: the token is bound to a key, and no proof of that key came with it.
+    #[error("the token is bound to a key, and no proof of it came with the request")]
+    Unbound,
+    /// The caller's: the plaintext budget of the token or of its user is used up.
+    #[error("the plaintext budget is used up")]
+    Budget,
+    /// Nobody's: facts changed while the request was under way, so that it can't be decided under one epoch.
+    #[error("facts changed while the request was under way")]
+    Superseded,
+    /// The operator's: the service has not heard from the authority for too long to decide anything.
+    #[error("the facts to decide by are out of date")]
+    Stale,
     /// The operator's: a policy could not be evaluated, so nothing is permitted (the fourth law).
     #[error("the policies could not be evaluated")]
     PolicyFault,
@@ -128,6 +140,10 @@ impl Refusal {
             Self::OtherTenant => Reason::OtherTenant,
             Self::Invalid(_) => Reason::Invalid,
             Self::PolicyFault => Reason::PolicyFault,
+            Self::Unbound => Reason::Unbound,
+            Self::Budget => Reason::Budget,
+            Self::Superseded => Reason::Superseded,
+            Self::Stale => Reason::Stale,
             Self::AuditUnavailable => Reason::Unavailable,
         }
     }

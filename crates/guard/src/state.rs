@@ -1,8 +1,14 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use countersign_model::UnixMs;
 use countersign_model::facts::Facts;
 use countersign_policy::Policies;
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// Facts of one epoch and the policies compiled from them. A request is decided under exactly one.
 #[derive(Clone)]
@@ -13,24 +19,188 @@ pub struct State {
     pub policies: Arc<Policies>,
 }
 
+/// How long a state may still decide after it was replaced: for requests that were under way, so that all services
+/// on a request's path decide it under the same epoch. Revocations are looked up in the newest state in any case.
+pub const GRACE_MS: u64 = 900;
+
+/// How long a service waits for an epoch that its caller has already seen.
+pub const CATCH_UP: Duration = Duration::from_millis(500);
+
+/// The most replaced states that are kept.
+const EARLIER_MAX: usize = 64;
+
+/// Why there is no state of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochGap {
+    /// It has not arrived.
+    Behind,
+    /// It was replaced more than [`GRACE_MS`] ago, or never was.
+    Superseded,
+}
+
 /// Where the newest [`State`] is found. The authority publishes; guards load.
-pub struct FactsCell(ArcSwap<State>);
+///
+/// Beside the newest it keeps the states that were replaced within [`GRACE_MS`], and when the authority was last
+/// heard of.
+pub struct FactsCell {
+    newest: ArcSwap<State>,
+    earlier: Mutex<VecDeque<(Arc<State>, UnixMs)>>,
+    epoch: watch::Sender<u64>,
+    heard: AtomicU64,
+    max_age_ms: u64,
+}
 
 impl FactsCell {
-    /// A cell that holds this state.
+    /// A cell that holds this state, in the authority's own process: it is never out of date.
     #[must_use]
     pub fn new(state: State) -> Self {
-        Self(ArcSwap::from_pointee(state))
+        Self::following(state, u64::MAX)
+    }
+
+    /// A cell of a service that follows the authority from elsewhere. It is out of date until [`Self::heard`] is
+    /// called, and again `max_age_ms` after the moment last named there.
+    #[must_use]
+    pub fn following(state: State, max_age_ms: u64) -> Self {
+        let epoch = watch::Sender::new(state.facts.epoch);
+        let newest = ArcSwap::from_pointee(state);
+        Self { newest, earlier: Mutex::default(), epoch, heard: AtomicU64::new(0), max_age_ms }
     }
 
     /// The newest state.
     #[must_use]
     pub fn load(&self) -> Arc<State> {
-        self.0.load_full()
+        self.newest.load_full()
+    }
+
+    /// The state of this epoch, if it still decides anything.
+    ///
+    /// # Errors
+    /// [`EpochGap`].
+    pub fn at(&self, epoch: u64, now: UnixMs) -> Result<Arc<State>, EpochGap> {
+        let newest = self.load();
+        if newest.facts.epoch == epoch {
+            return Ok(newest);
+        }
+        if newest.facts.epoch < epoch {
+            return Err(EpochGap::Behind);
+        }
+        let earlier = self.earlier.lock();
+        let found = earlier.iter().find(|(state, _)| state.facts.epoch == epoch);
+        let (state, replaced) = found.ok_or(EpochGap::Superseded)?;
+        if now.since(*replaced) > GRACE_MS {
+            return Err(EpochGap::Superseded);
+        }
+        // Whoever was revoked or removed meanwhile is out at once, under whatever epoch.
+        let facts = Facts { revocations: Arc::clone(&newest.facts.revocations), ..(*state.facts).clone() };
+        Ok(Arc::new(State { facts: Arc::new(facts), policies: Arc::clone(&state.policies) }))
+    }
+
+    /// As [`Self::at`], but waits for [`CATCH_UP`] at most if the epoch has not arrived.
+    ///
+    /// # Errors
+    /// [`EpochGap`].
+    pub async fn at_or_soon(&self, epoch: u64, now: UnixMs) -> Result<Arc<State>, EpochGap> {
+        match self.at(epoch, now) {
+            Err(EpochGap::Behind) => {}
+            known => return known,
+        }
+        let mut arrivals = self.epoch.subscribe();
+        let arrived = tokio::time::timeout(CATCH_UP, arrivals.wait_for(|newest| *newest >= epoch)).await;
+        if !matches!(arrived, Ok(Ok(_))) {
+            return Err(EpochGap::Behind);
+        }
+        self.at(epoch, now)
     }
 
     /// Replaces the state; the next request is decided under it.
-    pub fn publish(&self, state: State) {
-        self.0.store(Arc::new(state));
+    pub fn publish(&self, state: State, now: UnixMs) {
+        let epoch = state.facts.epoch;
+        let mut earlier = self.earlier.lock();
+        let replaced = self.newest.swap(Arc::new(state));
+        while earlier.front().is_some_and(|(_, at)| now.since(*at) > GRACE_MS) || earlier.len() >= EARLIER_MAX {
+            earlier.pop_front();
+        }
+        if replaced.facts.epoch != epoch {
+            earlier.push_back((replaced, now));
+        }
+        drop(earlier);
+        self.epoch.send_replace(epoch);
+    }
+
+    /// The authority vouched at this moment, by its clock, that the state is the newest.
+    pub fn heard(&self, at: UnixMs) {
+        self.heard.fetch_max(at.0, Ordering::Release);
+    }
+
+    /// When the authority last vouched for the state; `None` if it is in this process.
+    #[must_use]
+    pub fn last_heard(&self) -> Option<UnixMs> {
+        (self.max_age_ms != u64::MAX).then(|| UnixMs(self.heard.load(Ordering::Acquire)))
+    }
+
+    /// Whether the state may decide: the authority vouched for it recently enough.
+    #[must_use]
+    pub fn is_fresh(&self, now: UnixMs) -> bool {
+        self.last_heard().is_none_or(|heard| now.since(heard) <= self.max_age_ms)
+    }
+
+    /// Tells of each new epoch.
+    #[must_use]
+    pub fn epochs(&self) -> watch::Receiver<u64> {
+        self.epoch.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(epoch: u64) -> State {
+        let facts = Facts { epoch, ..Facts::default() };
+        let policies = Policies::compile(&facts.types, &facts.policies).unwrap();
+        State { facts: Arc::new(facts), policies: Arc::new(policies) }
+    }
+
+    #[test]
+    fn a_replaced_state_decides_for_a_moment_longer_and_with_the_newest_revocations() {
+        let cell = FactsCell::new(state(1));
+        let now = UnixMs(10_000);
+        let mut second = state(2);
+        let mut facts = (*second.facts).clone();
+        let user = countersign_model::UserId::from_u128(5);
+        facts.revocations =
+            Arc::new(countersign_model::facts::Revocations { users: [(user, now)].into(), ..Default::default() });
+        second.facts = Arc::new(facts);
+        cell.publish(second, now);
+        let earlier = cell.at(1, now.plus_ms(GRACE_MS)).unwrap();
+        assert_eq!(earlier.facts.epoch, 1);
+        assert!(earlier.facts.revocations.users.contains_key(&user));
+        assert_eq!(cell.at(1, now.plus_ms(GRACE_MS + 1)).err(), Some(EpochGap::Superseded));
+        assert_eq!(cell.at(3, now).err(), Some(EpochGap::Behind));
+        assert_eq!(cell.at(0, now).err(), Some(EpochGap::Superseded), "one that never was");
+    }
+
+    #[tokio::test]
+    async fn who_is_a_little_behind_waits() {
+        let cell = Arc::new(FactsCell::new(state(1)));
+        let waiting = tokio::spawn({
+            let cell = Arc::clone(&cell);
+            async move { cell.at_or_soon(2, UnixMs(0)).await.map(|state| state.facts.epoch) }
+        });
+        tokio::task::yield_now().await;
+        cell.publish(state(2), UnixMs(0));
+        assert_eq!(waiting.await.unwrap(), Ok(2));
+    }
+
+    #[test]
+    fn who_has_not_heard_from_the_authority_is_out_of_date() {
+        let here = FactsCell::new(state(1));
+        assert!(here.is_fresh(UnixMs(u64::MAX)));
+        let elsewhere = FactsCell::following(state(1), 30_000);
+        assert!(!elsewhere.is_fresh(UnixMs(1_000_000)));
+        elsewhere.heard(UnixMs(1_000_000));
+        elsewhere.heard(UnixMs(900_000));
+        assert!(elsewhere.is_fresh(UnixMs(1_030_000)));
+        assert!(!elsewhere.is_fresh(UnixMs(1_030_001)));
     }
 }

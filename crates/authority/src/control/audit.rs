@@ -1,15 +1,17 @@
 //! Reading the audit log of the caller's tenant; for operators, the deployment's as well.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use countersign_audit::{Access as Accessed, AuditError, Ledger, LedgerQuery, Position, Record};
-use countersign_guard::State;
+use countersign_audit::{Access as Accessed, LedgerQuery, Position, Record};
+use countersign_guard::{Permit, State};
 use countersign_model::control::AuditQuery;
-use countersign_model::facts::{OPERATORS, Principal};
-use countersign_model::{FieldSet, RecordId, TenantId, TypeId, Value};
+use countersign_model::facts::OPERATORS;
+use countersign_model::{FieldSet, RecordId, Service, TenantId, TypeId, Value};
+use countersign_services::{Call, Trail, TrailPage};
 use countersign_store::{Access, Scan};
 
-use super::Done;
+use super::{Done, called};
 use crate::answer::{AuditAccess, AuditEntry, AuditPage, ControlAnswer};
 use crate::authority::Authority;
 use crate::error::ControlFailure;
@@ -24,15 +26,17 @@ const RECORD_IDS_MAX: usize = 100;
 type Entry = (Position, Record);
 
 impl Authority {
-    pub(super) async fn audit_read(&self, caller: &Principal, query: AuditQuery) -> Result<Done, ControlFailure> {
-        let state = self.registry.latest();
+    pub(super) async fn audit_read(&self, permit: &Permit, query: AuditQuery) -> Result<Done, ControlFailure> {
+        let state = permit.state();
+        let caller = permit.principal();
+        let call = Call::of(permit, Service::Authority);
         let record = match &query.record {
             None => None,
-            Some((type_name, key)) => Some(self.find_record(&state, caller.tenant, type_name, key).await?),
+            Some((type_name, key)) => Some(self.find_record(&call, state, type_name, key).await?),
         };
         let places = match &query.after {
             None => None,
-            Some(text) => Some(Places::parse(text, self.ledgers.len()).ok_or_else(|| ControlFailure::Invalid {
+            Some(text) => Some(Places::parse(text).ok_or_else(|| ControlFailure::Invalid {
                 field: "after".into(),
                 expected: "what an earlier answer gave as `next`".into(),
             })?),
@@ -42,20 +46,18 @@ impl Authority {
         if caller.tenant_name.as_str() == OPERATORS {
             owners.push(None);
         }
-        let reading = Reading { ledgers: Arc::clone(&self.ledgers), owners, query, record, limit };
-        let read = tokio::task::spawn_blocking(move || reading.read(places)).await;
-        let read = read.map_err(|_| ControlFailure::Unavailable("audit ledger"))?;
-        let (records, next) = read.map_err(|_| ControlFailure::Unavailable("audit ledger"))?;
+        let reading = Reading { trails: self.trails.all(), call, owners, query, record, limit };
+        let (records, next) = reading.read(places).await?;
         let asked = record.map(|(_, record)| record);
-        let records = records.into_iter().map(|entry| shown(entry, &state, asked)).collect();
+        let records = records.into_iter().map(|entry| shown(entry, state, asked)).collect();
         Ok(Done::looked(ControlAnswer::Audit(AuditPage { records, next: next.to_text() })))
     }
 
     /// The record that people call TYPE/KEY, found by its tag as the store finds it. Its cells stay sealed.
     async fn find_record(
         &self,
+        call: &Call<'_>,
         state: &State,
-        tenant: TenantId,
         type_name: &str,
         key: &str,
     ) -> Result<(TypeId, RecordId), ControlFailure> {
@@ -65,11 +67,11 @@ impl Authority {
         // Who has a record's own identifier, from an earlier answer, may use it too, also after its removal.
         let field = record_type.field(record_type.key).ok_or_else(|| not_found("record type", type_name))?;
         if let Ok(value) = Value::parse(field.kind, key) {
-            let keys = self.registry.tenant_keys();
-            let keys = keys.field(tenant, type_id, record_type.key).map_err(|_| ControlFailure::Unavailable("key"))?;
-            let access = Access::Tags { field: record_type.key, tags: vec![keys.tag.tag(&value.to_tag_bytes())] };
+            let keys = self.keys.release(call).await.map_err(called("key service"))?;
+            let tag = keys.tag(type_id, record_type.key, &value).map_err(|_| ControlFailure::Unavailable("key"))?;
+            let access = Access::Tags { field: record_type.key, tags: tag.into_iter().collect() };
             let scan = Scan { record_type: type_id, access, cells: FieldSet::EMPTY, limit: 1, after: None };
-            let rows = self.store.read(tenant, &scan).await.map_err(|_| ControlFailure::Unavailable("store"))?;
+            let rows = self.records.read(call, &scan).await.map_err(called("store"))?;
             if let Some(row) = rows.first() {
                 return Ok((type_id, row.record));
             }
@@ -84,59 +86,62 @@ impl Authority {
     }
 }
 
-/// For each ledger, how many of its records lie before the place.
-struct Places(Vec<u64>);
+/// For each ledger by name, how many of its records lie before the place. One that is not named has just come.
+#[derive(Default)]
+struct Places(BTreeMap<String, u64>);
 
 impl Places {
-    fn parse(text: &str, ledgers: usize) -> Option<Self> {
-        let places = text.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>()?;
-        (places.len() == ledgers).then_some(Self(places))
+    fn parse(text: &str) -> Option<Self> {
+        let place = |part: &str| part.split_once('=').and_then(|(name, at)| Some((name.to_owned(), at.parse().ok()?)));
+        text.split(',').map(place).collect::<Option<BTreeMap<_, _>>>().map(Self)
     }
 
     fn to_text(&self) -> String {
-        self.0.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+        self.0.iter().map(|(name, place)| format!("{name}={place}")).collect::<Vec<_>>().join(",")
     }
 }
 
-struct Reading {
-    ledgers: Arc<[Arc<Ledger>]>,
+struct Reading<'a> {
+    trails: Vec<(String, Arc<dyn Trail>)>,
+    call: Call<'a>,
     owners: Vec<Option<TenantId>>,
     query: AuditQuery,
     record: Option<(TypeId, RecordId)>,
     limit: usize,
 }
 
-impl Reading {
+impl Reading<'_> {
     /// At most `limit` records, oldest first, and where to go on. Without a place to go on from, the newest.
-    fn read(&self, from: Option<Places>) -> Result<(Vec<Entry>, Places), AuditError> {
-        let mut streams = Vec::with_capacity(self.ledgers.len());
-        for (index, ledger) in self.ledgers.iter().enumerate() {
-            let size = ledger.size();
-            let from = from.as_ref().map(|places| places.0.get(index).copied().unwrap_or_default());
-            streams.push(Stream { records: self.of_ledger(ledger, size, from)?.into(), from, size });
+    async fn read(&self, from: Option<Places>) -> Result<(Vec<Entry>, Places), ControlFailure> {
+        let mut streams = Vec::with_capacity(self.trails.len());
+        for (name, trail) in &self.trails {
+            let from = from.as_ref().map(|places| places.0.get(name).copied().unwrap_or_default());
+            let page = self.of_ledger(&**trail, from).await?;
+            streams.push(Stream { name: name.clone(), records: page.records.into(), from, size: page.size });
         }
+        let ends = |streams: &[Stream]| Places(streams.iter().map(|one| (one.name.clone(), one.size)).collect());
         let merged = merge(&mut streams);
         if from.is_some() {
-            let mut places = Places(streams.iter().map(|stream| stream.from.unwrap_or_default()).collect());
             let complete = merged.len() <= self.limit;
+            let starts = streams.iter().map(|stream| (stream.name.clone(), stream.from.unwrap_or_default()));
+            let mut places = Places(starts.collect());
             let page: Vec<_> = merged.into_iter().take(self.limit).collect();
             for (index, (position, _)) in &page {
-                if let Some(place) = places.0.get_mut(*index) {
-                    *place = position.0.saturating_add(1);
+                if let Some(stream) = streams.get(*index) {
+                    places.0.insert(stream.name.clone(), position.0.saturating_add(1));
                 }
             }
             if complete {
-                places = Places(streams.iter().map(|stream| stream.size).collect());
+                places = ends(&streams);
             }
             return Ok((page.into_iter().map(|(_, entry)| entry).collect(), places));
         }
-        let places = Places(streams.iter().map(|stream| stream.size).collect());
         let older = merged.len().saturating_sub(self.limit);
-        Ok((merged.into_iter().skip(older).map(|(_, entry)| entry).collect(), places))
+        Ok((merged.into_iter().skip(older).map(|(_, entry)| entry).collect(), ends(&streams)))
     }
 
     /// One ledger's records in the order of their positions: one more than the limit, to know whether that is all.
-    fn of_ledger(&self, ledger: &Ledger, size: u64, from: Option<u64>) -> Result<Vec<Entry>, AuditError> {
+    async fn of_ledger(&self, trail: &dyn Trail, from: Option<u64>) -> Result<TrailPage, ControlFailure> {
         let query = LedgerQuery {
             record: self.record,
             request: self.query.request,
@@ -146,17 +151,12 @@ impl Reading {
             oldest_first: from.is_some(),
             limit: self.limit.saturating_add(1),
         };
-        let mut records = Vec::new();
-        for owner in &self.owners {
-            records.extend(ledger.query(*owner, &query)?);
-        }
-        records.retain(|(position, _)| position.0 < size);
-        records.sort_by_key(|(position, _)| *position);
-        Ok(records)
+        trail.query(&self.call, &self.owners, &query).await.map_err(called("audit ledger"))
     }
 }
 
 struct Stream {
+    name: String,
     records: std::collections::VecDeque<Entry>,
     from: Option<u64>,
     size: u64,

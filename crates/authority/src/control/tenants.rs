@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use countersign_guard::Permit;
 use countersign_model::facts::Tenant;
-use countersign_model::{Name, TenantId};
+use countersign_model::{Name, Service, TenantId};
+use countersign_services::Call;
 
-use super::Done;
+use super::{Done, called};
 use crate::answer::{ControlAnswer, TenantEntry};
 use crate::authority::Authority;
 use crate::error::ControlFailure;
@@ -25,18 +27,18 @@ impl Authority {
         Done::looked(ControlAnswer::Tenants(entries))
     }
 
-    pub(super) async fn tenant_add(&self, name: Name) -> Result<Done, ControlFailure> {
+    pub(super) async fn tenant_add(&self, permit: &Permit, name: Name) -> Result<Done, ControlFailure> {
         let mut change = self.registry.begin().await;
         if change.facts().tenant_names.contains_key(&name) {
             return Err(ControlFailure::Exists { what: "tenant", name: name.to_string() });
         }
         let (now, entropy) = (self.registry.clock().now(), self.registry.entropy());
         let id = TenantId::new(now, entropy);
-        let keys = self.registry.tenant_keys();
-        let wrapped = keys.wrap_new(entropy, id).map_err(|_| ControlFailure::Unavailable("key management service"))?;
+        let call = Call::of(permit, Service::Authority);
+        let wrapped = self.keys.new_tenant_key(&call, id).await.map_err(called("key service"))?;
         // Room in the store first: what a crash in between leaves is an empty file that nothing refers to, and
         // never a tenant without room.
-        self.store.create_tenant(id).await.map_err(|_| ControlFailure::Unavailable("store"))?;
+        self.records.create_tenant(&call, id).await.map_err(called("store"))?;
         let tenant = Tenant { name, created: now };
         let entry = entry(id, &tenant, 0);
         change.add_tenant(id, tenant, wrapped)?;

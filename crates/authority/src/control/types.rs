@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use countersign_model::{RecordTypes, TypeId};
+use countersign_guard::Permit;
+use countersign_model::{RecordTypes, Service, TypeId};
 use countersign_policy::Policies;
+use countersign_services::Call;
 use countersign_store::types_file::{self, Change, Loss};
 
-use super::Done;
+use super::{Done, called};
 use crate::answer::{ControlAnswer, TypesAnswer};
 use crate::authority::Authority;
 use crate::error::ControlFailure;
@@ -18,11 +20,16 @@ impl Authority {
         Done::looked(ControlAnswer::Types(TypesAnswer { text, changes: None, applied: None }))
     }
 
-    pub(super) async fn types_apply(&self, text: String, dry_run: bool) -> Result<Done, ControlFailure> {
+    pub(super) async fn types_apply(
+        &self,
+        permit: &Permit,
+        text: String,
+        dry_run: bool,
+    ) -> Result<Done, ControlFailure> {
         let wanted = types_file::parse(&text).map_err(ControlFailure::Types)?;
         let mut change = self.registry.begin().await;
         let old = Arc::clone(&change.facts().types);
-        let (merged, changes) = self.merge(&old, &wanted).await?;
+        let (merged, changes) = self.merge(permit, &old, &wanted).await?;
         let files = Arc::clone(&change.facts().policies);
         // Compiling takes long enough to be in the way of others.
         let compile = move || Policies::compile(&merged, &files).map(|policies| (merged, policies));
@@ -32,7 +39,7 @@ impl Authority {
         let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
         let detail = Some(shown(&changes, dry_run));
         if !dry_run {
-            change.set_types(text, merged, policies, Arc::clone(&self.store))?;
+            change.set_types(text, merged, policies, self.store.clone())?;
             change.commit().await?;
         }
         let affected = (!dry_run).then_some(changes.len() as u64);
@@ -44,6 +51,7 @@ impl Authority {
     /// that means a look at every tenant.
     async fn merge(
         &self,
+        permit: &Permit,
         old: &RecordTypes,
         wanted: &RecordTypes,
     ) -> Result<(RecordTypes, Vec<Change>), ControlFailure> {
@@ -54,7 +62,8 @@ impl Authority {
         let named = |loss: &Loss| loss.record_type.as_ref().and_then(|name| old.find(name.as_str())).map(|(id, _)| id);
         let mut empty: HashSet<TypeId> = HashSet::new();
         for id in losses.iter().filter_map(named).collect::<HashSet<_>>() {
-            if !self.store.any_records(id).await.map_err(|_| ControlFailure::Unavailable("store"))? {
+            let call = Call::of(permit, Service::Authority);
+            if !self.records.any_records(&call, id).await.map_err(called("store"))? {
                 empty.insert(id);
             }
         }

@@ -45,6 +45,9 @@ pub enum Challenge {
 
 const NO_TOKEN: Challenge = Challenge::Bearer(r#"Bearer realm="countersign""#);
 const BAD_TOKEN: Challenge = Challenge::Bearer(r#"Bearer realm="countersign", error="invalid_token""#);
+/// RFC 9449, section 7.1.
+const UNBOUND: Challenge =
+    Challenge::Bearer(r#"DPoP realm="countersign", error="invalid_dpop_proof", algs="ES256 EdDSA""#);
 const EXPIRED: Challenge =
     Challenge::Bearer(r#"Bearer realm="countersign", error="invalid_token", error_description="the token expired""#);
 
@@ -127,6 +130,10 @@ fn refused(refusal: &Refusal) -> Wire {
         // INVARIANT hidden-is-absent: unknown, forbidden and another tenant's are one answer, byte for byte.
         Refusal::Forbidden | Refusal::OtherTenant => wire(S::FORBIDDEN, "42501", "permission denied"),
         Refusal::Invalid(invalid) => self::invalid(invalid),
+        Refusal::Unbound => wire(S::UNAUTHORIZED, "PGRST303", refusal.to_string()).with(UNBOUND),
+        Refusal::Budget => wire(S::TOO_MANY_REQUESTS, "53400", refusal.to_string()),
+        Refusal::Superseded => wire(S::SERVICE_UNAVAILABLE, "40001", refusal.to_string()).with(Challenge::Retry),
+        Refusal::Stale => wire(S::SERVICE_UNAVAILABLE, "57P03", refusal.to_string()).with(Challenge::Retry),
         Refusal::PolicyFault => wire(S::INTERNAL_SERVER_ERROR, "XX000", refusal.to_string()),
         Refusal::AuditUnavailable => wire(S::SERVICE_UNAVAILABLE, "58030", refusal.to_string()).with(Challenge::Retry),
     }

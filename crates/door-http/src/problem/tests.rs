@@ -73,6 +73,10 @@ fn all() -> Vec<Problem> {
         Refusal::UnknownPrincipal,
         Refusal::Forbidden,
         Refusal::OtherTenant,
+        Refusal::Unbound,
+        Refusal::Budget,
+        Refusal::Superseded,
+        Refusal::Stale,
         Refusal::PolicyFault,
         Refusal::AuditUnavailable,
     ];

@@ -45,7 +45,7 @@ impl Work<'_> {
                 None => self.deletes(change, &rows)?,
             };
             let batch = Batch { changes, requires: required.requirements.clone() };
-            let rejected = match self.engine.records.write(&self.call, batch).await? {
+            let rejected = match self.write_batch(batch).await? {
                 Ok(()) => {
                     let done = self.changed(change, records, before, trace).await?;
                     return Ok(Done { affected: Some(affected), ..done });

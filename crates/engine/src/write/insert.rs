@@ -48,7 +48,7 @@ impl Work<'_> {
             let live = || rows.iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Leave)).map(|(row, _)| row);
             required.add(self.references(own, live(), &insertion.read_targets, trace).await?);
             let batch = Batch { changes, requires: required.requirements.clone() };
-            let rejected = match self.engine.records.write(&self.call, batch).await? {
+            let rejected = match self.write_batch(batch).await? {
                 Ok(()) => return self.inserted(insertion, &fates, touched, trace).await,
                 Err(rejected) => rejected,
             };

@@ -299,7 +299,7 @@ impl Stage {
         let mut facts = (*self.cell.load().facts).clone();
         change(&mut facts);
         facts.epoch += 1;
-        self.cell.publish(compile(facts));
+        self.cell.publish(compile(facts), self.clock.now());
     }
 
     pub fn narrowed(&self, token: &str, narrowing: &Narrowing) -> String {

@@ -12,7 +12,7 @@ use countersign_model::request::{
     Action, After, Door, Filter, Insert, Literal, Narrowing, OnConflict, Operator, Order, Read, Select, Update,
 };
 use countersign_model::types::{Field, RecordType, RecordTypes, Sensitivity};
-use countersign_model::{FieldId, Kind, Name, RecordId, RequestId, SessionId, UnixMs, UserId};
+use countersign_model::{FieldId, Kind, Name, RecordId, RequestId, SessionId, TenantId, UnixMs, UserId};
 use countersign_policy::Policies;
 use countersign_token::{MAX_LIFETIME_MS, Minter, TokenError};
 
@@ -151,7 +151,8 @@ impl House {
         let state = self.cell.load();
         let mut facts = (*state.facts).clone();
         change(&mut facts);
-        self.cell.publish(State { facts: Arc::new(facts), policies: Arc::clone(&state.policies) });
+        let state = State { facts: Arc::new(facts), policies: Arc::clone(&state.policies) };
+        self.cell.publish(state, self.clock.now());
     }
 
     fn judge(&self, token: &str, operation: Operation) -> Result<Judgement, Refusal> {

@@ -2,6 +2,7 @@
 //! to know which cells to hand out. Both compute it from their own judgement of the request, never from what the
 //! engine says.
 
+use countersign_model::control::{AuditQuery, Control};
 use countersign_model::query::{Change, Column, Insertion, Judged, Link, Query, output_fields};
 use countersign_model::{FieldId, FieldSet, Plan, Predicate, RecordTypes, TypeId};
 
@@ -39,9 +40,20 @@ impl Reach {
             Judged::Read(query) => reach.query(query, types),
             Judged::Insert(insertion) => reach.insertion(insertion, types),
             Judged::Change(change) => reach.change(change, types),
+            // Whoever asks who saw a record names it by its key, which is found by its tag and not opened.
+            Judged::Control(Control::AuditRead(AuditQuery { record: Some((type_name, _)), .. })) => {
+                if let Some((id, record_type)) = types.find(type_name) {
+                    reach.tag(id, FieldSet::EMPTY.with(record_type.key));
+                }
+            }
             Judged::Control(_) => {}
         }
         reach
+    }
+
+    /// The types touched.
+    pub fn types(&self) -> impl Iterator<Item = TypeId> + '_ {
+        self.types.iter().map(|one| one.id)
     }
 
     /// Every field touched and its uses.

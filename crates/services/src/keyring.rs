@@ -1,9 +1,10 @@
+//! Keys that were released for one request.
+
 use std::sync::Arc;
 
 use countersign_crypto::{FieldKeys, Tag, cell_aad};
 use countersign_model::{Entropy, FieldId, Kind, RecordId, TenantId, TypeId, Value};
 
-use crate::answer::Failure;
 use crate::reach::Use;
 
 /// Data keys released for one request, of one tenant, each for the uses that the request has for its field.
@@ -14,9 +15,23 @@ pub struct Keyring {
     types: Vec<(TypeId, Vec<Option<Slot>>)>,
 }
 
-struct Slot {
-    keys: Arc<FieldKeys>,
-    uses: Use,
+/// The keys of one field in a [`Keyring`].
+pub struct Slot {
+    /// The keys.
+    pub keys: Arc<FieldKeys>,
+    /// What they are for.
+    pub uses: Use,
+}
+
+/// Why a cell was not opened, sealed or found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CellError {
+    /// The keys for that were not released.
+    #[error("the key was not released")]
+    NoKey,
+    /// The cell is not one that was sealed there.
+    #[error("stored data is damaged")]
+    Damaged,
 }
 
 impl Keyring {
@@ -45,13 +60,30 @@ impl Keyring {
         }
     }
 
+    /// Whose keys they are.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// Every field in it, with its keys.
+    pub fn iter(&self) -> impl Iterator<Item = (TypeId, FieldId, &Slot)> + '_ {
+        self.types.iter().flat_map(|(type_id, slots)| {
+            let numbered = (0u8..=u8::MAX).zip(slots);
+            numbered.filter_map(|(place, slot)| Some((*type_id, FieldId(place), slot.as_ref()?)))
+        })
+    }
+
     fn slot(&self, type_id: TypeId, field: FieldId) -> Option<&Slot> {
         let (_, slots) = self.types.iter().find(|(known, _)| *known == type_id)?;
         slots.get(usize::from(field.0))?.as_ref()
     }
 
     /// Opens a cell of `record`. `plain` is a buffer to work in.
-    pub(crate) fn open(
+    ///
+    /// # Errors
+    /// [`CellError`].
+    pub fn open(
         &self,
         type_id: TypeId,
         field: FieldId,
@@ -59,36 +91,42 @@ impl Keyring {
         record: RecordId,
         sealed: &[u8],
         plain: &mut Vec<u8>,
-    ) -> Result<Value, Failure> {
-        let slot = self.slot(type_id, field).filter(|slot| slot.uses.open).ok_or(Failure::Unavailable)?;
+    ) -> Result<Value, CellError> {
+        let slot = self.slot(type_id, field).filter(|slot| slot.uses.open).ok_or(CellError::NoKey)?;
         let aad = cell_aad(self.tenant, type_id, field, record);
-        slot.keys.cell.open_into(&aad, sealed, plain).map_err(|_| Failure::Damaged)?;
-        Value::from_bytes(kind, plain).map_err(|_| Failure::Damaged)
+        slot.keys.cell.open_into(&aad, sealed, plain).map_err(|_| CellError::Damaged)?;
+        Value::from_bytes(kind, plain).map_err(|_| CellError::Damaged)
     }
 
     /// Seals a value as a cell of `record`; null is an absent cell.
-    pub(crate) fn seal(
+    ///
+    /// # Errors
+    /// [`CellError::NoKey`].
+    pub fn seal(
         &self,
         type_id: TypeId,
         field: FieldId,
         record: RecordId,
         value: &Value,
         entropy: &dyn Entropy,
-    ) -> Result<Option<Vec<u8>>, Failure> {
+    ) -> Result<Option<Vec<u8>>, CellError> {
         if value.is_null() {
             return Ok(None);
         }
-        let slot = self.slot(type_id, field).filter(|slot| slot.uses.seal).ok_or(Failure::Unavailable)?;
+        let slot = self.slot(type_id, field).filter(|slot| slot.uses.seal).ok_or(CellError::NoKey)?;
         let aad = cell_aad(self.tenant, type_id, field, record);
         Ok(Some(slot.keys.cell.seal(entropy, &aad, &value.to_bytes())))
     }
 
     /// The tag by which records with this value are found; `None` for null, which has none.
-    pub(crate) fn tag(&self, type_id: TypeId, field: FieldId, value: &Value) -> Result<Option<Tag>, Failure> {
+    ///
+    /// # Errors
+    /// [`CellError::NoKey`].
+    pub fn tag(&self, type_id: TypeId, field: FieldId, value: &Value) -> Result<Option<Tag>, CellError> {
         if value.is_null() {
             return Ok(None);
         }
-        let slot = self.slot(type_id, field).filter(|slot| slot.uses.tag).ok_or(Failure::Unavailable)?;
+        let slot = self.slot(type_id, field).filter(|slot| slot.uses.tag).ok_or(CellError::NoKey)?;
         Ok(Some(slot.keys.tag.tag(&value.to_tag_bytes())))
     }
 }

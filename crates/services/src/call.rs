@@ -1,0 +1,48 @@
+//! What travels with every call between services, and how one fails.
+
+use countersign_guard::{Bearer, Permit, Refusal};
+use countersign_model::{Request, Service};
+
+/// What travels with every call between services: the same token, the same request.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// The user's token.
+    pub bearer: &'a Bearer,
+    /// What the user asked.
+    pub request: &'a Request,
+    /// The epoch of the facts under which it was admitted.
+    pub epoch: u64,
+    /// Who calls. Apart, the callee takes this from the caller's certificate and from nothing else.
+    pub caller: Service,
+}
+
+impl<'a> Call<'a> {
+    /// A call on behalf of an admitted request.
+    #[must_use]
+    pub fn of(permit: &'a Permit, caller: Service) -> Self {
+        Self { bearer: permit.bearer(), request: permit.request(), epoch: permit.epoch(), caller }
+    }
+}
+
+/// Why a service did not do what it was called for.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ServiceFailure {
+    /// Its own guard refused the request, or what was called for goes beyond it.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// It can't work at present.
+    #[error("the service is not available")]
+    Unavailable,
+    /// What it keeps is damaged.
+    #[error("stored data is damaged")]
+    Damaged,
+}
+
+impl From<Refusal> for ServiceFailure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What is called for goes beyond the request, or comes from a service that may not call for it.
+pub(crate) const BEYOND: ServiceFailure = ServiceFailure::Refused(Refusal::Forbidden);

@@ -1,0 +1,179 @@
+//! The key service: releases data keys for what a request may use, and counts what is opened with them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use countersign_audit::{Access, RecordSet, Verdict};
+use countersign_crypto::SecretKey;
+use countersign_guard::{Bearer, Guard, Judgement, Refusal};
+use countersign_keys::{CURRENT_EPOCH, TenantKeys};
+use countersign_model::control::Control;
+use countersign_model::query::Judged;
+use countersign_model::{Entropy, FieldSet, Opened, Service, TenantId};
+
+use crate::call::{BEYOND, Call, ServiceFailure};
+use crate::keyring::Keyring;
+use crate::reach::Reach;
+
+/// Releases data keys.
+#[async_trait]
+pub trait KeyRelease: Send + Sync {
+    /// The keys of the fields that the request may use, in the token's tenant, and no others.
+    ///
+    /// # Errors
+    /// [`ServiceFailure`].
+    async fn release(&self, call: &Call<'_>) -> Result<Keyring, ServiceFailure>;
+
+    /// Counts cells that the store is about to hand out for the request against the plaintext budgets of its token
+    /// and principals. For the store alone, which does not hand them out unless this succeeds.
+    ///
+    /// # Errors
+    /// [`Refusal::Budget`] past a limit; otherwise [`ServiceFailure`].
+    async fn count(&self, call: &Call<'_>, opened: &[Opened]) -> Result<(), ServiceFailure>;
+
+    /// A key that belongs to the tenant of a good token as such, for the service `caller`.
+    ///
+    /// # Errors
+    /// [`ServiceFailure`].
+    async fn seal_key(
+        &self,
+        bearer: &Bearer,
+        caller: Service,
+        purpose: SealPurpose,
+    ) -> Result<SealGrant, ServiceFailure>;
+
+    /// A new key for a tenant that the request adds, wrapped, to be stored with the tenant. For the authority alone.
+    ///
+    /// # Errors
+    /// [`ServiceFailure`].
+    async fn new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure>;
+}
+
+/// What a tenant's key that is not of a field is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SealPurpose {
+    /// The cursors that the doors give out.
+    Cursor,
+    /// The audit records of the service that asks.
+    Audit,
+}
+
+/// A key that was released for its purpose.
+pub struct SealGrant {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its bytes.
+    pub secret: SecretKey,
+    /// Its epoch.
+    pub epoch: u32,
+}
+
+/// What a [`KeyService`] is made of.
+pub struct KeyServiceParts {
+    /// Its own guard.
+    pub guard: Arc<Guard>,
+    /// The tenants' keys.
+    pub keys: Arc<TenantKeys>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// The key service, behind its own guard.
+pub struct KeyService {
+    parts: KeyServiceParts,
+}
+
+impl KeyService {
+    /// A key service made of these parts.
+    #[must_use]
+    pub const fn new(parts: KeyServiceParts) -> Self {
+        Self { parts }
+    }
+
+    async fn judge(&self, call: &Call<'_>, callers: &[Service]) -> Result<Judgement, ServiceFailure> {
+        let guard = &self.parts.guard;
+        if !callers.contains(&call.caller) {
+            guard.note_refusal(&Refusal::Forbidden, call.request, call.epoch).await?;
+            return Err(BEYOND);
+        }
+        Ok(guard.judge_again(call.bearer, call.request, call.epoch).await?)
+    }
+
+    async fn refuse(&self, call: &Call<'_>, refusal: Refusal) -> ServiceFailure {
+        let noted = self.parts.guard.note_refusal(&refusal, call.request, call.epoch).await;
+        ServiceFailure::Refused(noted.err().unwrap_or(refusal))
+    }
+}
+
+#[async_trait]
+impl KeyRelease for KeyService {
+    async fn release(&self, call: &Call<'_>) -> Result<Keyring, ServiceFailure> {
+        let judgement = self.judge(call, &[Service::Gateway, Service::Authority]).await?;
+        let tenant = judgement.principal.tenant;
+        let reach = Reach::of(&judgement.judged, &judgement.state.facts.types);
+        let mut ring = Keyring::new(tenant);
+        for (type_id, field, uses) in reach.iter() {
+            let keys = self.parts.keys.field(tenant, type_id, field).map_err(|_| ServiceFailure::Unavailable)?;
+            ring.add(type_id, field, keys, uses);
+        }
+        let access = |record_type| Access {
+            record_type,
+            fields: reach.opened(record_type).union(reach.sealed(record_type)),
+            filter_fields: reach.tagged(record_type),
+            records: RecordSet::default(),
+            rows: 0,
+        };
+        let accesses = reach.types().map(access).collect();
+        let tally = judgement.tally();
+        self.parts.guard.countersign(&judgement, call.request, Verdict::Intent, accesses, tally).await?;
+        Ok(ring)
+    }
+
+    async fn count(&self, call: &Call<'_>, opened: &[Opened]) -> Result<(), ServiceFailure> {
+        let judgement = self.judge(call, &[Service::Store]).await?;
+        let reach = Reach::of(&judgement.judged, &judgement.state.facts.types);
+        let within = |one: &Opened| one.fields.is_subset(reach.opened(one.record_type));
+        if !opened.iter().all(within) {
+            return Err(self.refuse(call, Refusal::Forbidden).await);
+        }
+        let mut tally = judgement.tally();
+        for one in opened {
+            tally.open(one.record_type, one.fields, one.rows);
+        }
+        let access = |one: &Opened| Access {
+            record_type: one.record_type,
+            fields: one.fields,
+            filter_fields: FieldSet::EMPTY,
+            records: RecordSet::default(),
+            rows: one.rows,
+        };
+        let accesses = opened.iter().map(access).collect();
+        self.parts.guard.countersign(&judgement, call.request, Verdict::Released, accesses, tally).await?;
+        Ok(())
+    }
+
+    async fn seal_key(
+        &self,
+        bearer: &Bearer,
+        caller: Service,
+        purpose: SealPurpose,
+    ) -> Result<SealGrant, ServiceFailure> {
+        let label = match (purpose, caller) {
+            (SealPurpose::Cursor, Service::Gateway) => "cursor",
+            (SealPurpose::Audit, Service::Gateway) => "audit-gateway",
+            (SealPurpose::Audit, Service::Store) => "audit-store",
+            (SealPurpose::Audit, Service::Authority) => "audit-authority",
+            _ => return Err(BEYOND),
+        };
+        let tenant = self.parts.guard.identify(bearer)?.tenant;
+        let secret = self.parts.keys.seal_secret(tenant, label).map_err(|_| ServiceFailure::Unavailable)?;
+        Ok(SealGrant { tenant, secret, epoch: CURRENT_EPOCH })
+    }
+
+    async fn new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
+        let judgement = self.judge(call, &[Service::Authority]).await?;
+        let Judged::Control(Control::TenantAdd { .. }) = judgement.judged else { return Err(BEYOND) };
+        let wrapped = self.parts.keys.wrap_new(&*self.parts.entropy, tenant);
+        wrapped.map_err(|_| ServiceFailure::Unavailable)
+    }
+}

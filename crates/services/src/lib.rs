@@ -1,0 +1,24 @@
+//! The services behind the gateway: what they do for a request, and the traits by which they are called.
+//!
+//! Each call carries the user's token and the whole request, and each callee judges them again by a guard of its
+//! own, under the same epoch: in one process these are function calls, apart they are remote calls of the same
+//! traits. A service puts its own verdict on record, with a count that the others' must equal.
+//!
+//! What this is not: it opens no cell and knows no protocol. The engine brings keys and cells together; the wire
+//! carries the calls.
+
+mod call;
+mod front;
+mod key_service;
+mod keyring;
+mod reach;
+mod store_service;
+mod trail;
+
+pub use call::{Call, ServiceFailure};
+pub use front::{ControlFault, ControlRefused, ControlReply, Front, PublicCall, PublicReply};
+pub use key_service::{KeyRelease, KeyService, KeyServiceParts, SealGrant, SealPurpose};
+pub use keyring::{CellError, Keyring, Slot};
+pub use reach::{Reach, Use};
+pub use store_service::{Records, StoreService};
+pub use trail::{LedgerTrail, Trail, TrailPage, Trails};

@@ -1,0 +1,185 @@
+//! The store behind its own guard: hands out sealed cells for what a request may use, once the key service has
+//! counted them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use countersign_audit::{Access as Accessed, RecordSet, Verdict};
+use countersign_guard::{Guard, Judgement, Refusal};
+use countersign_model::control::Control;
+use countersign_model::query::Judged;
+use countersign_model::{FieldSet, Opened, Service, TenantId, TypeId};
+use countersign_store::{Access, Batch, Rejected, Requirement, Scan, SealedChange, SealedRow, Store, StoreError};
+
+use crate::call::{BEYOND, Call, ServiceFailure};
+use crate::key_service::KeyRelease;
+use crate::reach::Reach;
+
+/// Reads and writes sealed records.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// Sealed rows of the token's tenant, within what the request may use.
+    async fn read(&self, call: &Call<'_>, scan: &Scan) -> Result<Vec<SealedRow>, ServiceFailure>;
+
+    /// Changes sealed rows of the token's tenant, within what the request may change. Durable when it returns.
+    async fn write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure>;
+
+    /// Makes room for a tenant that the request adds. For the authority alone.
+    async fn create_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<(), ServiceFailure>;
+
+    /// Whether any tenant has a record of this type, for a request that changes types. For the authority alone.
+    async fn any_records(&self, call: &Call<'_>, record_type: TypeId) -> Result<bool, ServiceFailure>;
+}
+
+/// The store, behind its own guard.
+pub struct StoreService {
+    guard: Arc<Guard>,
+    store: Arc<dyn Store>,
+    keys: Arc<dyn KeyRelease>,
+}
+
+impl StoreService {
+    /// A store service with its own guard. `keys` counts what it hands out.
+    #[must_use]
+    pub fn new(guard: Arc<Guard>, store: Arc<dyn Store>, keys: Arc<dyn KeyRelease>) -> Self {
+        Self { guard, store, keys }
+    }
+
+    async fn judge(&self, call: &Call<'_>, callers: &[Service]) -> Result<(Judgement, Reach), ServiceFailure> {
+        if !callers.contains(&call.caller) {
+            return Err(self.beyond(call).await);
+        }
+        let judgement = self.guard.judge_again(call.bearer, call.request, call.epoch).await?;
+        let reach = reach(&judgement);
+        Ok((judgement, reach))
+    }
+
+    /// Refuses, on record, what goes beyond the request.
+    async fn beyond(&self, call: &Call<'_>) -> ServiceFailure {
+        let noted = self.guard.note_refusal(&Refusal::Forbidden, call.request, call.epoch).await;
+        noted.err().map_or(BEYOND, ServiceFailure::Refused)
+    }
+}
+
+const FROM_GATEWAY: &[Service] = &[Service::Gateway];
+const FROM_AUTHORITY: &[Service] = &[Service::Authority];
+
+#[async_trait]
+impl Records for StoreService {
+    async fn read(&self, call: &Call<'_>, scan: &Scan) -> Result<Vec<SealedRow>, ServiceFailure> {
+        let (judgement, reach) = self.judge(call, &[Service::Gateway, Service::Authority]).await?;
+        let by_tag_within = match &scan.access {
+            Access::Tags { field, .. } => reach.tagged(scan.record_type).contains(*field),
+            Access::Records(_) | Access::All => true,
+        };
+        let within = reach.touches(scan.record_type) && scan.cells.is_subset(reach.opened(scan.record_type));
+        if !(within && by_tag_within) {
+            return Err(self.beyond(call).await);
+        }
+        let rows = self.store.read(judgement.principal.tenant, scan).await.map_err(failure)?;
+        let opened = Opened { record_type: scan.record_type, fields: scan.cells, rows: rows.len() as u64 };
+        if opened.cells() > 0 {
+            let counting = Call { caller: Service::Store, ..*call };
+            self.keys.count(&counting, &[opened]).await?;
+            let mut tally = judgement.tally();
+            tally.open(opened.record_type, opened.fields, opened.rows);
+            let filter_fields = match &scan.access {
+                Access::Tags { field, .. } => FieldSet::EMPTY.with(*field),
+                Access::Records(_) | Access::All => FieldSet::EMPTY,
+            };
+            let access = accessed(scan.record_type, scan.cells, filter_fields, opened.rows);
+            self.guard.countersign(&judgement, call.request, Verdict::Released, vec![access], tally).await?;
+        }
+        Ok(rows)
+    }
+
+    async fn write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {
+        let (judgement, reach) = self.judge(call, FROM_GATEWAY).await?;
+        let within = batch.changes.iter().all(|change| change_within(change, &judgement, &reach))
+            && batch.requires.iter().all(|requirement| requirement_within(requirement, &reach));
+        if !within {
+            return Err(self.beyond(call).await);
+        }
+        let mut tally = judgement.tally();
+        tally.written = batch.changes.len() as u64;
+        let record_type = match &judgement.judged {
+            Judged::Insert(insertion) => Some(insertion.record_type),
+            Judged::Change(change) => Some(change.record_type),
+            Judged::Read(_) | Judged::Control(_) => None,
+        };
+        let written = self.store.write(judgement.principal.tenant, batch).await.map_err(failure)?;
+        if written.is_ok() {
+            let access = |id| accessed(id, reach.sealed(id), FieldSet::EMPTY, tally.written);
+            let accesses = record_type.map(access).into_iter().collect();
+            // The change is made. The gateway's own records of it are durable; a verdict that is missing here is
+            // reported when the services' verdicts are compared.
+            let noted = self.guard.countersign(&judgement, call.request, Verdict::Changed, accesses, tally).await;
+            drop(noted);
+        }
+        Ok(written)
+    }
+
+    async fn create_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<(), ServiceFailure> {
+        let (judgement, _) = self.judge(call, FROM_AUTHORITY).await?;
+        let Judged::Control(Control::TenantAdd { .. }) = judgement.judged else { return Err(self.beyond(call).await) };
+        self.store.create_tenant(tenant).await.map_err(failure)
+    }
+
+    async fn any_records(&self, call: &Call<'_>, record_type: TypeId) -> Result<bool, ServiceFailure> {
+        let (judgement, _) = self.judge(call, FROM_AUTHORITY).await?;
+        let Judged::Control(Control::TypesApply { .. }) = judgement.judged else {
+            return Err(self.beyond(call).await);
+        };
+        self.store.any_records(record_type).await.map_err(failure)
+    }
+}
+
+fn accessed(record_type: TypeId, fields: FieldSet, filter_fields: FieldSet, rows: u64) -> Accessed {
+    Accessed { record_type, fields, filter_fields, records: RecordSet::default(), rows }
+}
+
+fn reach(judgement: &Judgement) -> Reach {
+    Reach::of(&judgement.judged, &judgement.state.facts.types)
+}
+
+fn change_within(change: &SealedChange, judgement: &Judgement, reach: &Reach) -> bool {
+    let judged = &judgement.judged;
+    let own = match judged {
+        Judged::Insert(insertion) => insertion.record_type,
+        Judged::Change(change) => change.record_type,
+        Judged::Read(_) | Judged::Control(_) => return false,
+    };
+    // The reach says which fields. That says nothing about a change without any, so the type is compared first.
+    let (record_type, permitted, written): (_, _, FieldSet) = match change {
+        SealedChange::Insert { record_type, cells, tags, .. } => {
+            let written = cells.iter().map(|(field, _)| *field).chain(tags.iter().map(|(field, _)| *field));
+            (*record_type, matches!(judged, Judged::Insert(_)), written.collect())
+        }
+        SealedChange::Update { record_type, cells, tags, .. } => {
+            let written = cells.iter().map(|(field, _)| *field).chain(tags.iter().map(|(field, _)| *field));
+            let permitted = match judged {
+                Judged::Insert(insertion) => insertion.on_conflict.is_some_and(|conflict| conflict.merge),
+                Judged::Change(change) => change.set.is_some(),
+                Judged::Read(_) | Judged::Control(_) => false,
+            };
+            (*record_type, permitted, written.collect())
+        }
+        SealedChange::Delete { record_type, .. } => {
+            let permitted = matches!(judged, Judged::Change(change) if change.set.is_none());
+            (*record_type, permitted, FieldSet::EMPTY)
+        }
+    };
+    permitted && record_type == own && written.is_subset(reach.sealed(own))
+}
+
+fn requirement_within(requirement: &Requirement, reach: &Reach) -> bool {
+    let (Requirement::Exists { record_type, field, .. } | Requirement::Absent { record_type, field, .. }) = requirement;
+    reach.tagged(*record_type).contains(*field)
+}
+
+fn failure(error: StoreError) -> ServiceFailure {
+    match error {
+        StoreError::Damaged => ServiceFailure::Damaged,
+        _ => ServiceFailure::Unavailable,
+    }
+}

@@ -1,0 +1,102 @@
+//! A service's own audit records, for whoever may read them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use countersign_audit::{Ledger, LedgerQuery, Position, Record};
+use countersign_guard::Guard;
+use countersign_model::control::Control;
+use countersign_model::facts::OPERATORS;
+use countersign_model::query::Judged;
+use countersign_model::{Service, TenantId};
+
+use crate::call::{BEYOND, Call, ServiceFailure};
+
+/// Answers from one service's ledger.
+#[async_trait]
+pub trait Trail: Send + Sync {
+    /// The records of `owners` that the query asks for, in the order of their positions. The request is an audit
+    /// query of somebody who may ask it: about the token's own tenant, and for operators also the deployment
+    /// (`None`). For the authority alone.
+    ///
+    /// # Errors
+    /// [`ServiceFailure`].
+    async fn query(
+        &self,
+        call: &Call<'_>,
+        owners: &[Option<TenantId>],
+        query: &LedgerQuery,
+    ) -> Result<TrailPage, ServiceFailure>;
+}
+
+/// Records of one ledger.
+#[derive(Debug, Default)]
+pub struct TrailPage {
+    /// How many records the ledger had when it was asked; nothing at or past this place is among the records.
+    pub size: u64,
+    /// The records.
+    pub records: Vec<(Position, Record)>,
+}
+
+/// The ledgers of a deployment's services as they are now, each by a name that stays.
+pub trait Trails: Send + Sync {
+    /// All of them.
+    fn all(&self) -> Vec<(String, Arc<dyn Trail>)>;
+}
+
+impl Trails for Vec<(String, Arc<dyn Trail>)> {
+    fn all(&self) -> Vec<(String, Arc<dyn Trail>)> {
+        self.clone()
+    }
+}
+
+/// The ledger of this process's service, behind the service's guard.
+pub struct LedgerTrail {
+    guard: Arc<Guard>,
+    ledger: Arc<Ledger>,
+}
+
+impl LedgerTrail {
+    /// What the service with this guard has recorded.
+    #[must_use]
+    pub const fn new(guard: Arc<Guard>, ledger: Arc<Ledger>) -> Self {
+        Self { guard, ledger }
+    }
+}
+
+#[async_trait]
+impl Trail for LedgerTrail {
+    async fn query(
+        &self,
+        call: &Call<'_>,
+        owners: &[Option<TenantId>],
+        query: &LedgerQuery,
+    ) -> Result<TrailPage, ServiceFailure> {
+        if call.caller != Service::Authority {
+            return Err(BEYOND);
+        }
+        let judgement = self.guard.judge_again(call.bearer, call.request, call.epoch).await?;
+        let Judged::Control(Control::AuditRead(_)) = judgement.judged else { return Err(BEYOND) };
+        let principal = &judgement.principal;
+        let may = |owner: &Option<TenantId>| match owner {
+            Some(tenant) => *tenant == principal.tenant,
+            None => principal.tenant_name.as_str() == OPERATORS,
+        };
+        if !owners.iter().all(may) {
+            return Err(BEYOND);
+        }
+        // Reading files is no work for the threads that answer requests.
+        let (ledger, owners, query) = (Arc::clone(&self.ledger), owners.to_vec(), query.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let size = ledger.size();
+            let mut records = Vec::new();
+            for owner in owners {
+                records.extend(ledger.query(owner, &query)?);
+            }
+            records.retain(|(position, _)| position.0 < size);
+            records.sort_by_key(|(position, _)| *position);
+            Ok::<_, countersign_audit::AuditError>(TrailPage { size, records })
+        });
+        read.await.map_err(|_| ServiceFailure::Unavailable)?.map_err(|_| ServiceFailure::Unavailable)
+    }
+}
