@@ -48,6 +48,7 @@ fn point_read(now: countersign_model::UnixMs, tenant: TenantId) -> Record {
         door: Some(Door::Http),
         verdict: Verdict::Released,
         tenant: Some(tenant),
+        tally: None,
         body,
     }
 }

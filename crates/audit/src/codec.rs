@@ -1,16 +1,20 @@
 //! The stored form of one record: a leaf, which is opaque to the ledger and to the log that hashes it.
 //!
-//! A leaf is a header in clear and a sealed body. The whole header is the body's associated data, so a body
-//! can't be given to another tenant, service, request, time or verdict. Written down in `docs/formats.md`.
+//! A leaf is a header in clear, the sealed tally where there is one, and the sealed body. The whole header is
+//! the tally's associated data, and both together are the body's: neither can be given to another tenant, service,
+//! request, time or verdict, or to each other. Written down in `docs/formats.md`.
+
+use std::sync::Arc;
 
 use countersign_crypto::{Aad, SealKey};
 use countersign_model::request::Door;
-use countersign_model::{Entropy, FieldSet, RecordId, RequestId, TenantId, TypeId, UnixMs};
+use countersign_model::{Entropy, FieldSet, RecordId, RequestId, Tally, TenantId, TypeId, UnixMs};
 use serde::Deserialize;
 
 use crate::error::AuditError;
 use crate::record::{Access, Body, Record, Service, Verdict};
 use crate::recordset::RecordSetRef;
+use crate::sink::AuditKeys;
 
 /// The longest leaf. Bundles of log entries (C2SP tlog-tiles) give each a length of 16 bits.
 pub(crate) const LEAF_MAX_BYTES: usize = 65_535;
@@ -19,10 +23,18 @@ const LISTS_MAX_BYTES: usize = 48 * 1024;
 /// What an access takes besides its list.
 const ACCESS_BYTES: usize = 64;
 
-const VERSION: u8 = 1;
-const AAD_LABEL: &str = "audit.1";
+/// What this program writes. Version 1, which it still reads, has no tally and is always under the owner's key.
+const VERSION: u8 = 2;
+const FIRST_VERSION: u8 = 1;
+const BODY_LABEL: &str = "audit.2";
+const BODY_LABEL_1: &str = "audit.1";
+const TALLY_LABEL: &str = "audit-tally.2";
 const FIXED_BYTES: usize = 28;
 const TENANT_BYTES: usize = 16;
+
+const HAS_TENANT: u8 = 1;
+const HAS_TALLY: u8 = 2;
+const UNDER_OWN_KEY: u8 = 4;
 
 /// What a leaf says in clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,17 +44,26 @@ pub(crate) struct Header {
     pub(crate) time: UnixMs,
     pub(crate) request: RequestId,
     pub(crate) tenant: Option<TenantId>,
+    /// The tenant's key could not be had, so the body is under the service's own.
+    pub(crate) under_own_key: bool,
 }
 
 impl Header {
-    const fn of(record: &Record) -> Self {
-        let Record { time, request, service, door: _, verdict, tenant, body: _ } = record;
-        Self { service: *service, verdict: *verdict, time: *time, request: *request, tenant: *tenant }
+    const fn of(record: &Record, under_own_key: bool) -> Self {
+        let Record { time, request, service, door: _, verdict, tenant, tally: _, body: _ } = record;
+        let (service, verdict, time, request, tenant) = (*service, *verdict, *time, *request, *tenant);
+        Self { service, verdict, time, request, tenant, under_own_key }
     }
 
-    fn to_bytes(self) -> Vec<u8> {
+    fn to_bytes(self, tally: bool) -> Vec<u8> {
+        let mut flags = 0;
+        for (holds, flag) in
+            [(self.tenant.is_some(), HAS_TENANT), (tally, HAS_TALLY), (self.under_own_key, UNDER_OWN_KEY)]
+        {
+            flags |= if holds { flag } else { 0 };
+        }
         let mut out = Vec::with_capacity(FIXED_BYTES.saturating_add(TENANT_BYTES));
-        out.extend([VERSION, service_code(self.service), verdict_code(self.verdict), u8::from(self.tenant.is_some())]);
+        out.extend([VERSION, service_code(self.service), verdict_code(self.verdict), flags]);
         out.extend(self.time.0.to_be_bytes());
         out.extend(self.request.as_bytes());
         if let Some(tenant) = self.tenant {
@@ -51,28 +72,59 @@ impl Header {
         out
     }
 
-    /// The header and what is sealed behind it; `None` if the bytes are not a leaf of a known version.
-    pub(crate) fn parse(leaf: &[u8]) -> Option<(Self, Sealed<'_>)> {
-        let ([VERSION, service, verdict, has_tenant], rest) = leaf.split_first_chunk::<4>()? else { return None };
-        let (time, rest) = rest.split_first_chunk::<8>()?;
-        let (request, rest) = rest.split_first_chunk::<16>()?;
-        let (tenant, body) = match has_tenant {
-            0 => (None, rest),
-            1 => {
-                let (tenant, rest) = rest.split_first_chunk::<TENANT_BYTES>()?;
-                (Some(TenantId::from_bytes(*tenant)), rest)
-            }
+    /// Whose key the body is under.
+    pub(crate) fn key_owner(&self) -> Option<TenantId> {
+        self.tenant.filter(|_| !self.under_own_key)
+    }
+}
+
+/// One record as it is stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Leaf<'a> {
+    pub(crate) header: Header,
+    pub(crate) tally: Option<Sealed<'a>>,
+    pub(crate) body: Sealed<'a>,
+}
+
+impl<'a> Leaf<'a> {
+    /// The parts of a leaf; `None` if the bytes are none of a known version.
+    pub(crate) fn parse(leaf: &'a [u8]) -> Option<Self> {
+        let ([version, service, verdict, flags], rest) = leaf.split_first_chunk::<4>()?;
+        let known = match *version {
+            FIRST_VERSION => HAS_TENANT,
+            VERSION => HAS_TENANT | HAS_TALLY | UNDER_OWN_KEY,
             _ => return None,
         };
-        let clear = leaf.get(..leaf.len().checked_sub(body.len())?)?;
-        let header = Self {
+        let has = |flag: u8| flags & flag != 0;
+        if flags & !known != 0 || (has(UNDER_OWN_KEY) && !has(HAS_TENANT)) {
+            return None;
+        }
+        let (time, rest) = rest.split_first_chunk::<8>()?;
+        let (request, mut rest) = rest.split_first_chunk::<16>()?;
+        let mut tenant = None;
+        if has(HAS_TENANT) {
+            let (bytes, after) = rest.split_first_chunk::<TENANT_BYTES>()?;
+            (tenant, rest) = (Some(TenantId::from_bytes(*bytes)), after);
+        }
+        let before = |rest: &[u8]| leaf.get(..leaf.len().checked_sub(rest.len())?);
+        let mut tally = None;
+        if has(HAS_TALLY) {
+            let clear = before(rest)?;
+            let (length, after) = rest.split_first_chunk::<2>()?;
+            let (sealed, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            (tally, rest) = (Some(Sealed { label: TALLY_LABEL, clear, sealed }), after);
+        }
+        let label = if *version == FIRST_VERSION { BODY_LABEL_1 } else { BODY_LABEL };
+        let body = Sealed { label, clear: before(rest)?, sealed: rest };
+        let header = Header {
             service: Service::ALL.into_iter().find(|one| service_code(*one) == *service)?,
             verdict: Verdict::ALL.into_iter().find(|one| verdict_code(*one) == *verdict)?,
             time: UnixMs(u64::from_be_bytes(*time)),
             request: RequestId::from_bytes(*request),
             tenant,
+            under_own_key: has(UNDER_OWN_KEY),
         };
-        Some((header, Sealed { clear, body }))
+        Some(Self { header, tally, body })
     }
 }
 
@@ -95,29 +147,35 @@ const fn verdict_code(verdict: Verdict) -> u8 {
     }
 }
 
-fn aad(clear: &[u8]) -> Aad {
-    Aad::new(AAD_LABEL).part(clear)
-}
-
-/// A sealed body and the header it is bound to.
+/// A sealed part of a leaf and what it is bound to.
 #[derive(Clone, Copy)]
 pub(crate) struct Sealed<'a> {
+    label: &'static str,
     clear: &'a [u8],
-    body: &'a [u8],
+    sealed: &'a [u8],
 }
 
 impl Sealed<'_> {
-    /// Opens the body into `plain`; false if it is not authentic.
+    /// Opens the part into `plain`; false if it is not authentic.
     pub(crate) fn open_into(self, key: &SealKey, plain: &mut Vec<u8>) -> bool {
-        key.open_into(&aad(self.clear), self.body, plain).is_ok()
+        key.open_into(&Aad::new(self.label).part(self.clear), self.sealed, plain).is_ok()
+    }
+
+    /// The tally in it; `None` if it is not authentic.
+    pub(crate) fn open_tally(self, key: &SealKey, plain: &mut Vec<u8>) -> Option<Tally> {
+        if !self.open_into(key, plain) {
+            return None;
+        }
+        let (tally, rest) = postcard::take_from_bytes(plain).ok()?;
+        rest.is_empty().then_some(tally)
     }
 }
 
-/// The record that an opened body completes; `None` if the bytes are none.
-pub(crate) fn decode(header: Header, plain: &[u8]) -> Option<Record> {
-    let Header { service, verdict, time, request, tenant } = header;
+/// The record that an opened body and tally complete; `None` if the bytes are none.
+pub(crate) fn decode(header: Header, tally: Option<Tally>, plain: &[u8]) -> Option<Record> {
+    let Header { service, verdict, time, request, tenant, under_own_key: _ } = header;
     let ((body, door), rest) = postcard::take_from_bytes::<(Body, Option<Door>)>(plain).ok()?;
-    rest.is_empty().then_some(Record { time, request, service, door, verdict, tenant, body })
+    rest.is_empty().then_some(Record { time, request, service, door, verdict, tenant, tally, body })
 }
 
 /// Whether an opened body is about one record. Reads its first part only, in place.
@@ -137,27 +195,59 @@ pub(crate) fn is_about(plain: &[u8], record_type: TypeId, record: RecordId) -> O
 }
 
 /// Seals a record into leaves: one, unless its lists are too long for one.
-pub(crate) fn seal(key: &SealKey, entropy: &dyn Entropy, record: Record) -> Result<Vec<Vec<u8>>, AuditError> {
-    split(record).iter().map(|part| seal_one(key, entropy, part)).collect()
+pub(crate) fn seal(keys: &dyn AuditKeys, entropy: &dyn Entropy, record: Record) -> Result<Vec<Vec<u8>>, AuditError> {
+    let seals = Seals::of(keys, &record)?;
+    split(record).iter().map(|part| seals.seal(entropy, part)).collect()
 }
 
-fn seal_one(key: &SealKey, entropy: &dyn Entropy, record: &Record) -> Result<Vec<u8>, AuditError> {
-    let mut leaf = Header::of(record).to_bytes();
-    let plain = postcard::to_stdvec(&(&record.body, &record.door)).map_err(|_| AuditError::TooLarge)?;
-    let sealed = key.seal(entropy, &aad(&leaf), &plain);
-    leaf.extend_from_slice(&sealed);
-    if leaf.len() > LEAF_MAX_BYTES { Err(AuditError::TooLarge) } else { Ok(leaf) }
+/// The keys that one record is sealed under.
+struct Seals {
+    body: Arc<SealKey>,
+    under_own_key: bool,
+    /// Only where there is a tally.
+    own: Option<Arc<SealKey>>,
+}
+
+impl Seals {
+    fn of(keys: &dyn AuditKeys, record: &Record) -> Result<Self, AuditError> {
+        let own = record.tally.as_ref().map(|_| keys.audit_key(None)).transpose()?;
+        match keys.audit_key(record.tenant) {
+            Ok(body) => Ok(Self { body, under_own_key: false, own }),
+            Err(AuditError::NoKey) if record.tenant.is_some() => {
+                let body = own.as_ref().map_or_else(|| keys.audit_key(None), |own| Ok(Arc::clone(own)))?;
+                Ok(Self { body, under_own_key: true, own })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn seal(&self, entropy: &dyn Entropy, record: &Record) -> Result<Vec<u8>, AuditError> {
+        let too_large = |_| AuditError::TooLarge;
+        let tally = record.tally.as_ref().zip(self.own.as_ref());
+        let mut leaf = Header::of(record, self.under_own_key).to_bytes(tally.is_some());
+        if let Some((tally, key)) = tally {
+            let plain = postcard::to_stdvec(tally).map_err(too_large)?;
+            let sealed = key.seal(entropy, &Aad::new(TALLY_LABEL).part(&leaf), &plain);
+            let length = u16::try_from(sealed.len()).map_err(|_| AuditError::TooLarge)?;
+            leaf.extend(length.to_be_bytes());
+            leaf.extend(sealed);
+        }
+        let plain = postcard::to_stdvec(&(&record.body, &record.door)).map_err(too_large)?;
+        let sealed = self.body.seal(entropy, &Aad::new(BODY_LABEL).part(&leaf), &plain);
+        leaf.extend(sealed);
+        if leaf.len() > LEAF_MAX_BYTES { Err(AuditError::TooLarge) } else { Ok(leaf) }
+    }
 }
 
 /// Cuts a record's lists so that each part fits a leaf. Everything else is said again in each part, except
-/// what is counted: that is in the first.
+/// what is counted: that is in the first, and so is the tally.
 fn split(mut record: Record) -> Vec<Record> {
     let size = |access: &Access| access.records.as_bytes().len().saturating_add(ACCESS_BYTES);
     if record.body.accesses.iter().map(size).fold(0, usize::saturating_add) <= LISTS_MAX_BYTES {
         return vec![record];
     }
     let accesses = std::mem::take(&mut record.body.accesses);
-    let rest = Record { body: Body { affected: None, ..record.body.clone() }, ..record };
+    let rest = Record { tally: None, body: Body { affected: None, ..record.body.clone() }, ..record };
     let (mut parts, mut part, mut used) = (Vec::new(), record, 0);
     for Access { record_type, fields, filter_fields, records, mut rows } in accesses {
         for records in records.split(LISTS_MAX_BYTES.saturating_sub(ACCESS_BYTES)) {

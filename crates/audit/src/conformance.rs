@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use countersign_model::request::Door;
-use countersign_model::{FieldId, RecordId, RequestId, SessionId, TenantId, TokenId, TypeId, UnixMs, UserId};
+use countersign_model::{
+    FieldId, FieldSet, RecordId, RequestId, SessionId, Tally, TenantId, TokenId, TypeId, UnixMs, UserId,
+};
 
 use crate::error::AuditError;
 use crate::ledger::{Ledger, LedgerQuery, Position};
@@ -61,7 +63,10 @@ pub fn sample(service: Service, tenant: Option<TenantId>, number: u64) -> Record
     };
     let request = RequestId::from_u128(id.wrapping_add(1 << 64));
     let time = NOW.plus_ms(number);
-    Record { time, request, service, door: Some(Door::Http), verdict: Verdict::Released, tenant, body }
+    let mut tally = Tally::new(TokenId::from_u128(id ^ 4), number);
+    tally.open(TypeId(7), FieldSet::first(3), number.wrapping_add(1));
+    let (door, verdict, tally) = (Some(Door::Http), Verdict::Released, Some(tally));
+    Record { time, request, service, door, verdict, tenant, tally, body }
 }
 
 /// Runs every test. `make` gives a fresh, empty sink of `service` whose keys differ from tenant to tenant.
@@ -80,6 +85,7 @@ where
     filters_and_limits(service, &make().await).await.unwrap();
     long_lists_are_found(service, &make().await).await.unwrap();
     many_at_once(service, Arc::new(make().await)).await.unwrap();
+    notes_keep_their_place(service, &make().await).await.unwrap();
 }
 
 /// Every field of a record comes back, and the least possible record too.
@@ -94,8 +100,10 @@ async fn every_field_comes_back<S: ReadBack>(service: Service, sink: &S) -> Resu
         record.body.reason = Some(*reason);
         written.push((sink.append(record.clone()).await?, record));
     }
-    for door in [None, Some(Door::Sql), Some(Door::Mcp)] {
-        let record = Record { door, body: Body::default(), ..sample(service, Some(tenant(1)), 9) };
+    for (door, tally) in
+        [(None, None), (Some(Door::Sql), Some(Tally::new(TokenId::from_u128(1), 0))), (Some(Door::Mcp), None)]
+    {
+        let record = Record { door, tally, body: Body::default(), ..sample(service, Some(tenant(1)), 9) };
         written.push((sink.append(record.clone()).await?, record));
     }
     assert_eq!(sink.query(Some(tenant(1)), &LedgerQuery::default())?, written);
@@ -177,6 +185,25 @@ async fn long_lists_are_found<S: ReadBack>(service: Service, sink: &S) -> Result
     assert!(all.iter().all(|(_, record)| record.request == long.request && record.body.user == long.body.user));
     let affected = all.iter().filter_map(|(_, record)| record.body.affected);
     assert_eq!(affected.sum::<u64>(), 1);
+    let tallies: Vec<_> = all.iter().filter_map(|(_, record)| record.tally.clone()).collect();
+    assert_eq!(tallies, Vec::from_iter(long.tally), "once");
+    Ok(())
+}
+
+/// Noted records come before what is appended after them, and are durable no later.
+async fn notes_keep_their_place<S: ReadBack>(service: Service, sink: &S) -> Result<(), AuditError> {
+    let mut written = Vec::new();
+    for number in 0..40 {
+        let record = sample(service, Some(tenant(1)), number);
+        if number % 4 == 3 {
+            let position = sink.append(record.clone()).await?;
+            assert_eq!(position, Position(number));
+        } else {
+            sink.note(record.clone()).await?;
+        }
+        written.push((Position(number), record));
+    }
+    assert_eq!(sink.query(Some(tenant(1)), &LedgerQuery::default())?, written);
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 //! A folder for each service, with segment files `00000000.log`, `00000001.log` and so on, and the file
 //! `durable` (see `docs/formats.md`). Callers seal their own records and queue them; one thread writes all
 //! that wait with one write and one sync, and then wakes them together. The number of syncs depends on the
-//! disk, not on the number of callers.
+//! disk, not on the number of callers. Records that nobody waits for go along with them, or after
+//! [`Options::lazy_ms`] at the latest.
 //!
 //! Positions count records from 0 without gaps: they are the leaf indexes of a log over the same records.
 
@@ -14,8 +15,10 @@ mod mark;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;
 mod query;
+mod queue;
 mod recover;
 pub mod storage;
+mod tallies;
 mod writer;
 
 use std::fmt;
@@ -26,11 +29,13 @@ use std::thread::JoinHandle;
 
 use countersign_model::Entropy;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot, watch};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::index::Index;
+use self::queue::{Bounds, Queue};
 use self::storage::{Folder, Storage};
-use self::writer::{Message, Pending, Writer};
+use self::writer::Writer;
 use crate::codec;
 use crate::error::{AuditError, LedgerError};
 use crate::record::{Record, Service};
@@ -39,7 +44,8 @@ use crate::sink::{AuditKeys, AuditSink};
 pub use query::LedgerQuery;
 
 /// A record's place in its ledger, from 0, without gaps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Position(pub u64);
 
 impl fmt::Display for Position {
@@ -57,11 +63,15 @@ pub struct Options {
     pub queue_max: usize,
     /// How many appends one write takes at most. 1,024; at least 1.
     pub batch_max: usize,
+    /// How long after [`AuditSink::note`] a record is durable at the latest, on a disk that works. 50; at least 2.
+    pub lazy_ms: u64,
+    /// How many noted records wait at most; more are refused. 65,536 (and 64 MiB); at least 1.
+    pub lazy_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, queue_max: 4096, batch_max: 1024 }
+        Self { segment_bytes: 64 << 20, queue_max: 4096, batch_max: 1024, lazy_ms: 50, lazy_max: 65_536 }
     }
 }
 
@@ -70,8 +80,10 @@ impl Options {
     fn bounded(self) -> Self {
         Self {
             segment_bytes: self.segment_bytes.min(1 << 30),
-            queue_max: self.queue_max.max(1),
+            queue_max: self.queue_max.clamp(1, Semaphore::MAX_PERMITS),
             batch_max: self.batch_max.clamp(1, 4096),
+            lazy_ms: self.lazy_ms.max(2),
+            lazy_max: self.lazy_max.max(1),
         }
     }
 }
@@ -84,7 +96,7 @@ pub struct Ledger {
     entropy: Arc<dyn Entropy>,
     index: Arc<RwLock<Index>>,
     durable: watch::Receiver<u64>,
-    queue: Option<mpsc::Sender<Message>>,
+    queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -130,14 +142,16 @@ impl Ledger {
         };
         let mark = end.mark().create(&*storage).map_err(io("writing the file durable"))?;
         let index = Arc::new(RwLock::new(index));
-        let writer = Writer::new(Arc::clone(&storage), service, options, Arc::clone(&index), end, mark);
+        let bounds = Bounds { urgent: options.queue_max, urgent_per_batch: options.batch_max, lazy: options.lazy_max };
+        let queue = Arc::new(Queue::new(bounds));
+        let (storage_of, queue_of) = (Arc::clone(&storage), Arc::clone(&queue));
+        let writer = Writer::new(queue_of, storage_of, service, options, Arc::clone(&index), end, mark);
         let durable = writer.durable.subscribe();
-        let (queue, waiting) = mpsc::channel(options.queue_max);
         let thread = std::thread::Builder::new()
             .name(format!("audit-{}", service.as_str()))
-            .spawn(move || writer.run(waiting))
+            .spawn(move || writer.run())
             .map_err(io("starting the writer"))?;
-        let (queue, thread) = (Some(queue), Mutex::new(Some(thread)));
+        let thread = Mutex::new(Some(thread));
         Ok(Self { service, storage, keys, entropy, index, durable, queue, thread })
     }
 
@@ -156,13 +170,17 @@ impl Ledger {
 
     /// Takes no more records, writes those that are queued, and returns when they are durable.
     pub async fn close(&self) {
-        if let Some(queue) = &self.queue {
-            // Fails only if the writer has ended already.
-            let _ = queue.send(Message::Close).await;
-        }
+        self.queue.close();
         let mut durable = self.durable.clone();
         while durable.changed().await.is_ok() {}
         self.join();
+    }
+
+    fn seal(&self, record: Record) -> Result<Vec<Vec<u8>>, AuditError> {
+        if record.service != self.service {
+            return Err(AuditError::OtherService);
+        }
+        codec::seal(&*self.keys, &*self.entropy, record)
     }
 
     fn join(&self) {
@@ -177,22 +195,20 @@ impl Ledger {
 #[async_trait::async_trait]
 impl AuditSink for Ledger {
     async fn append(&self, record: Record) -> Result<Position, AuditError> {
-        if record.service != self.service {
-            return Err(AuditError::OtherService);
-        }
-        let key = self.keys.audit_key(record.tenant)?;
-        let leaves = codec::seal(&key, &*self.entropy, record)?;
+        let leaves = self.seal(record)?;
         let (done, outcome) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or(AuditError::Unavailable)?;
-        let message = Message::Append(Pending { leaves, done });
-        queue.send(message).await.map_err(|_| AuditError::Unavailable)?;
+        self.queue.append(leaves, done).await?;
         outcome.await.map_err(|_| AuditError::Unavailable)?.into_outcome()
+    }
+
+    async fn note(&self, record: Record) -> Result<(), AuditError> {
+        self.queue.note(self.seal(record)?)
     }
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.queue = None;
+        self.queue.close();
         self.join();
     }
 }

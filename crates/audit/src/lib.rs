@@ -38,6 +38,7 @@
 //!     door: None,
 //!     verdict: Verdict::Refused,
 //!     tenant: Some(tenant),
+//!     tally: None,
 //!     body: Body { action: "read".into(), ..Body::default() },
 //! };
 //! let position = ledger.append(record.clone()).await?;
@@ -50,9 +51,12 @@ mod codec;
 pub mod conformance;
 mod error;
 pub mod ledger;
+pub mod receipt;
+pub mod reconcile;
 mod record;
 mod recordset;
 mod sink;
+mod tally;
 #[cfg(test)]
 mod testing;
 
@@ -61,3 +65,4 @@ pub use ledger::{Ledger, LedgerQuery, Options, Position};
 pub use record::{Access, Body, Reason, Record, Service, Verdict};
 pub use recordset::{NotARecordSet, RecordSet};
 pub use sink::{AuditKeys, AuditSink};
+pub use tally::TallyEntry;

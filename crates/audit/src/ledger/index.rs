@@ -72,7 +72,9 @@ impl Index {
     pub(super) fn starting_at(&self, from: Position, limit: usize) -> Option<Found> {
         let at = self.segments.partition_point(|segment| segment.first <= from.0).checked_sub(1)?;
         let segment = self.segments.get(at)?;
-        let records = segment.positions().filter(|(position, _)| *position >= from).take(limit);
+        // Records lie dense, so the first one is found without passing those before it.
+        let skip = usize::try_from(from.0.saturating_sub(segment.first)).unwrap_or(usize::MAX);
+        let records = segment.positions().skip(skip).take(limit);
         Some(Found {
             segment: segment.number,
             records: records.map(|(position, entry)| (position, entry.offset)).collect(),

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use countersign_crypto::SealKey;
 use countersign_model::{RecordId, RequestId, TenantId, TypeId, UnixMs};
 
 use super::frame::{FRAME_MAX_BYTES, Frame};
@@ -12,7 +13,7 @@ use super::index::Found;
 use super::recover::file_name;
 use super::storage::LogFile;
 use super::{Ledger, Position};
-use crate::codec::{self, Header};
+use crate::codec::{self, Leaf};
 use crate::error::AuditError;
 use crate::record::Record;
 
@@ -47,17 +48,19 @@ impl Ledger {
     /// Durable records of one tenant, or of the deployment for `None`, newest last. Reads the disk: in async
     /// code call it where blocking is allowed.
     ///
+    /// A tenant's records that were written without its key, because it could not be had, are among them.
+    ///
     /// # Errors
     /// [`AuditError::NoKey`], [`AuditError::Unreadable`], and [`AuditError::Damaged`] for a record that doesn't
     /// open: an answer that leaves one out would be a false answer.
     pub fn query(&self, tenant: Option<TenantId>, query: &LedgerQuery) -> Result<Vec<(Position, Record)>, AuditError> {
-        let key = self.keys.audit_key(tenant)?;
+        let mut keys = KeysInUse { ledger: self, own: None, tenants: None };
         let forward = query.after.is_some() || query.oldest_first;
         let mut segments = self.index.read().segments_since(query.since);
         if !forward {
             segments.reverse();
         }
-        let (mut answer, mut plain) = (Vec::new(), Vec::new());
+        let (mut answer, mut plain, mut tally_plain) = (Vec::new(), Vec::new(), Vec::new());
         for segment in segments {
             let mut found = self.index.read().of_tenant(segment, tenant, query.after);
             if !forward {
@@ -73,13 +76,13 @@ impl Ledger {
                 }
                 let damaged = || AuditError::Damaged(position);
                 let leaf = reader.leaf(offset)?.ok_or_else(damaged)?;
-                let (header, sealed) = Header::parse(leaf).ok_or_else(damaged)?;
+                let Leaf { header, tally, body } = Leaf::parse(leaf).ok_or_else(damaged)?;
                 if query.since.is_some_and(|since| header.time < since)
                     || query.request.is_some_and(|request| header.request != request)
                 {
                     continue;
                 }
-                if header.tenant != tenant || !sealed.open_into(&key, &mut plain) {
+                if header.tenant != tenant || !body.open_into(keys.of(header.key_owner())?, &mut plain) {
                     return Err(damaged());
                 }
                 if let Some((record_type, record)) = query.record
@@ -87,7 +90,11 @@ impl Ledger {
                 {
                     continue;
                 }
-                answer.push((position, codec::decode(header, &plain).ok_or_else(damaged)?));
+                let tally = match tally {
+                    None => None,
+                    Some(tally) => Some(tally.open_tally(keys.of(None)?, &mut tally_plain).ok_or_else(damaged)?),
+                };
+                answer.push((position, codec::decode(header, tally, &plain).ok_or_else(damaged)?));
             }
         }
         if !forward {
@@ -110,15 +117,33 @@ impl Ledger {
         records.into_iter().map(leaf).collect()
     }
 
-    fn reader(&self, segment: u32, forward: bool) -> Result<Reader, AuditError> {
+    pub(super) fn reader(&self, segment: u32, forward: bool) -> Result<Reader, AuditError> {
         let file = self.storage.open(&file_name(segment)).map_err(AuditError::Unreadable)?;
         let size = file.size().map_err(AuditError::Unreadable)?;
         Ok(Reader { file, size, forward, window: Vec::new(), start: 0 })
     }
 }
 
+/// The keys that a query has needed so far: a tenant without a key can still be asked about what is under the
+/// service's own.
+struct KeysInUse<'a> {
+    ledger: &'a Ledger,
+    own: Option<Arc<SealKey>>,
+    tenants: Option<Arc<SealKey>>,
+}
+
+impl KeysInUse<'_> {
+    fn of(&mut self, owner: Option<TenantId>) -> Result<&SealKey, AuditError> {
+        let slot = if owner.is_none() { &mut self.own } else { &mut self.tenants };
+        match slot {
+            Some(key) => Ok(key),
+            empty => Ok(empty.insert(self.ledger.keys.audit_key(owner)?)),
+        }
+    }
+}
+
 /// Reads frames in one direction through a window, so that a scan makes few system calls.
-struct Reader {
+pub(super) struct Reader {
     file: Arc<dyn LogFile>,
     size: u64,
     forward: bool,
@@ -128,7 +153,7 @@ struct Reader {
 
 impl Reader {
     /// The leaf of the frame at `offset`; `None` if there is no whole one.
-    fn leaf(&mut self, offset: u32) -> Result<Option<&[u8]>, AuditError> {
+    pub(super) fn leaf(&mut self, offset: u32) -> Result<Option<&[u8]>, AuditError> {
         let offset = u64::from(offset);
         if self.in_window(offset).is_none() {
             let frame_end = offset.saturating_add(FRAME_MAX_BYTES as u64);

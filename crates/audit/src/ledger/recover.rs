@@ -8,7 +8,7 @@ use super::frame::{Check, Frame, HEADER_BYTES, SegmentHeader, later_write_after,
 use super::index::Index;
 use super::mark::Mark;
 use super::storage::{LogFile, Storage};
-use crate::codec::Header;
+use crate::codec::Leaf;
 use crate::error::LedgerError;
 use crate::record::Service;
 
@@ -126,8 +126,8 @@ impl Scan<'_> {
         while start < bytes.len() {
             let Some(frame) = Frame::checked_at(&bytes, start) else { break };
             // Whole, and yet unreadable: a newer program's. Not a torn end.
-            let (head, _) = Header::parse(frame.leaf).ok_or_else(|| damaged(start, position))?;
-            self.index.add(u32::try_from(start).map_err(|_| damaged(start, position))?, &head);
+            let leaf = Leaf::parse(frame.leaf).ok_or_else(|| damaged(start, position))?;
+            self.index.add(u32::try_from(start).map_err(|_| damaged(start, position))?, &leaf.header);
             (start, check) = (frame.end, frame.check);
             position = position.saturating_add(1);
             if position == self.mark.records && check != self.mark.check {

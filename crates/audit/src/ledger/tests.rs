@@ -3,7 +3,10 @@
 mod crash;
 mod faults;
 mod folder;
+mod lazy;
+mod old;
 mod reading;
+mod tallies;
 
 use std::sync::Arc;
 

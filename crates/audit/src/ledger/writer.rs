@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
-use super::answer::{Answer, answer_all};
-
+use super::answer::answer_all;
 use super::frame::Batch;
 use super::index::Index;
 use super::mark::Mark;
+use super::queue::{Pending, Queue};
 use super::recover::{End, create_segment, file_name};
 use super::storage::{LogFile, Storage};
 use super::{Options, Position};
-use crate::codec::Header;
+use crate::codec::Leaf;
 use crate::error::AuditError;
 use crate::record::Service;
 
@@ -28,19 +28,8 @@ const WAIT: Duration = Duration::from_micros(50);
 /// It gathers for a part of the time that a sync takes: one of so many.
 const SYNCS_PER_WAIT: u32 = 8;
 
-/// One append, waiting.
-pub(super) struct Pending {
-    /// One, or the parts of a long record.
-    pub(super) leaves: Vec<Vec<u8>>,
-    pub(super) done: oneshot::Sender<Answer>,
-}
-
-/// What the writer is asked to do.
-pub(super) enum Message {
-    Append(Pending),
-    /// Write what is waiting, then end.
-    Close,
-}
+/// How much is written past the end to see whether a failed disk takes anything again.
+const PROBE_BYTES: usize = 4096;
 
 /// How the last write went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +40,7 @@ enum Health {
 }
 
 pub(super) struct Writer {
+    pub(super) queue: Arc<Queue>,
     pub(super) storage: Arc<dyn Storage>,
     pub(super) service: Service,
     pub(super) options: Options,
@@ -67,6 +57,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(
+        queue: Arc<Queue>,
         storage: Arc<dyn Storage>,
         service: Service,
         options: Options,
@@ -76,6 +67,7 @@ impl Writer {
     ) -> Self {
         let durable = watch::Sender::new(end.records);
         Self {
+            queue,
             storage,
             service,
             options,
@@ -89,68 +81,109 @@ impl Writer {
         }
     }
 
-    /// Writes until it is told to close or everyone who could append is gone.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Message>) {
-        let mut messages = Vec::new();
-        while queue.blocking_recv_many(&mut messages, self.options.batch_max) > 0 {
-            self.gather(&mut queue, &mut messages);
-            let mut batch = Vec::with_capacity(messages.len());
-            for message in messages.drain(..) {
-                match message {
-                    Message::Append(pending) => batch.push(pending),
-                    Message::Close => queue.close(),
-                }
+    /// Writes until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        // Also if this thread dies, whoever waits is told.
+        let _end = EndOf(Arc::clone(&self.queue));
+        while let Some(mut batch) = self.queue.next(self.lazy_wait()) {
+            if batch.is_empty() {
+                self.probe();
+                continue;
             }
-            if !batch.is_empty() {
-                self.commit(batch, &queue);
-            }
+            self.gather(&mut batch);
+            self.commit(batch);
         }
+    }
+
+    /// How long lazy records wait, so that with the sync they are durable in time.
+    fn lazy_wait(&self) -> Duration {
+        let promised = Duration::from_millis(self.options.lazy_ms);
+        promised.saturating_sub(self.last_sync.saturating_mul(2)).max(promised / 2)
     }
 
     /// Waits a moment for callers that were served by the last write to come back, where a sync takes so long
     /// that going without them would cost more. Else half of many callers wait while the other half is written.
-    fn gather(&self, queue: &mut mpsc::Receiver<Message>, messages: &mut Vec<Message>) {
+    fn gather(&self, batch: &mut Vec<Pending>) {
+        if batch.iter().all(Pending::is_lazy) {
+            return;
+        }
         let mut patience = self.last_sync.checked_div(SYNCS_PER_WAIT).unwrap_or_default();
         let enough = self.callers.min(self.options.batch_max);
-        while patience >= WAIT && messages.len() < enough {
+        while patience >= WAIT && batch.len() < enough {
             std::thread::sleep(WAIT);
-            let before = messages.len();
-            while let Ok(message) = queue.try_recv() {
-                messages.push(message);
-            }
-            if messages.len() == before {
+            let before = batch.len();
+            self.queue.more(batch);
+            if batch.len() == before {
                 return;
             }
             patience = patience.saturating_sub(WAIT);
         }
     }
 
-    fn commit(&mut self, batch: Vec<Pending>, queue: &mpsc::Receiver<Message>) {
+    fn commit(&mut self, batch: Vec<Pending>) {
         let before = self.end.records;
         let outcome = self.write(&batch);
-        self.callers = batch.len().saturating_add(queue.len());
+        let urgent = batch.iter().filter(|pending| !pending.is_lazy()).count();
+        self.callers = urgent.saturating_add(self.queue.waiting());
         match outcome {
             Ok(()) => {
-                if self.health != Health::Good {
-                    tracing::info!(service = self.service.as_str(), "the audit ledger can be written again");
-                    self.health = Health::Good;
-                }
                 let mut next = before;
-                let positions = batch.into_iter().map(|pending| {
-                    next = next.saturating_add(pending.leaves.len() as u64);
-                    (pending.done, Ok(Position(next.saturating_sub(1))))
+                let positions = batch.into_iter().filter_map(|Pending { leaves, done }| {
+                    next = next.saturating_add(leaves.len() as u64);
+                    Some((done?, Ok(Position(next.saturating_sub(1)))))
                 });
                 answer_all(positions.collect());
             }
             Err(error) => {
-                if self.health == Health::Good {
-                    let kind = error.kind();
-                    tracing::error!(service = self.service.as_str(), %kind, "the audit ledger can't be written");
+                self.ill(&error);
+                let (lazy, urgent): (Vec<_>, Vec<_>) = batch.into_iter().partition(Pending::is_lazy);
+                let lost = self.queue.failed(lazy);
+                if lost > 0 {
+                    tracing::error!(service = self.service.as_str(), lost, "audit records are lost");
                 }
-                self.health = Health::Failed;
-                answer_all(batch.into_iter().map(|pending| (pending.done, Err(AuditError::Unavailable))).collect());
+                let refused =
+                    urgent.into_iter().filter_map(|pending| Some((pending.done?, Err(AuditError::Unavailable))));
+                answer_all(refused.collect());
             }
         }
+    }
+
+    fn well(&mut self) {
+        if self.health != Health::Good {
+            tracing::info!(service = self.service.as_str(), "the audit ledger can be written again");
+            self.health = Health::Good;
+            self.queue.recovered();
+        }
+    }
+
+    fn ill(&mut self, error: &io::Error) {
+        if self.health == Health::Good {
+            let kind = error.kind();
+            tracing::error!(service = self.service.as_str(), %kind, "the audit ledger can't be written");
+        }
+        self.health = Health::Failed;
+    }
+
+    /// Whether a disk that failed takes bytes again, while nobody has a record for it: lazy records are refused
+    /// until it does.
+    fn probe(&mut self) {
+        match self.try_disk() {
+            Ok(()) => self.well(),
+            Err(error) => {
+                self.ill(&error);
+                self.queue.failed(Vec::new());
+            }
+        }
+    }
+
+    /// Zeros past the durable end are what a torn write leaves; recovery cuts them.
+    fn try_disk(&mut self) -> io::Result<()> {
+        self.repair()?;
+        self.end.file.check_linked()?;
+        self.end.file.write_all_at(&[0; PROBE_BYTES], self.end.size)?;
+        self.end.file.sync()?;
+        self.end.file.truncate(self.end.size)?;
+        self.end.file.sync()
     }
 
     /// One write and one sync for all of `batch`. After an error nothing of it is durable for certain, and
@@ -176,8 +209,8 @@ impl Writer {
         let mut index = self.index.write();
         for (leaf, start) in leaves().zip(frames.starts()) {
             let offset = self.end.size.saturating_add(u64::from(*start));
-            if let (Some((header, _)), Ok(offset)) = (Header::parse(leaf), u32::try_from(offset)) {
-                index.add(offset, &header);
+            if let (Some(leaf), Ok(offset)) = (Leaf::parse(leaf), u32::try_from(offset)) {
+                index.add(offset, &leaf.header);
             }
         }
         drop(index);
@@ -186,6 +219,7 @@ impl Writer {
         self.end.check = frames.check();
         // A mark that lags is true all the same; so a failure to write it is no failure of the append.
         let _ = self.mark.write_all_at(&self.end.mark().to_bytes(), 0);
+        self.well();
         self.durable.send_replace(self.end.records);
         Ok(())
     }
@@ -215,5 +249,14 @@ impl Writer {
         self.end = create_segment(&*self.storage, self.service, number, mark)?;
         self.index.write().begin(number, self.end.records);
         Ok(())
+    }
+}
+
+/// Ends the queue when the writer ends, however it does.
+struct EndOf(Arc<Queue>);
+
+impl Drop for EndOf {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }

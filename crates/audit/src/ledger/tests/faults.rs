@@ -98,10 +98,11 @@ async fn a_file_that_was_taken_away_is_not_written_to() {
 }
 
 #[tokio::test]
-async fn without_its_key_a_record_is_not_written() {
+async fn without_any_key_a_record_is_not_written() {
     let bench = Bench::new(Options::default());
     let ledger = bench.open();
     bench.keys.withhold(Some(tenant(1)));
+    bench.keys.withhold(None);
     let outcome = ledger.append(sample(SERVICE, Some(tenant(1)), 1)).await;
     assert!(matches!(outcome, Err(AuditError::NoKey)));
     assert_eq!(ledger.size(), 0);

@@ -1,0 +1,44 @@
+//! Reading what the services' ledgers are held against each other by.
+
+use super::index::Found;
+use super::{Ledger, Position};
+use crate::codec::Leaf;
+use crate::error::AuditError;
+use crate::tally::TallyEntry;
+
+impl Ledger {
+    /// What the durable records after a position, or from the first on, say of their requests: at most `limit`, in
+    /// order, without a gap. Fewer may come back where a segment ends; none only at the end of the ledger. To go
+    /// on, wait on [`follow`](Self::follow) and ask again after the last position.
+    ///
+    /// Needs the service's own key and no tenant's. Reads the disk from the asked position on, nothing before it.
+    ///
+    /// # Errors
+    /// [`AuditError::NoKey`], [`AuditError::Unreadable`], [`AuditError::Damaged`].
+    pub fn tallies(&self, after: Option<Position>, limit: usize) -> Result<Vec<(Position, TallyEntry)>, AuditError> {
+        let from = Position(after.map_or(0, |after| after.0.saturating_add(1)));
+        let Some(Found { segment, records }) = self.index.read().starting_at(from, limit) else {
+            return Ok(Vec::new());
+        };
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = self.keys.audit_key(None)?;
+        let mut reader = self.reader(segment, true)?;
+        let mut plain = Vec::new();
+        let mut entries = Vec::with_capacity(records.len());
+        for (position, offset) in records {
+            let damaged = || AuditError::Damaged(position);
+            let leaf = reader.leaf(offset)?.ok_or_else(damaged)?;
+            let Leaf { header, tally, body: _ } = Leaf::parse(leaf).ok_or_else(damaged)?;
+            let tally = match tally {
+                None => None,
+                Some(sealed) => Some(sealed.open_tally(&key, &mut plain).ok_or_else(damaged)?),
+            };
+            let (request, service, verdict) = (header.request, header.service, header.verdict);
+            let (tenant, time) = (header.tenant, header.time);
+            entries.push((position, TallyEntry { request, service, verdict, tenant, time, tally }));
+        }
+        Ok(entries)
+    }
+}

@@ -1,0 +1,206 @@
+//! What has been said of one request, and whether it holds together.
+
+use countersign_model::{Opened, Service, Tally, TenantId, TokenId};
+
+use super::{Part, What};
+use crate::record::Verdict;
+use crate::tally::TallyEntry;
+
+/// Everything said of one request, by those who took part.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    gateway: Share,
+    /// Stands in for the gateway in requests that the authority makes itself.
+    authority: Share,
+    keys: Share,
+    store: Share,
+}
+
+/// What one service said.
+#[derive(Debug, Default)]
+struct Share {
+    /// It has a record of the request.
+    knows: bool,
+    /// It has said what came of it.
+    ended: bool,
+    /// The sum of that.
+    sum: Option<Tally>,
+    /// Whose data; the first that it named.
+    tenant: Option<TenantId>,
+    /// The token and the epoch of its first tally.
+    under: Option<(TokenId, u64)>,
+    /// It contradicted itself in one of these.
+    torn: Vec<Part>,
+}
+
+impl Share {
+    fn take(&mut self, entry: &TallyEntry) {
+        self.knows = true;
+        let ends = entry.verdict != Verdict::Intent;
+        self.ended |= ends;
+        let Some(tally) = &entry.tally else { return };
+        match (self.tenant, entry.tenant) {
+            (Some(before), Some(tenant)) if before != tenant => self.tear(Part::Tenant),
+            (None, Some(tenant)) => self.tenant = Some(tenant),
+            _ => {}
+        }
+        let (token, epoch) = *self.under.get_or_insert((tally.token, tally.epoch));
+        if token != tally.token {
+            self.tear(Part::Token);
+        }
+        if epoch != tally.epoch {
+            self.tear(Part::Epoch);
+        }
+        if ends {
+            self.sum.get_or_insert_with(|| Tally::new(token, epoch)).add(tally);
+        }
+    }
+
+    fn tear(&mut self, part: Part) {
+        if !self.torn.contains(&part) {
+            self.torn.push(part);
+        }
+    }
+
+    fn opened(&self) -> &[Opened] {
+        self.sum.as_ref().map_or(&[], |sum| &sum.opened)
+    }
+
+    fn written(&self) -> u64 {
+        self.sum.as_ref().map_or(0, |sum| sum.written)
+    }
+
+    /// Whether nothing came of it, as far as it says.
+    fn is_empty(&self) -> bool {
+        self.sum.as_ref().is_none_or(Tally::is_empty)
+    }
+}
+
+impl Said {
+    /// Whether an entry says anything that needs fellows, or is one.
+    pub(super) fn bears_on(entry: &TallyEntry) -> bool {
+        match entry.service {
+            Service::Gateway | Service::Authority => true,
+            Service::Keys | Service::Store => entry.verdict != Verdict::Refused,
+        }
+    }
+
+    pub(super) fn take(&mut self, entry: &TallyEntry) {
+        if !Self::bears_on(entry) {
+            return;
+        }
+        let share = match entry.service {
+            Service::Gateway => &mut self.gateway,
+            Service::Authority => &mut self.authority,
+            Service::Keys => &mut self.keys,
+            Service::Store => &mut self.store,
+        };
+        share.take(entry);
+    }
+
+    /// How much memory it takes, in entries of tallies.
+    pub(super) fn weight(&self) -> usize {
+        self.shares().iter().map(|(_, share)| share.opened().len()).fold(0, usize::saturating_add)
+    }
+
+    pub(super) fn tenant(&self) -> Option<TenantId> {
+        self.shares().iter().find_map(|(_, share)| share.tenant)
+    }
+
+    const fn shares(&self) -> [(Service, &Share); 4] {
+        let Self { gateway, authority, keys, store } = self;
+        [(Service::Gateway, gateway), (Service::Keys, keys), (Service::Store, store), (Service::Authority, authority)]
+    }
+
+    /// What is wrong; nothing if all is well.
+    pub(super) fn judge(&self) -> Vec<What> {
+        let Self { gateway, authority, keys, store } = self;
+        let (front, front_service) =
+            if authority.is_empty() { (gateway, Service::Gateway) } else { (authority, Service::Authority) };
+        let front_knows = gateway.knows || authority.knows;
+        let opened = [front, keys, store].iter().any(|share| !share.opened().is_empty());
+        let written = front.written() > 0 || store.written() > 0;
+        if !opened && !written {
+            // Keys were handed out, and no gateway says for whom.
+            return match (front_knows, keys.knows, store.knows) {
+                (false, true, false) => vec![What::Unknown { service: Service::Keys }],
+                (false, true, true) => vec![What::Missing { services: vec![Service::Gateway] }],
+                _ => self.differing(&[]),
+            };
+        }
+        match (front_knows, keys.knows, store.knows) {
+            (false, true, false) => return vec![What::Unknown { service: Service::Keys }],
+            (false, false, true) => return vec![What::Unknown { service: Service::Store }],
+            _ => {}
+        }
+        let mut wrong = Vec::new();
+        let needed = [(front_service, front, true), (Service::Keys, keys, opened), (Service::Store, store, true)];
+        let missing: Vec<Service> =
+            needed.iter().filter(|(_, share, needed)| *needed && !share.ended).map(|(service, ..)| *service).collect();
+        if !missing.is_empty() {
+            wrong.push(What::Missing { services: missing });
+        }
+        let mut spoke: Vec<(Service, &Share)> =
+            needed.iter().filter(|(_, share, _)| share.ended).map(|(service, share, _)| (*service, *share)).collect();
+        if front_service != Service::Gateway && !gateway.is_empty() {
+            spoke.push((Service::Gateway, gateway));
+        }
+        wrong.extend(self.differing(&spoke));
+        wrong
+    }
+
+    /// In what records differ: all of them in what must be the same, those of `spoke` in what they counted.
+    fn differing(&self, spoke: &[(Service, &Share)]) -> Vec<What> {
+        let mut wrong = Vec::new();
+        let mut held = |part: Part, odd: Result<(), Option<Service>>| {
+            if let Err(odd) = odd {
+                wrong.push(What::Differs { part, odd });
+            }
+        };
+        let shares = self.shares();
+        let of = |part: Part, said: &dyn Fn(&Share) -> Option<u128>| {
+            if let Some((service, _)) = shares.iter().find(|(_, share)| share.torn.contains(&part)) {
+                return Err(Some(*service));
+            }
+            let all = shares.iter().filter_map(|(service, share)| Some((*service, said(share)?)));
+            all_equal(&all.collect::<Vec<_>>())
+        };
+        held(Part::Tenant, of(Part::Tenant, &|share| share.tenant.map(|tenant| tenant.as_u128())));
+        held(Part::Token, of(Part::Token, &|share| share.under.map(|(token, _)| token.as_u128())));
+        held(Part::Epoch, of(Part::Epoch, &|share| share.under.map(|(_, epoch)| u128::from(epoch))));
+
+        let opened: Vec<_> = spoke.iter().map(|(service, share)| (*service, share.opened())).collect();
+        if all_equal(&opened).is_err() {
+            let fields = |opened: &[Opened]| -> Vec<_> {
+                opened.iter().map(|one| (one.record_type, one.fields.bits())).collect()
+            };
+            let fields: Vec<_> = opened.iter().map(|(service, opened)| (*service, fields(opened))).collect();
+            match all_equal(&fields) {
+                Ok(()) => held(Part::Rows, all_equal(&opened)),
+                differs => held(Part::Fields, differs),
+            }
+        }
+        let writers = spoke.iter().filter(|(service, _)| *service != Service::Keys);
+        held(
+            Part::Written,
+            all_equal(&writers.map(|(service, share)| (*service, share.written())).collect::<Vec<_>>()),
+        );
+        wrong
+    }
+}
+
+/// Whether all say the same; if not, the one that all others contradict, if they are more than one and agree.
+fn all_equal<T: PartialEq>(said: &[(Service, T)]) -> Result<(), Option<Service>> {
+    let Some(((_, first), rest)) = said.split_first() else { return Ok(()) };
+    if rest.iter().all(|(_, one)| one == first) {
+        return Ok(());
+    }
+    let alone = |(service, one): &(Service, T)| {
+        let mut others = said.iter().filter(|(other, _)| other != service).map(|(_, other)| other);
+        let against = others.next()?;
+        let mut more = others.peekable();
+        let enough = more.peek().is_some();
+        (enough && one != against && more.all(|other| other == against)).then_some(*service)
+    };
+    Err(said.iter().find_map(alone))
+}

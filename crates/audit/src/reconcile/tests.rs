@@ -1,0 +1,235 @@
+//! Requests that hold together give no finding in whatever order they arrive; each that was tampered with gives
+//! its own.
+
+mod world;
+
+use countersign_model::{FieldId, FieldSet, Tally, TokenId, TypeId};
+
+use self::world::{NOW, Request, World};
+use super::*;
+use crate::record::Verdict;
+use crate::testing::Dice;
+
+const FRONT_KEYS_STORE: [Service; 3] = [Service::Gateway, Service::Keys, Service::Store];
+
+#[test]
+fn consistent_requests_give_no_finding_in_any_order() {
+    for seed in 1..=200 {
+        let mut dice = Dice(seed);
+        let world = World::new(&mut dice, 40);
+        assert_eq!(world.play(&mut dice), [], "seed {seed}");
+    }
+}
+
+/// One request among others is tampered with, in a way that `tamper` chooses; exactly what it says is found.
+fn finds(tamper: impl Fn(&mut Dice, &mut Request) -> Vec<What>) {
+    for seed in 1..=200 {
+        let mut dice = Dice(seed);
+        let mut world = World::new(&mut dice, 12);
+        let victim = dice.below(12) as usize;
+        world.requests[victim] = Request::full(&mut dice);
+        let mut expected = tamper(&mut dice, &mut world.requests[victim]);
+        expected.sort_by_key(|what| format!("{what:?}"));
+        let request = world.requests[victim].id;
+        let findings = world.play(&mut dice);
+        assert!(findings.iter().all(|finding| finding.request == request), "seed {seed}: {findings:?}");
+        let mut found: Vec<What> = findings.into_iter().map(|finding| finding.what).collect();
+        found.sort_by_key(|what| format!("{what:?}"));
+        assert_eq!(found, expected, "seed {seed}");
+    }
+}
+
+fn one_of(dice: &mut Dice, services: &[Service]) -> Service {
+    services[dice.below(services.len() as u64) as usize]
+}
+
+#[test]
+fn a_dropped_record_is_found_whichever_service_dropped_it() {
+    finds(|dice, request| {
+        let service = one_of(dice, &FRONT_KEYS_STORE);
+        request.entries.retain(|entry| entry.service != service || entry.verdict == Verdict::Intent);
+        vec![What::Missing { services: vec![service] }]
+    });
+}
+
+#[test]
+fn a_gateway_that_dies_midway_is_found() {
+    finds(|_, request| {
+        request.entries.retain(|entry| entry.service != Service::Gateway);
+        vec![What::Missing { services: vec![Service::Gateway] }]
+    });
+}
+
+#[test]
+fn an_altered_token_epoch_or_tenant_is_found_with_who_altered_it() {
+    finds(|dice, request| {
+        let service = one_of(dice, &FRONT_KEYS_STORE);
+        let part = [Part::Tenant, Part::Token, Part::Epoch][dice.below(3) as usize];
+        let entry = request.any_of(dice, service);
+        let tally = entry.tally.as_mut().unwrap();
+        match part {
+            Part::Tenant => entry.tenant = Some(TenantId::from_u128(77)),
+            Part::Token => tally.token = TokenId::from_u128(77),
+            _ => tally.epoch += 1,
+        }
+        vec![What::Differs { part, odd: Some(service) }]
+    });
+}
+
+#[test]
+fn altered_rows_and_fields_are_found_with_who_altered_them() {
+    finds(|dice, request| {
+        let service = one_of(dice, &FRONT_KEYS_STORE);
+        let entry = request.any_of(dice, service);
+        let (at, part) = (dice.below(8) as usize, [Part::Rows, Part::Fields][dice.below(2) as usize]);
+        let opened = &mut entry.tally.as_mut().unwrap().opened;
+        let at = at % opened.len();
+        match part {
+            Part::Rows => opened[at].rows += 1 + dice.below(3),
+            _ => opened[at].fields = opened[at].fields.with(FieldId(127)),
+        }
+        vec![What::Differs { part, odd: Some(service) }]
+    });
+}
+
+#[test]
+fn altered_numbers_of_changes_are_found() {
+    finds(|dice, request| {
+        let service = one_of(dice, &[Service::Gateway, Service::Store]);
+        request.any_of(dice, service).tally.as_mut().unwrap().written += 1;
+        vec![What::Differs { part: Part::Written, odd: None }]
+    });
+}
+
+#[test]
+fn an_invented_record_beside_true_ones_is_found() {
+    finds(|dice, request| {
+        let service = one_of(dice, &FRONT_KEYS_STORE);
+        let invented = request.any_of(dice, service).clone();
+        let written = invented.tally.as_ref().is_some_and(|tally| tally.written > 0);
+        request.entries.push(invented);
+        let mut expected = vec![What::Differs { part: Part::Rows, odd: Some(service) }];
+        if written {
+            expected.push(What::Differs { part: Part::Written, odd: None });
+        }
+        expected
+    });
+}
+
+#[test]
+fn an_invented_request_is_found() {
+    finds(|dice, request| {
+        let service = one_of(dice, &FRONT_KEYS_STORE);
+        let keys_intent = service == Service::Keys && dice.below(2) == 0;
+        request.entries.retain(|entry| {
+            entry.service == service && (service != Service::Keys || (entry.verdict == Verdict::Intent) == keys_intent)
+        });
+        match service {
+            Service::Gateway => vec![What::Missing { services: vec![Service::Keys, Service::Store] }],
+            service => vec![What::Unknown { service }],
+        }
+    });
+}
+
+fn entry(service: Service, verdict: Verdict, rows: u64) -> TallyEntry {
+    let mut tally = Tally::new(TokenId::from_u128(1), 7);
+    tally.open(TypeId(1), FieldSet::first(2), rows);
+    let (request, tenant) = (RequestId::from_u128(5), Some(TenantId::from_u128(1)));
+    TallyEntry { request, service, verdict, tenant, time: NOW, tally: Some(tally) }
+}
+
+/// Takes the entries, each from the ledger of its service, a millisecond after another.
+fn take(reconciler: &mut Reconciler, from: u64, entries: &[TallyEntry]) {
+    for (at, entry) in (from..).zip(entries) {
+        reconciler.take(entry.service as u32, Position(at), entry, NOW.plus_ms(at));
+    }
+}
+
+#[test]
+fn keys_without_cells_need_a_gateway_and_no_more() {
+    let intent = entry(Service::Keys, Verdict::Intent, 0);
+    let refused = TallyEntry { tally: None, ..entry(Service::Gateway, Verdict::Refused, 0) };
+    for front in [entry(Service::Gateway, Verdict::Failed, 0), refused, entry(Service::Authority, Verdict::Changed, 0)]
+    {
+        assert_eq!(judge([&intent, &front]), []);
+    }
+    assert_eq!(judge([&intent]), [What::Unknown { service: Service::Keys }]);
+    let empty_read = entry(Service::Store, Verdict::Released, 0);
+    assert_eq!(judge([&intent, &empty_read]), [What::Missing { services: vec![Service::Gateway] }]);
+    assert_eq!(judge([&empty_read]), [], "nothing left the store");
+}
+
+#[test]
+fn a_refusal_is_no_fellow_of_a_release() {
+    let others = [entry(Service::Gateway, Verdict::Released, 3), entry(Service::Keys, Verdict::Released, 3)];
+    let refused = entry(Service::Store, Verdict::Refused, 3);
+    assert_eq!(judge(others.iter().chain([&refused])), [What::Missing { services: vec![Service::Store] }]);
+}
+
+#[test]
+fn the_authority_stands_in_for_the_gateway() {
+    let [keys, store] = [Service::Keys, Service::Store].map(|service| entry(service, Verdict::Released, 3));
+    let authority = entry(Service::Authority, Verdict::Changed, 3);
+    assert_eq!(judge([&keys, &store, &authority]), []);
+    let gateway = entry(Service::Gateway, Verdict::Released, 4);
+    let differs = What::Differs { part: Part::Rows, odd: Some(Service::Gateway) };
+    assert_eq!(judge([&keys, &store, &authority, &gateway]), [differs]);
+}
+
+#[test]
+fn a_finding_comes_with_the_grace_time_and_once() {
+    let mut reconciler = Reconciler::default();
+    let late = entry(Service::Store, Verdict::Released, 3);
+    take(
+        &mut reconciler,
+        0,
+        &[entry(Service::Gateway, Verdict::Released, 3), entry(Service::Keys, Verdict::Released, 3)],
+    );
+    assert_eq!(reconciler.due(NOW.plus_ms(GRACE_MS)), []);
+    let found = reconciler.due(NOW.plus_ms(GRACE_MS + 1));
+    let what = What::Missing { services: vec![Service::Store] };
+    assert_eq!(found, [Finding { request: RequestId::from_u128(5), tenant: Some(TenantId::from_u128(1)), what }]);
+    take(&mut reconciler, 10_000, &[late]);
+    assert_eq!(reconciler.due(NOW.plus_ms(60_000)), [], "already reported");
+    assert_eq!(reconciler.open(), 0);
+}
+
+#[test]
+fn a_request_that_keeps_itself_busy_is_judged_all_the_same() {
+    let mut reconciler = Reconciler::default();
+    for at in (0..40_000).step_by(2_000) {
+        take(&mut reconciler, at, &[entry(Service::Store, Verdict::Released, 1)]);
+        let found = reconciler.due(NOW.plus_ms(at));
+        assert_eq!(found.len(), usize::from(at == 30_000), "after {at} ms");
+    }
+}
+
+#[test]
+fn what_comes_again_is_ignored() {
+    let mut reconciler = Reconciler::default();
+    let all = FRONT_KEYS_STORE.map(|service| entry(service, Verdict::Released, 3));
+    take(&mut reconciler, 5, &all);
+    take(&mut reconciler, 5, &all);
+    take(&mut reconciler, 0, &all);
+    assert_eq!(reconciler.taken(Service::Keys as u32), Some(Position(6)));
+    assert_eq!(reconciler.due(NOW.plus_ms(10_000)), []);
+}
+
+/// Somebody floods it with requests, or with tallies of very many kinds: the oldest are judged early.
+#[test]
+fn memory_is_bounded_and_nothing_is_forgotten() {
+    for kinds in [1, 50] {
+        let mut reconciler = Reconciler::new(GRACE_MS, 100);
+        for number in 0..1_000u64 {
+            let mut entry = entry(Service::Store, Verdict::Released, 1);
+            entry.request = RequestId::from_u128(u128::from(number));
+            let tally = entry.tally.as_mut().unwrap();
+            (0..kinds).for_each(|kind| tally.open(TypeId(2 + kind), FieldSet::first(1), 1));
+            reconciler.take(0, Position(number), &entry, NOW);
+            assert!(reconciler.open() <= 100 && reconciler.weight <= 800 + 60);
+        }
+        assert_eq!(reconciler.due(NOW.plus_ms(GRACE_MS)).len(), 1_000, "each on its own");
+        assert_eq!((reconciler.open(), reconciler.weight), (0, 0));
+        assert_eq!(reconciler.reported.order.len(), 100);
+    }
+}
