@@ -5,10 +5,11 @@ mod support;
 use std::sync::atomic::Ordering;
 
 use countersign_audit::{Reason, Verdict};
-use countersign_engine::{EngineLimits, Failure, KeyRelease, Records, ServiceFailure};
+use countersign_engine::{EngineLimits, Failure};
 use countersign_guard::{Bearer, Refusal};
 use countersign_model::request::{Action, After, Filter, Narrowing, Operation, Operator, Read};
 use countersign_model::{FieldSet, TypeId};
+use countersign_services::{KeyRelease, Records, ServiceFailure};
 use countersign_store::{Access, Batch, Scan, SealedChange};
 use countersign_token::MAX_LIFETIME_MS;
 use support::*;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use countersign_audit::{AuditError, AuditSink, Position, Record, Service, Verdict};
 use countersign_crypto::{Aad, KeyEncryptionKey, SecretKey, SystemEntropy, jws};
-use countersign_engine::{Answer, Call, Engine, EngineLimits, Failure, KeyService, StoreService};
+use countersign_engine::{Answer, Engine, EngineLimits, Failure};
 use countersign_guard::{Bearer, FactsCell, Guard, GuardParts, Limits, Peer, State};
 use countersign_keys::{KmsError, KmsProvider, TenantKeys, WrappedKeys};
 use countersign_model::clock::ManualClock;
@@ -29,6 +29,7 @@ use countersign_model::{
     Clock, Entropy, Name, RecordTypes, Request, RequestId, SessionId, TenantId, UnixMs, UserId, Value,
 };
 use countersign_policy::Policies;
+use countersign_services::{Call, KeyRelease, KeyService, KeyServiceParts, StoreService};
 use countersign_store::sqlite::SqliteStore;
 use countersign_store::{Store, types_file};
 use countersign_token::{MAX_LIFETIME_MS, Minter, Verifier};
@@ -85,7 +86,10 @@ pub struct Stage {
     pub engine: Arc<Engine>,
     pub keys: Arc<KeyService>,
     pub records: Arc<StoreService>,
+    /// What the gateway put on record.
     pub ledger: Arc<Ledger>,
+    /// What the key service and the store put on record.
+    pub behind: Arc<Ledger>,
     pub minter: Minter,
     verifier: Arc<Verifier>,
     _dir: tempfile::TempDir,
@@ -187,21 +191,27 @@ impl Stage {
         let signing_key = Arc::new(jws::SigningKey::generate(&*entropy).unwrap());
         let published = jws::VerifyingKeys::new(vec![signing_key.public_jwk().clone()]).unwrap();
         let verifier = Arc::new(Verifier::new("https://here", "https://here", published, 1000));
-        let ledger = Arc::new(Ledger::default());
+        let (ledger, behind) = (Arc::new(Ledger::default()), Arc::new(Ledger::default()));
         let guard_of = |service| {
+            let audit = if service == Service::Gateway { &ledger } else { &behind };
             Arc::new(Guard::new(GuardParts {
                 service,
                 verifier: Arc::clone(&verifier),
                 facts: Arc::clone(&cell),
-                audit: Arc::clone(&ledger) as Arc<dyn AuditSink>,
+                audit: Arc::clone(audit) as Arc<dyn AuditSink>,
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 limits: Limits::default(),
                 plan_capacity: 1000,
             }))
         };
         let tenant_keys = Arc::new(TenantKeys::new(kms, Arc::new(Wrapped(wrapped)), 10_000));
-        let keys = Arc::new(KeyService::new(guard_of(Service::Keys), tenant_keys));
-        let records = Arc::new(StoreService::new(guard_of(Service::Store), store));
+        let keys = Arc::new(KeyService::new(KeyServiceParts {
+            guard: guard_of(Service::Keys),
+            keys: tenant_keys,
+            entropy: Arc::clone(&entropy) as Arc<dyn Entropy>,
+        }));
+        let records =
+            Arc::new(StoreService::new(guard_of(Service::Store), store, Arc::clone(&keys) as Arc<dyn KeyRelease>));
         let engine = Engine::new(keys.clone(), records.clone(), clock.clone(), entropy, limits);
         Self {
             guard: guard_of(Service::Gateway),
@@ -213,6 +223,7 @@ impl Stage {
             keys,
             records,
             ledger,
+            behind,
             _dir: dir,
         }
     }
@@ -320,7 +331,7 @@ impl Stage {
 
 /// What a service is called with.
 pub fn call<'a>(bearer: &'a Bearer, request: &'a Request) -> Call<'a> {
-    Call { bearer, request }
+    Call { bearer, request, epoch: 1, caller: Service::Gateway }
 }
 
 pub fn row(values: &[(&str, &str)]) -> Vec<(String, Input)> {
