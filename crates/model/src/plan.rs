@@ -81,6 +81,30 @@ impl Plan {
         Self { rules: kept.filter(|rule| !rule.fields.is_empty()).collect() }
     }
 
+    /// What both plans permit: a field on a row where it is permitted by both, and nothing else.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        let mut rules: Vec<Rule> = Vec::new();
+        for one in &self.rules {
+            for another in &other.rules {
+                let fields = one.fields.intersection(another.fields);
+                let rows = if one.rows == another.rows {
+                    one.rows.clone()
+                } else {
+                    one.rows.clone().and(another.rows.clone())
+                };
+                if fields.is_empty() || rows == Predicate::FALSE {
+                    continue;
+                }
+                match rules.iter_mut().find(|rule| rule.rows == rows) {
+                    Some(rule) => rule.fields = rule.fields.union(fields),
+                    None => rules.push(Rule { fields, rows }),
+                }
+            }
+        }
+        Self { rules }
+    }
+
     /// Every type and field that evaluating the row conditions has to read, through references too.
     #[must_use]
     pub fn reads(&self, own: TypeId) -> Vec<(TypeId, FieldSet)> {
@@ -99,3 +123,6 @@ impl Plan {
         reads
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use countersign_model::request::Action;
 use countersign_model::{Name, RecordTypes};
 use miette::Diagnostic;
 
+use crate::budget::{Budgets, is_budget};
 use crate::error::{PolicyError, Problem};
 use crate::explain::explain;
 use crate::fold::{Caller, Folder, Unfoldable};
@@ -40,7 +41,8 @@ pub(crate) fn compile(types: &RecordTypes, files: &[PolicyFile]) -> Result<Polic
     let built_in = PolicyFile { name: BUILT_IN_FILE.to_owned(), text: BUILT_IN.to_owned() };
     let mut problems = Vec::new();
     let mut all: Vec<Placed<'_>> = Vec::new();
-    for file in std::iter::once(&built_in).chain(files) {
+    let budgets = Budgets::read(files, &mut problems);
+    for file in std::iter::once(&built_in).chain(files.iter().filter(|file| !is_budget(file))) {
         for statement in statements::split(&file.text) {
             match parse(file, statement) {
                 Ok(placed) => all.push(placed),
@@ -63,7 +65,7 @@ pub(crate) fn compile(types: &RecordTypes, files: &[PolicyFile]) -> Result<Polic
     for placed in all {
         slices.add(placed.policy, &vocabulary);
     }
-    Ok(Policies { vocabulary, schema, slices, roles })
+    Ok(Policies { vocabulary, schema, slices, roles, budgets })
 }
 
 fn parse<'a>(file: &'a PolicyFile, statement: Statement<'a>) -> Result<Placed<'a>, Vec<Problem>> {

@@ -72,7 +72,8 @@ fn unguarded(written: &str) -> Option<String> {
     Some(format!("`{written}` may have no value; ask first, with `{of} has {attribute} && …`"))
 }
 
-fn hint(id: &str, known: &[&str]) -> String {
+/// The nearest known word, or all of them.
+pub(crate) fn hint(id: &str, known: &[&str]) -> String {
     let distance = |name: &&&str| strsim::damerau_levenshtein(name, id);
     match known.iter().min_by_key(distance) {
         Some(nearest) if distance(&nearest) <= 3 => format!("did you mean \"{nearest}\"?"),

@@ -20,6 +20,7 @@
 //!
 //! How policies are written is in `docs/policies.md`; the language is specified at <https://docs.cedarpolicy.com>.
 
+mod budget;
 mod compile;
 mod condition;
 mod control;
@@ -34,13 +35,16 @@ mod statements;
 mod vocabulary;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cedar_policy::Schema;
+use countersign_model::budget::BudgetLimits;
 use countersign_model::control::{ControlAction, PolicyFile};
 use countersign_model::facts::Principal;
 use countersign_model::request::Action;
 use countersign_model::{Name, Plan, RecordTypes, TypeId};
 
+pub use budget::BUDGET_FILE;
 pub use error::{PolicyError, PolicyFault, Problem};
 pub use schema::schema_text;
 
@@ -53,10 +57,12 @@ pub struct Policies {
     schema: Schema,
     slices: slice::Slices,
     roles: BTreeSet<Name>,
+    budgets: budget::Budgets,
 }
 
 impl Policies {
-    /// Checks policy files against the record types, together with the policies that every deployment has.
+    /// Checks policy files against the record types, together with the policies that every deployment has. A file
+    /// whose name ends in [`BUDGET_FILE`] holds budgets, any other Cedar text.
     ///
     /// # Errors
     /// [`PolicyError`] with every problem, each with file, line and column: text that is not Cedar, fields and
@@ -66,20 +72,36 @@ impl Policies {
         with_room(|| compile::compile(types, files))
     }
 
-    /// What `caller` may do with records of a type in its own tenant.
+    /// What `caller` may do with records of a type in its own tenant. With an actor, what both may: the same fields of
+    /// the same rows, with the policies asked about each for itself.
     ///
     /// # Errors
     /// [`PolicyFault`] if it can't be decided; the request must then be refused.
     pub fn plan(&self, caller: &Principal, action: Action, record_type: TypeId) -> Result<Plan, PolicyFault> {
-        with_room(|| plan::plan(self, caller, action, record_type, caller.tenant_name.as_str()))
+        let plan = |of: &Principal| plan::plan(self, of, action, record_type, of.tenant_name.as_str());
+        with_room(|| match actor(caller) {
+            None => plan(caller),
+            Some(actor) => Ok(plan(caller)?.intersect(&plan(&actor)?)),
+        })
     }
 
-    /// Whether `caller` may do this, in the tenant of that name (its own, unless the request names another).
+    /// Whether `caller` may do this, in the tenant of that name (its own, unless the request names another). With an
+    /// actor, whether both may.
     ///
     /// # Errors
     /// [`PolicyFault`] if it can't be decided; the request must then be refused.
     pub fn control(&self, caller: &Principal, action: ControlAction, tenant: &Name) -> Result<bool, PolicyFault> {
-        with_room(|| control::control(self, caller, action, tenant))
+        let may = |of: &Principal| control::control(self, of, action, tenant);
+        with_room(|| match actor(caller) {
+            None => may(caller),
+            Some(actor) => Ok(may(caller)? && may(&actor)?),
+        })
+    }
+
+    /// How many cells `caller` may open. With an actor, the smaller of both in each limit.
+    #[must_use]
+    pub fn budget(&self, caller: &Principal) -> BudgetLimits {
+        self.budgets.of(caller)
     }
 
     /// The roles that policies name. A user with any other role gains nothing by it.
@@ -87,6 +109,12 @@ impl Policies {
     pub const fn roles(&self) -> &BTreeSet<Name> {
         &self.roles
     }
+}
+
+/// Whoever acts for the caller, as a caller of its own.
+fn actor(caller: &Principal) -> Option<Principal> {
+    let actor = caller.actor.as_ref()?;
+    Some(Principal { user: actor.user, facts: Arc::clone(&actor.facts), actor: None, ..caller.clone() })
 }
 
 /// Runs with stack enough for the deepest policy that [`statements`] lets through, with room to spare.
