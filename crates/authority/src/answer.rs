@@ -24,10 +24,18 @@ pub enum ControlAnswer {
     Tenants(Vec<TenantEntry>),
     /// The tenant that was added.
     Tenant(TenantEntry),
+    /// The deployment's services.
+    Services(Vec<ServiceEntry>),
+    /// The service that was removed.
+    Service(ServiceEntry),
+    /// An invitation to a new service.
+    Invitation(NewInvitation),
     /// The users of a tenant.
     Users(Vec<UserEntry>),
     /// The user that was added or changed, or removed.
     User(UserEntry),
+    /// The tenant's identity provider, if there is one.
+    Provider(ProviderAnswer),
     /// Record types, or what a new types file changes.
     Types(TypesAnswer),
     /// Policies, or that new ones are good.
@@ -119,6 +127,45 @@ pub struct TenantEntry {
     pub users: usize,
 }
 
+/// One service of the deployment.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceEntry {
+    /// Its SPIFFE ID.
+    pub id: String,
+    /// What it is.
+    pub role: String,
+    /// Its name in that role.
+    pub name: String,
+    /// When it joined, RFC 3339.
+    pub joined: String,
+    /// `join token`, or the name of the platform that spoke for it.
+    pub joined_by: String,
+    /// Until when its last certificate is valid, RFC 3339; absent if it got none since the authority was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certified_until: Option<String>,
+}
+
+/// An invitation to a new service. Has no `Debug` that shows the token.
+#[derive(Serialize)]
+pub struct NewInvitation {
+    /// The join token: a secret.
+    pub join_token: String,
+    /// What the service will be.
+    pub role: String,
+    /// Its name in that role; absent if the authority will choose one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Until when the token is good, RFC 3339.
+    pub expires: String,
+}
+
+/// Without the token.
+impl fmt::Debug for NewInvitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewInvitation").field("role", &self.role).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// One user.
 #[derive(Debug, Serialize)]
 pub struct UserEntry {
@@ -150,6 +197,41 @@ pub struct UserKey {
     pub kind: String,
     /// What its owner wrote after it.
     pub comment: String,
+}
+
+/// A tenant's identity provider, without its secret.
+#[derive(Debug, Serialize)]
+pub struct ProviderAnswer {
+    /// The provider; `null` if there is none.
+    pub provider: Option<ProviderEntry>,
+}
+
+/// The settings of an identity provider, without its secret.
+#[derive(Debug, Serialize)]
+pub struct ProviderEntry {
+    /// Its issuer identifier.
+    pub issuer: String,
+    /// The name under which the deployment is registered there.
+    pub client_id: String,
+    /// Whether a secret goes with it.
+    pub has_client_secret: bool,
+    /// Where people may be sent back to.
+    pub redirect_uris: Vec<String>,
+    /// What is asked for besides `openid`.
+    pub scopes: Vec<String>,
+    /// The claim that gives a person's name.
+    pub name_claim: String,
+    /// The claim that gives roles.
+    pub role_claim: String,
+    /// From the values of that claim to roles.
+    pub roles: BTreeMap<String, Name>,
+    /// The signature algorithms that are accepted.
+    pub algorithms: Vec<String>,
+    /// Certificate authorities that are trusted for it besides the platform's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_pem: Option<String>,
+    /// When this was set, RFC 3339.
+    pub set: String,
 }
 
 /// Record types.

@@ -1,18 +1,23 @@
 //! What acts on the registry.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use countersign_audit::AuditSink;
 use countersign_crypto::jws;
+use countersign_crypto::spiffe::SpiffeId;
+use countersign_model::UnixMs;
 use countersign_model::facts::Facts;
 use countersign_services::{KeyRelease, Records, Trails};
 use countersign_store::Store;
 use countersign_token::{MAX_LIFETIME_MS, Verifier};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::challenge::Challenges;
 use crate::error::RegistryError;
+use crate::identity::IdentityRules;
 use crate::login::Decoy;
 use crate::people::People;
 use crate::people::fetch::{Fetcher, Outbound};
@@ -54,6 +59,9 @@ pub struct Authority {
     pub(crate) decoy: Decoy,
     pub(crate) login_lifetime_ms: u64,
     pub(crate) people: People,
+    pub(crate) identity: IdentityRules,
+    /// Until when the last certificate of each service is valid.
+    pub(crate) certified: Mutex<BTreeMap<SpiffeId, UnixMs>>,
 }
 
 impl Authority {
@@ -83,6 +91,8 @@ impl Authority {
             decoy,
             login_lifetime_ms,
             people,
+            identity: IdentityRules::default(),
+            certified: Mutex::default(),
         })
     }
 

@@ -19,6 +19,7 @@ use countersign_model::facts::{OPERATORS, Principal};
 use countersign_model::query::Judged;
 use countersign_model::request::Narrowing;
 use countersign_model::{Name, UnixMs};
+use countersign_services::ServiceFailure;
 
 use crate::OPERATOR_ROLE;
 use crate::answer::ControlAnswer;
@@ -26,20 +27,20 @@ use crate::authority::Authority;
 use crate::error::ControlFailure;
 
 /// What came of a request: the answer, and how many things were changed.
-struct Done {
-    answer: ControlAnswer,
+pub(crate) struct Done {
+    pub answer: ControlAnswer,
     /// `None` if the request only looked, or was a dry run.
-    affected: Option<u64>,
+    pub affected: Option<u64>,
     /// What to record in place of what was asked, where the outcome says more.
-    detail: Option<String>,
+    pub detail: Option<String>,
 }
 
 impl Done {
-    const fn looked(answer: ControlAnswer) -> Self {
+    pub(crate) const fn looked(answer: ControlAnswer) -> Self {
         Self { answer, affected: None, detail: None }
     }
 
-    const fn changed(answer: ControlAnswer) -> Self {
+    pub(crate) const fn changed(answer: ControlAnswer) -> Self {
         Self { answer, affected: Some(1), detail: None }
     }
 }
@@ -76,15 +77,25 @@ impl Authority {
             Control::RevokeOwn { session } => self.revoke_own(caller, session).await,
             Control::Revoke(revoke) => self.revoke(caller, revoke).await,
             Control::TenantList => Ok(self.tenant_list()),
-            Control::TenantAdd { name } => self.tenant_add(name).await,
+            Control::TenantAdd { name } => self.tenant_add(permit, name).await,
+            Control::ServiceList => Ok(self.service_list()),
+            Control::ServiceInvite { role, name } => {
+                self.service_invite(role.as_str(), name.as_ref().map(Name::as_str)).await
+            }
+            Control::ServiceRemove { role, name } => self.service_remove(role.as_str(), name.as_str()).await,
             Control::UserList { tenant } => self.user_list(caller, tenant.as_ref()),
             Control::UserPut { tenant, user } => self.user_put(permit, tenant.as_ref(), user).await,
             Control::UserRemove { tenant, user } => self.user_remove(caller, tenant.as_ref(), &user).await,
+            Control::ProviderRead => Ok(self.provider_read(caller)),
+            Control::ProviderPut(provider) => self.provider_put(caller, *provider).await,
+            Control::ProviderRemove => self.provider_remove(caller).await,
+            // Asked through `Authority::introspect` only, which has the token.
+            Control::Introspect => Err(ControlFailure::NotControl),
             Control::TypesRead => Ok(self.types_read()),
-            Control::TypesApply { text, dry_run } => self.types_apply(text, dry_run).await,
+            Control::TypesApply { text, dry_run } => self.types_apply(permit, text, dry_run).await,
             Control::PoliciesRead => Ok(self.policies_read()),
             Control::PoliciesApply { files, dry_run } => self.policies_apply(files, dry_run).await,
-            Control::AuditRead(query) => self.audit_read(caller, query).await,
+            Control::AuditRead(query) => self.audit_read(permit, query).await,
         }
     }
 
@@ -115,6 +126,7 @@ impl Authority {
             door: Some(request.door),
             verdict: Verdict::Changed,
             tenant: Some(tenant),
+            tally: None,
             body: Body {
                 user_name: Some(format!("{}@{}", caller.facts.name, caller.tenant_name)),
                 action: request.operation.action().to_owned(),
@@ -129,6 +141,14 @@ impl Authority {
     }
 }
 
+/// What it means for the caller that another service did not do what it was called for.
+pub(crate) fn called(service: &'static str) -> impl FnOnce(ServiceFailure) -> ControlFailure {
+    move |failure| match failure {
+        ServiceFailure::Refused(refusal) => ControlFailure::Refused(refusal),
+        ServiceFailure::Unavailable | ServiceFailure::Damaged => ControlFailure::Unavailable(service),
+    }
+}
+
 fn is_operator(caller: &Principal) -> bool {
     caller.tenant_name.as_str() == OPERATORS && caller.facts.roles.iter().any(|role| role.as_str() == OPERATOR_ROLE)
 }
@@ -138,7 +158,10 @@ const fn is_change(control: &Control) -> bool {
         Control::WhoAmI
         | Control::Narrow { .. }
         | Control::TenantList
+        | Control::ServiceList
         | Control::UserList { .. }
+        | Control::ProviderRead
+        | Control::Introspect
         | Control::TypesRead
         | Control::PoliciesRead
         | Control::AuditRead(_) => false,
@@ -146,8 +169,12 @@ const fn is_change(control: &Control) -> bool {
         Control::RevokeOwn { .. }
         | Control::Revoke(_)
         | Control::TenantAdd { .. }
+        | Control::ServiceInvite { .. }
+        | Control::ServiceRemove { .. }
         | Control::UserPut { .. }
-        | Control::UserRemove { .. } => true,
+        | Control::UserRemove { .. }
+        | Control::ProviderPut(_)
+        | Control::ProviderRemove => true,
     }
 }
 
@@ -155,7 +182,13 @@ const fn is_change(control: &Control) -> bool {
 fn describe(control: &Control) -> Option<String> {
     let at = |tenant: &Option<Name>| tenant.as_ref().map(|name| format!("@{name}")).unwrap_or_default();
     Some(match control {
-        Control::WhoAmI | Control::TenantList | Control::TypesRead | Control::PoliciesRead => return None,
+        Control::WhoAmI
+        | Control::TenantList
+        | Control::ServiceList
+        | Control::ProviderRead
+        | Control::Introspect
+        | Control::TypesRead
+        | Control::PoliciesRead => return None,
         Control::Narrow { narrowing, lifetime_ms } => describe_narrowing(narrowing, *lifetime_ms),
         Control::RevokeOwn { session: false } => "own token".to_owned(),
         Control::RevokeOwn { session: true } => "own session".to_owned(),
@@ -163,6 +196,11 @@ fn describe(control: &Control) -> Option<String> {
         Control::Revoke(Revoke::Session(session)) => format!("session {session}"),
         Control::Revoke(Revoke::Person(name)) => format!("person {name}"),
         Control::TenantAdd { name } => format!("add tenant {name}"),
+        Control::ServiceInvite { role, name } => match name {
+            Some(name) => format!("invite {role} {name}"),
+            None => format!("invite {role}"),
+        },
+        Control::ServiceRemove { role, name } => format!("remove {role} {name}"),
         Control::UserList { tenant } => format!("users{}", at(tenant)),
         Control::UserPut { tenant, user } => {
             let roles = list(user.roles.iter().map(Name::as_str));
@@ -171,6 +209,13 @@ fn describe(control: &Control) -> Option<String> {
             shortened(format!("put {}{}: roles {roles}; attributes {attributes}; {keys} keys", user.name, at(tenant)))
         }
         Control::UserRemove { tenant, user } => format!("remove {user}{}", at(tenant)),
+        Control::ProviderPut(provider) => shortened(format!(
+            "put provider {}; client {}; roles {}",
+            provider.issuer,
+            provider.client_id,
+            list(provider.roles.values().map(Name::as_str))
+        )),
+        Control::ProviderRemove => "remove provider".to_owned(),
         Control::TypesApply { text, dry_run } => format!("types file of {} bytes{}", text.len(), dry(*dry_run)),
         Control::PoliciesApply { files, dry_run } => {
             let bytes: usize = files.iter().map(|file| file.text.len()).fold(0, usize::saturating_add);

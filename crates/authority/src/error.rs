@@ -48,6 +48,9 @@ pub enum RegistryError {
     /// The stored policies don't compile any more.
     #[error("the stored policies can't be used:\n{0}")]
     Policies(PolicyError),
+    /// The text can't be a trust domain.
+    #[error("a trust domain is 1 to 255 lower-case letters, digits, '.', '-' or '_'")]
+    TrustDomain,
     /// A key or certificate could not be made.
     #[error("a key or certificate could not be made")]
     Crypto,

@@ -37,20 +37,23 @@ mod authority;
 mod challenge;
 mod control;
 mod error;
+pub mod identity;
 mod login;
+pub mod people;
 mod registry;
 mod signing;
 mod time;
 
 pub use answer::{
-    AuditAccess, AuditEntry, AuditPage, ControlAnswer, May, NewToken, PoliciesAnswer, RevokedAnswer, TenantEntry,
-    TypesAnswer, UserEntry, UserKey, WhoAmI,
+    AuditAccess, AuditEntry, AuditPage, ControlAnswer, May, NewInvitation, NewToken, PoliciesAnswer, ProviderAnswer,
+    ProviderEntry, RevokedAnswer, ServiceEntry, TenantEntry, TypesAnswer, UserEntry, UserKey, WhoAmI,
 };
 pub use authority::{Authority, AuthorityParts};
 pub use challenge::Challenge;
 pub use error::{ControlFailure, LoginRefused, RegistryError};
 pub use login::{LOGIN_NAMESPACE, Login};
 pub use registry::{Registry, RegistryParts};
+pub use signing::Signing;
 
 /// The role that operators have, in the tenant [`countersign_model::facts::OPERATORS`].
 pub const OPERATOR_ROLE: &str = "operator";

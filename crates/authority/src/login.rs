@@ -1,4 +1,5 @@
-//! Logging in: a signature by a registered SSH key over a challenge. There is no other way in.
+//! Logging in with a signature by a registered SSH key over a challenge. The other way in is the tenant's identity
+//! provider: [`people`](crate::people).
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use countersign_guard::State;
 use countersign_model::facts::User;
 use countersign_model::request::Door;
 use countersign_model::{Entropy, Name, RequestId, SessionId, TenantId, UnixMs, UserId};
-use countersign_token::{MAX_LIFETIME_MS, MintError, Minted};
+use countersign_token::{Binding, MAX_LIFETIME_MS, MintError, Minted};
 
 use crate::authority::Authority;
 use crate::challenge::{Challenge, Pending};
@@ -34,6 +35,15 @@ pub struct Login {
     pub signature: String,
     /// How long the token shall live; `None` is as long as the deployment gives.
     pub lifetime_ms: Option<u64>,
+}
+
+/// What is asked of a token beside whose it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wish {
+    /// How long it shall live; `None` is as long as the deployment gives.
+    pub lifetime_ms: Option<u64>,
+    /// The key that it is bound to.
+    pub binding: Option<Binding>,
 }
 
 /// What an unknown person's signature is verified with, so that it takes as long to refuse as a known one's.
@@ -73,6 +83,14 @@ impl Authority {
     /// # Errors
     /// [`LoginRefused`]; every reason that lies in the proof is [`LoginRefused::Refused`].
     pub async fn login(&self, login: Login) -> Result<Minted, LoginRefused> {
+        self.login_bound(login, None).await
+    }
+
+    /// As [`Self::login`], for a token that is bound to a key, which the caller has proved to hold.
+    ///
+    /// # Errors
+    /// [`LoginRefused`].
+    pub async fn login_bound(&self, login: Login, binding: Option<Binding>) -> Result<Minted, LoginRefused> {
         // The moment of the login is read before the facts: a revocation that these don't show yet is later.
         let now = self.registry.clock().now();
         let pending = self.challenges.take(&login.challenge, now);
@@ -80,7 +98,10 @@ impl Authority {
         let person = find(&state, &login);
         let minted = match self.is_proven(&login, pending.as_ref(), person.as_ref(), now) {
             None => Err(LoginRefused::Refused),
-            Some((user, tenant)) => self.mint(&state, &login, user, tenant, now).await,
+            Some((user, tenant)) => {
+                let wish = Wish { lifetime_ms: login.lifetime_ms, binding };
+                self.mint(&state, wish, user, tenant, now).await
+            }
         };
         let record = record_of(&login, &state, person.as_ref(), &minted, now);
         self.audit.append(record).await.map_err(|_| LoginRefused::Unavailable)?;
@@ -115,15 +136,16 @@ impl Authority {
         }
     }
 
-    async fn mint(
+    /// A token of a new session, for somebody who has proved who they are at the moment `now`.
+    pub(crate) async fn mint(
         &self,
         state: &State,
-        login: &Login,
+        wish: Wish,
         user: UserId,
         tenant: TenantId,
         now: UnixMs,
     ) -> Result<(Minted, SessionId), LoginRefused> {
-        let lifetime_ms = login.lifetime_ms.unwrap_or(self.login_lifetime_ms);
+        let lifetime_ms = wish.lifetime_ms.unwrap_or(self.login_lifetime_ms);
         if !(1000..=MAX_LIFETIME_MS).contains(&lifetime_ms) {
             return Err(LoginRefused::Lifetime);
         }
@@ -134,7 +156,8 @@ impl Authority {
         let after_revocation = revoked.map(|at| UnixMs::from_seconds(at.seconds().saturating_add(1)));
         let moment = after_revocation.map_or(now, |earliest| earliest.max(now));
         let session = SessionId::new(now, self.registry.entropy());
-        let minted = minter.mint(user, tenant, session, lifetime_ms, moment, self.registry.entropy());
+        let minted =
+            minter.bound_to(wish.binding).mint(user, tenant, session, lifetime_ms, moment, self.registry.entropy());
         minted.map(|minted| (minted, session)).map_err(|error| match error {
             MintError::TooLong | MintError::TooShort => LoginRefused::Lifetime,
             _ => LoginRefused::Unavailable,
@@ -182,6 +205,7 @@ fn record_of(
         door: login.door,
         verdict,
         tenant,
+        tally: None,
         body: Body {
             user: person.map(|person| person.id),
             user_name: Some(login.user.to_string()),

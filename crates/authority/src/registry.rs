@@ -1,6 +1,6 @@
 //! The deployment's facts and keys: durable, sealed, and in memory as what the guards decide by.
 
-mod change;
+pub(crate) mod change;
 mod db;
 pub(crate) mod fact;
 mod load;
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_audit::{AuditError, AuditKeys};
+use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{CertificateAuthority, ServerCertificate, X509Error};
 use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey, ssh};
 use countersign_guard::{FactsCell, State};
@@ -24,8 +25,12 @@ use parking_lot::{Mutex, RwLock};
 pub(crate) use self::change::REVOCATIONS_MAX;
 use self::db::Db;
 use self::fact::Write;
-use self::fact::{CertificatesFact, EpochFact, Kind, PoliciesFact, SecretBytes, SigningKeyFact, TenantFact, TypesFact};
+use self::fact::{
+    CertificatesFact, EpochFact, Kind, PoliciesFact, ProviderFact, SecretBytes, SigningKeyFact, TenantFact, TypesFact,
+};
 use crate::error::RegistryError;
+use crate::identity::DEFAULT_TRUST_DOMAIN;
+use crate::identity::fact::{Roster, TrustDomainFact};
 use crate::{FIRST_OPERATOR, OPERATOR_ROLE};
 
 /// How long the deployment's own certificate authority lasts. It vouches for servers, never for callers.
@@ -55,7 +60,9 @@ pub struct Registry {
     deployment_key: TenantKey,
     audit_key: Arc<SealKey>,
     certificates: CertificateAuthority,
+    roster: RwLock<Arc<Roster>>,
     signing: Mutex<Vec<(Vec<u8>, SigningKeyFact)>>,
+    providers: RwLock<HashMap<TenantId, Arc<ProviderFact>>>,
     /// One change at a time: each is made from the facts that the one before it published.
     changing: Arc<tokio::sync::Mutex<()>>,
     clock: Arc<dyn Clock>,
@@ -87,6 +94,21 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Exists`] if there is a file already, and whatever a disk or key service may meet.
     pub fn create(parts: RegistryParts, operator_key: &ssh::PublicKey) -> Result<Arc<Self>, RegistryError> {
+        Self::create_in(parts, operator_key, DEFAULT_TRUST_DOMAIN)
+    }
+
+    /// As [`Self::create`], for a deployment whose services have names in this trust domain. It stays the same.
+    ///
+    /// # Errors
+    /// As [`Self::create`], and [`RegistryError::TrustDomain`].
+    pub fn create_in(
+        parts: RegistryParts,
+        operator_key: &ssh::PublicKey,
+        trust_domain: &str,
+    ) -> Result<Arc<Self>, RegistryError> {
+        if !is_trust_domain(trust_domain) {
+            return Err(RegistryError::TrustDomain);
+        }
         let (now, entropy) = (parts.clock.now(), &*parts.entropy);
         let secret = SecretKey::generate(entropy);
         let wrapped = parts.kms.wrap(entropy, &deployment_key_aad(), &secret)?;
@@ -114,6 +136,7 @@ impl Registry {
             Write::put(Kind::Epoch, &[], &EpochFact { epoch: 1, policy_epoch: 1 })?,
             Write::put(Kind::Types, &[], &TypesFact::default())?,
             Write::put(Kind::Policies, &[], &PoliciesFact::default())?,
+            Write::put(Kind::TrustDomain, &[], &TrustDomainFact { trust_domain: trust_domain.to_owned() })?,
             Write::put(Kind::Tenant, tenant.as_bytes(), &operators)?,
             Write::put(Kind::User, user.as_bytes(), &operator)?,
             Write::put(
@@ -155,7 +178,9 @@ impl Registry {
             audit_key: Arc::new(deployment_key.seal_key("audit", 1)),
             deployment_key,
             certificates: loaded.certificates,
+            roster: RwLock::new(Arc::new(loaded.roster)),
             signing: Mutex::new(loaded.signing),
+            providers: RwLock::new(loaded.providers),
             changing: Arc::default(),
             clock: parts.clock,
             entropy: parts.entropy,
@@ -194,6 +219,19 @@ impl Registry {
         self.certificates.issue_server(names, self.clock.now(), lifetime_ms)
     }
 
+    pub(crate) const fn certificates(&self) -> &CertificateAuthority {
+        &self.certificates
+    }
+
+    /// The services and invitations.
+    pub(crate) fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.roster.read())
+    }
+
+    pub(crate) fn set_roster(&self, roster: Roster) {
+        *self.roster.write() = Arc::new(roster);
+    }
+
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
     }
@@ -204,6 +242,11 @@ impl Registry {
 
     pub(crate) fn types_text(&self) -> Arc<str> {
         Arc::clone(&self.types_text.lock())
+    }
+
+    /// The identity provider of a tenant.
+    pub(crate) fn provider(&self, tenant: TenantId) -> Option<Arc<ProviderFact>> {
+        self.providers.read().get(&tenant).cloned()
     }
 
     /// The token signing keys, newest first, with the ids under which they are stored.

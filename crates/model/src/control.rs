@@ -179,7 +179,9 @@ impl Control {
             Self::WhoAmI | Self::Narrow { .. } | Self::RevokeOwn { .. } => ControlAction::UseOwnToken,
             Self::Revoke(_) => ControlAction::RevokeTokens,
             Self::TenantList | Self::TenantAdd { .. } => ControlAction::ManageTenants,
-            Self::ServiceList | Self::ServiceInvite { .. } | Self::ServiceRemove { .. } => ControlAction::ManageServices,
+            Self::ServiceList | Self::ServiceInvite { .. } | Self::ServiceRemove { .. } => {
+                ControlAction::ManageServices
+            }
             Self::UserList { .. } => ControlAction::ReadUsers,
             Self::UserPut { .. } | Self::UserRemove { .. } => ControlAction::ManageUsers,
             Self::ProviderRead | Self::ProviderPut(_) | Self::ProviderRemove => ControlAction::ManageProvider,

@@ -12,8 +12,11 @@ use countersign_token::{CLOCK_SKEW_MS, MAX_LIFETIME_MS};
 use tokio::sync::OwnedMutexGuard;
 
 use super::Registry;
-use super::fact::{EpochFact, Kind, PoliciesFact, RevocationFact, SigningKeyFact, TenantFact, TypesFact, Write};
+use super::fact::{
+    EpochFact, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact, TenantFact, TypesFact, Write,
+};
 use crate::error::RegistryError;
+use crate::identity::fact::Roster;
 
 /// After this long a revocation speaks only of tokens that have expired.
 const REVOCATION_MS: u64 = MAX_LIFETIME_MS.saturating_add(CLOCK_SKEW_MS);
@@ -34,6 +37,8 @@ pub(crate) struct Change {
     wrapped_key: Option<(TenantId, Arc<[u8]>)>,
     types_text: Option<Arc<str>>,
     signing: Option<Vec<(Vec<u8>, SigningKeyFact)>>,
+    provider: Option<(TenantId, Option<Arc<ProviderFact>>)>,
+    roster: Option<Roster>,
     store: Option<Arc<dyn Store>>,
     policy_changed: bool,
     facts_changed: bool,
@@ -53,6 +58,8 @@ impl Registry {
             wrapped_key: None,
             types_text: None,
             signing: None,
+            provider: None,
+            roster: None,
             store: None,
             policy_changed: false,
             facts_changed: false,
@@ -69,6 +76,20 @@ impl Change {
     fn put(&mut self, kind: Kind, id: &[u8], stored: &impl serde::Serialize) -> Result<(), RegistryError> {
         self.writes.push(Write::put(kind, id, stored)?);
         Ok(())
+    }
+
+    pub(crate) fn write(&mut self, write: Write) {
+        self.writes.push(write);
+    }
+
+    /// The services and invitations as this change leaves them.
+    pub(crate) fn roster_mut(&mut self) -> &mut Roster {
+        self.roster.get_or_insert_with(|| (*self.registry.roster()).clone())
+    }
+
+    /// Publishes a new epoch although no fact is another: of what is told with the facts, something changed.
+    pub(crate) const fn tell_everybody(&mut self) {
+        self.facts_changed = true;
     }
 
     pub(crate) fn add_tenant(&mut self, id: TenantId, tenant: Tenant, key: Vec<u8>) -> Result<(), RegistryError> {
@@ -104,14 +125,14 @@ impl Change {
         text: String,
         types: RecordTypes,
         policies: Policies,
-        store: Arc<dyn Store>,
+        store: Option<Arc<dyn Store>>,
     ) -> Result<(), RegistryError> {
         let stored = TypesFact { text, types };
         self.put(Kind::Types, &[], &stored)?;
         self.types_text = Some(stored.text.into());
         self.facts.types = Arc::new(stored.types);
         self.policies = Arc::new(policies);
-        self.store = Some(store);
+        self.store = store;
         self.policy_changed = true;
         Ok(())
     }
@@ -197,6 +218,20 @@ impl Change {
         Ok(())
     }
 
+    /// The tenant's identity provider from now on. Only the authority needs it, so it is not among the facts.
+    pub(crate) fn set_provider(
+        &mut self,
+        tenant: TenantId,
+        provider: Option<ProviderFact>,
+    ) -> Result<(), RegistryError> {
+        match &provider {
+            Some(provider) => self.put(Kind::Provider, tenant.as_bytes(), provider)?,
+            None => self.writes.push(Write::delete(Kind::Provider, tenant.as_bytes())),
+        }
+        self.provider = Some((tenant, provider.map(Arc::new)));
+        Ok(())
+    }
+
     /// Makes the change durable, then publishes it as a new epoch, and gives that epoch.
     ///
     /// Runs to its end even if the caller stops waiting: what is durable is always published.
@@ -242,8 +277,17 @@ impl Change {
         if let Some(keys) = self.signing {
             *registry.signing.lock() = keys;
         }
+        if let Some(roster) = self.roster {
+            registry.set_roster(roster);
+        }
+        match self.provider {
+            Some((tenant, Some(provider))) => drop(registry.providers.write().insert(tenant, provider)),
+            Some((tenant, None)) => drop(registry.providers.write().remove(&tenant)),
+            None => {}
+        }
         if self.policy_changed || self.facts_changed {
-            registry.facts.publish(State { facts: Arc::new(self.facts), policies: self.policies });
+            let state = State { facts: Arc::new(self.facts), policies: self.policies };
+            registry.facts.publish(state, registry.clock.now());
         }
     }
 }

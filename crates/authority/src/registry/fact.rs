@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use countersign_crypto::jws::PublicJwk;
-use countersign_model::control::PolicyFile;
+use countersign_model::control::{NewProvider, PolicyFile};
 use countersign_model::facts::{Tenant, User, UserKind};
 use countersign_model::{Kind as ValueKind, Name, RecordTypes, TenantId, UnixMs, Value};
 use serde::de::DeserializeOwned;
@@ -27,6 +27,10 @@ pub(crate) enum Kind {
     RevokedUser = 8,
     SigningKey = 9,
     Certificates = 10,
+    Provider = 11,
+    Invitation = 12,
+    Service = 13,
+    TrustDomain = 14,
 }
 
 impl Kind {
@@ -43,6 +47,10 @@ impl Kind {
             8 => Self::RevokedUser,
             9 => Self::SigningKey,
             10 => Self::Certificates,
+            11 => Self::Provider,
+            12 => Self::Invitation,
+            13 => Self::Service,
+            14 => Self::TrustDomain,
             _ => return None,
         })
     }
@@ -61,6 +69,10 @@ impl Kind {
             Self::RevokedUser => "revoked user",
             Self::SigningKey => "signing key",
             Self::Certificates => "certificate authority",
+            Self::Provider => "identity provider",
+            Self::Invitation => "invitation",
+            Self::Service => "service",
+            Self::TrustDomain => "trust domain",
         }
     }
 }
@@ -212,4 +224,11 @@ pub(crate) struct SigningKeyFact {
 pub(crate) struct CertificatesFact {
     pub key: SecretBytes,
     pub certificate: String,
+}
+
+/// The identity provider of one tenant, client secret and all.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProviderFact {
+    pub settings: NewProvider,
+    pub set: UnixMs,
 }

@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{AuthorityParts, CertificateAuthority};
 use countersign_model::facts::{Facts, Revocations, Tenant, User};
 use countersign_model::{Name, SessionId, TenantId, TokenId, UserId};
 
 use super::db::Db;
-use super::fact::{self, CertificatesFact, EpochFact, Kind, PoliciesFact, RevocationFact, SigningKeyFact, TenantFact};
-use super::fact::{TypesFact, damaged};
+use super::fact::{
+    self, CertificatesFact, EpochFact, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact,
+};
+use super::fact::{TenantFact, TypesFact, damaged};
 use crate::error::RegistryError;
+use crate::identity::fact::{Roster, ServiceFact, TrustDomainFact, service_key};
 
 /// Everything that is kept.
 pub(super) struct Loaded {
@@ -19,6 +23,8 @@ pub(super) struct Loaded {
     pub wrapped: HashMap<TenantId, Arc<[u8]>>,
     pub signing: Vec<(Vec<u8>, SigningKeyFact)>,
     pub certificates: CertificateAuthority,
+    pub roster: Roster,
+    pub providers: HashMap<TenantId, Arc<ProviderFact>>,
 }
 
 #[derive(Default)]
@@ -34,6 +40,8 @@ struct Loading {
     wrapped: HashMap<TenantId, Arc<[u8]>>,
     signing: Vec<(Vec<u8>, SigningKeyFact)>,
     certificates: Option<CertificateAuthority>,
+    roster: Roster,
+    providers: HashMap<TenantId, Arc<ProviderFact>>,
 }
 
 pub(super) fn load(db: &Db) -> Result<Loaded, RegistryError> {
@@ -85,6 +93,26 @@ impl Loading {
                 self.revocations.users.insert(UserId::from_bytes(uuid(kind, id)?), at);
             }
             Kind::SigningKey => self.signing.push((id.to_vec(), fact::read(kind, id, body)?)),
+            Kind::Provider => {
+                self.providers.insert(TenantId::from_bytes(uuid(kind, id)?), Arc::new(fact::read(kind, id, body)?));
+            }
+            Kind::Invitation => {
+                self.roster.invitations.insert(uuid(kind, id)?, fact::read(kind, id, body)?);
+            }
+            Kind::Service => {
+                let stored: ServiceFact = fact::read(kind, id, body)?;
+                if service_key(&stored.place()) != id {
+                    return Err(damaged(kind, id));
+                }
+                self.roster.services.insert(stored.place(), stored);
+            }
+            Kind::TrustDomain => {
+                let stored: TrustDomainFact = fact::read(kind, id, body)?;
+                if !is_trust_domain(&stored.trust_domain) {
+                    return Err(damaged(kind, id));
+                }
+                self.roster.trust_domain = stored.trust_domain.into();
+            }
             Kind::Certificates => {
                 let stored: CertificatesFact = fact::read(kind, id, body)?;
                 let parts = AuthorityParts { key_pkcs8_der: stored.key.0, certificate_pem: stored.certificate };
@@ -120,6 +148,8 @@ impl Loading {
             wrapped: self.wrapped,
             signing: self.signing,
             certificates: self.certificates.ok_or(missing(Kind::Certificates))?,
+            roster: self.roster,
+            providers: self.providers,
         })
     }
 }

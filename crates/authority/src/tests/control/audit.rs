@@ -47,6 +47,7 @@ async fn customer(house: &House, tenant: &str, id: &str) -> RecordId {
         door: None,
         verdict: Verdict::Released,
         tenant: Some(tenant),
+        tally: None,
         body: Body {
             user: Some(UserId::from_u128(1)),
             user_name: Some("michael".into()),

@@ -1,0 +1,66 @@
+//! What is kept of services and invitations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use countersign_model::UnixMs;
+use serde::{Deserialize, Serialize};
+
+/// A service's role and its name in that role.
+pub(crate) type Place = (String, String);
+
+/// A join token that was not used yet. The token can't be made of it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct InvitationFact {
+    pub secret_sha256: [u8; 32],
+    pub role: String,
+    /// `None`: one is made up.
+    pub instance: Option<String>,
+    pub expires: UnixMs,
+}
+
+/// A service that joined, or one that was removed and whose last certificate may still be valid.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct ServiceFact {
+    pub role: String,
+    pub instance: String,
+    pub joined: UnixMs,
+    /// `join token`, or the name of the platform's rule.
+    pub by: String,
+    pub removed: Option<UnixMs>,
+}
+
+impl ServiceFact {
+    pub(crate) fn place(&self) -> Place {
+        (self.role.clone(), self.instance.clone())
+    }
+}
+
+/// The deployment's name in the names of its services.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TrustDomainFact {
+    pub trust_domain: String,
+}
+
+/// All of these, in memory.
+#[derive(Clone)]
+pub(crate) struct Roster {
+    pub trust_domain: Arc<str>,
+    pub invitations: BTreeMap<[u8; 16], InvitationFact>,
+    pub services: BTreeMap<Place, ServiceFact>,
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self {
+            trust_domain: super::DEFAULT_TRUST_DOMAIN.into(),
+            invitations: BTreeMap::new(),
+            services: BTreeMap::new(),
+        }
+    }
+}
+
+/// The key under which a service is stored: neither part has a slash.
+pub(crate) fn service_key((role, instance): &Place) -> Vec<u8> {
+    format!("{role}/{instance}").into_bytes()
+}
