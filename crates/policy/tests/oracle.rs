@@ -20,7 +20,7 @@ use countersign_model::facts::Principal;
 use countersign_model::request::Action;
 use countersign_model::{Kind, RecordTypes, TypeId, Value};
 use countersign_policy::Policies;
-use support::{At, Dice, Oracle, World, caller, record_types};
+use support::{At, Dice, Oracle, World, acted_for, caller, record_types};
 
 const TEXTS: [&str; 5] = ["emea", "apac", "a%b_c\\", "*", "north"];
 const PATTERNS: [&str; 6] = ["*", "e*a", "*p*", "a%*", "\\*", "no?th"];
@@ -259,6 +259,38 @@ fn policies(dice: &mut Dice, types: &RecordTypes, type_id: TypeId, refused: &mut
     file(good.map(|(_, policy)| policy).collect())
 }
 
+/// With an actor, a plan permits what Cedar allows to both of the two, each asked about alone.
+fn compare_acting(seed: u64, sets: usize, dangling: bool) -> Tally {
+    let (types, mut dice, mut tally) = (types(), Dice(seed), Tally::default());
+    for round in 0..sets {
+        let type_id = TypeId((round % 3) as u16);
+        let files = policies(&mut dice, &types, type_id, &mut tally.refused);
+        let Ok(compiled) = Policies::compile(&types, &files) else { continue };
+        let oracle = Oracle::new(&types, &files);
+        let world = world(&mut dice, &types, dangling);
+        let callers = callers();
+        for (subject, actor) in [(0, 1), (1, 0), (2, 1)].map(|(one, other)| (&callers[one], &callers[other])) {
+            let plan = compiled.plan(&acted_for(subject, actor), Action::Read, type_id).unwrap();
+            let alone = compiled.plan(subject, Action::Read, type_id).unwrap();
+            let known = [subject, actor].map(|one| (one, oracle.entities(one, &world)));
+            for place in 0..world.records[&type_id].len() {
+                let record = At { world: &world, record_type: type_id, place };
+                let permitted = plan.fields_on(&record);
+                assert!(permitted.is_subset(alone.fields_on(&record)));
+                for (field, _) in types.record_type(type_id).unwrap().iter() {
+                    let allow = |(one, known)| oracle.says(one, known, Action::Read, record, field).allow;
+                    let both = known.iter().all(|(one, known)| allow((one, known)));
+                    tally.compared += 1;
+                    tally.allowed += usize::from(both);
+                    let agrees = permitted.contains(field) == both || (dangling && both);
+                    assert!(agrees, "record {place}, {field:?}: {both}\n{}\n{plan:#?}", files[0].text);
+                }
+            }
+        }
+    }
+    tally
+}
+
 #[derive(Default, Debug)]
 struct Tally {
     compared: usize,
@@ -320,4 +352,13 @@ fn plans_permit_no_more_than_cedar_where_references_lead_nowhere() {
     let tally = compare(0x5eed_0002, sets(), true);
     println!("{tally:?}");
     assert!(tally.allowed > 0 && tally.less * 2 < tally.allowed, "{tally:?}");
+}
+
+#[test]
+fn who_acts_for_somebody_may_what_cedar_allows_to_both() {
+    for dangling in [false, true] {
+        let tally = compare_acting(0x5eed_0003, sets(), dangling);
+        println!("{tally:?}");
+        assert!(tally.allowed > 0 && tally.allowed * 10 < tally.compared * 9, "{tally:?}");
+    }
 }

@@ -12,12 +12,13 @@
 
 mod support;
 
+use countersign_model::budget::BudgetLimits;
 use countersign_model::control::{ControlAction, PolicyFile};
-use countersign_model::facts::Principal;
+use countersign_model::facts::{Principal, UserKind};
 use countersign_model::request::Action;
 use countersign_model::{Comparison, FieldId, FieldSet, Kind, Plan, Predicate, RecordTypes, TypeId, Value};
 use countersign_policy::{Policies, PolicyFault};
-use support::{caller, name, record_types};
+use support::{acted_for, caller, name, record_types};
 
 const ORDER: TypeId = TypeId(0);
 const ID: FieldId = FieldId(0);
@@ -261,4 +262,67 @@ fn a_plan_needs_no_more_stack_than_the_deepest_policy_that_is_let_through() {
         let made = small.spawn(move || policies.plan(&jane(), Action::Read, ORDER).unwrap()).unwrap().join();
         assert_eq!(made.unwrap().fields(), FieldSet::first(5));
     }
+}
+
+fn agent(roles: &[&str]) -> Principal {
+    let mut agent = caller("acme", "copilot", roles, &[]);
+    std::sync::Arc::make_mut(&mut agent.facts).kind = UserKind::Agent;
+    agent
+}
+
+#[test]
+fn with_an_actor_both_have_to_be_permitted_the_field_and_the_row() {
+    let text = "permit (principal in Role::\"rep\", action == Order::Action::\"read\", resource) \
+                when { resource.region == \"emea\" };\n\
+                permit (principal in Role::\"helper\", action == Order::Action::\"read\", resource) \
+                when { resource.urgent && context.class in [Class::\"public\", Class::\"personal\"] };";
+    let policies = compile(text);
+    let plan = |of: &Principal| policies.plan(of, Action::Read, ORDER).unwrap();
+    let both = plan(&acted_for(&jane(), &agent(&["helper"])));
+    let permitted: FieldSet = [ID, REGION, URGENT].into_iter().collect();
+    assert_eq!(both.fields(), permitted);
+    let region = field(REGION, Comparison::Eq(text_value("emea")));
+    let urgent = field(URGENT, Comparison::Eq(Value::Boolean(true)));
+    assert_eq!(both.rows_with_all(permitted), region.and(urgent));
+    // An agent without a role of its own can do nothing in anybody's name, and nobody gains by having one.
+    assert_eq!(plan(&acted_for(&jane(), &agent(&[]))), Plan::default());
+    assert_eq!(plan(&acted_for(&agent(&[]), &jane())), Plan::default());
+    assert_eq!(plan(&acted_for(&jane(), &agent(&["rep"]))), plan(&jane()));
+}
+
+fn text_value(text: &str) -> Value {
+    Value::Text(text.into())
+}
+
+#[test]
+fn with_an_actor_both_have_to_be_permitted_to_manage() {
+    let policies =
+        compile("permit (principal in Role::\"admin\", action == Control::Action::\"read_audit\", resource);");
+    let (admin, other) = (caller("acme", "ann", &["admin"], &[]), jane());
+    let may = |of: &Principal, action| policies.control(of, action, &name("acme")).unwrap();
+    assert!(may(&admin, ControlAction::ReadAudit));
+    assert!(may(&acted_for(&admin, &agent(&["admin"])), ControlAction::ReadAudit));
+    assert!(!may(&acted_for(&admin, &other), ControlAction::ReadAudit));
+    assert!(!may(&acted_for(&other, &admin), ControlAction::ReadAudit));
+    assert!(may(&acted_for(&admin, &other), ControlAction::UseOwnToken));
+}
+
+#[test]
+fn a_budget_is_the_smaller_of_both() {
+    let budget = "[people]\nper_hour = 100\nper_token = 5\n[agents]\nper_hour = 10\nper_token = 50\n[roles.bulk]\nper_hour = 1000";
+    let files = [
+        PolicyFile { name: "a.cedar".into(), text: permit("true") },
+        PolicyFile { name: "northwind-budget.toml".into(), text: budget.into() },
+    ];
+    let policies = Policies::compile(&types(), &files).unwrap();
+    let limits = |of: &Principal| {
+        let BudgetLimits { per_token, per_hour, .. } = policies.budget(of);
+        (per_token, per_hour)
+    };
+    assert_eq!(limits(&jane()), (5, 100));
+    assert_eq!(limits(&agent(&[])), (50, 10));
+    assert_eq!(limits(&acted_for(&jane(), &agent(&[]))), (5, 10));
+    assert_eq!(limits(&acted_for(&jane(), &agent(&["bulk"]))), (5, 100));
+    // A role that only the budget names is no role that policies know.
+    assert!(!policies.roles().contains(&name("bulk")));
 }

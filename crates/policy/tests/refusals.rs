@@ -183,3 +183,18 @@ fn every_other_name_can_be_used() {
     let files = [PolicyFile { name: "a.cedar".into(), text: text.into() }];
     Policies::compile(&types, &files).unwrap();
 }
+
+#[test]
+fn a_budget_is_checked_with_the_policies_and_its_mistakes_stand_beside_theirs() {
+    let files = [
+        PolicyFile { name: "budget.toml".into(), text: "[people]\nper_hours = 5".into() },
+        PolicyFile { name: "a.cedar".into(), text: "permit (nobody);".into() },
+    ];
+    let told = Policies::compile(&trading_types(), &files).unwrap_err();
+    let mut places: Vec<_> = told.problems().iter().map(|problem| (problem.file(), problem.line())).collect();
+    places.dedup();
+    assert_eq!(places, [("a.cedar", 1), ("budget.toml", 2)]);
+    let cedar_in_budget =
+        [PolicyFile { name: "budget.toml".into(), text: "permit (principal, action, resource);".into() }];
+    assert!(Policies::compile(&trading_types(), &cedar_in_budget).is_err());
+}

@@ -9,7 +9,7 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression, Schema,
 };
 use countersign_model::control::PolicyFile;
-use countersign_model::facts::{Principal, User};
+use countersign_model::facts::{Actor, Principal, User};
 use countersign_model::predicate::Fields;
 use countersign_model::request::{Action, Narrowing};
 use countersign_model::{
@@ -108,6 +108,12 @@ pub fn caller(tenant: &str, user: &str, roles: &[&str], attributes: &[(&str, Val
         narrowing: Arc::new(Narrowing::default()),
         actor: None,
     }
+}
+
+/// `caller`, for whom `actor` acts.
+pub fn acted_for(caller: &Principal, actor: &Principal) -> Principal {
+    let actor = Actor { user: actor.user, facts: Arc::clone(&actor.facts) };
+    Principal { actor: Some(actor), ..caller.clone() }
 }
 
 /// All records of a tenant, by type; a record's place in its type is its Cedar id.
