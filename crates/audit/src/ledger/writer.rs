@@ -98,7 +98,8 @@ impl Writer {
     /// How long lazy records wait, so that with the sync they are durable in time.
     fn lazy_wait(&self) -> Duration {
         let promised = Duration::from_millis(self.options.lazy_ms);
-        promised.saturating_sub(self.last_sync.saturating_mul(2)).max(promised / 2)
+        let least = promised.checked_div(2).unwrap_or_default();
+        promised.saturating_sub(self.last_sync.saturating_mul(2)).max(least)
     }
 
     /// Waits a moment for callers that were served by the last write to come back, where a sync takes so long

@@ -63,7 +63,7 @@ fn three_records_that_agree_are_shown_side_by_side() {
     let opened = OpenedView { record_type: "customer".into(), fields: vec!["id".into(), "email".into()], rows: 5 };
     for one in &view.services {
         assert_eq!((one.token, one.epoch, one.written), (Some(TokenId::from_u128(9)), 4, 0));
-        assert_eq!(one.opened, [opened.clone()], "{}", one.service);
+        assert_eq!(one.opened, std::slice::from_ref(&opened), "{}", one.service);
     }
     let steps = &view.service(Service::Keys).unwrap().steps;
     assert_eq!(steps.iter().map(|step| step.position).collect::<Vec<_>>(), [1, 2, 4]);

@@ -1,6 +1,7 @@
 //! Requests that hold together give no finding in whatever order they arrive; each that was tampered with gives
 //! its own.
 
+#[expect(clippy::arithmetic_side_effects, reason = "small numbers, in a test")]
 mod world;
 
 use countersign_model::{FieldId, FieldSet, Tally, TokenId, TypeId};
