@@ -128,21 +128,31 @@ impl Authority {
         jws::jwks(&self.signing.published(&self.registry))
     }
 
-    /// What clients and services need to know about this authority (RFC 8414).
+    /// What clients and services need to know about this authority (RFC 8414). The device flow is not the one of RFC
+    /// 8628 towards our own clients, so its endpoints have names of our own.
     #[must_use]
     pub fn metadata(&self) -> Value {
         let issuer = self.signing.issuer();
+        let at = |path: &str| format!("{issuer}{path}");
         json!({
             "issuer": issuer,
-            "token_endpoint": format!("{issuer}/v1/token"),
-            "revocation_endpoint": format!("{issuer}/v1/token/revoke"),
-            "jwks_uri": format!("{issuer}/v1/jwks.json"),
+            "token_endpoint": at("/v1/token"),
+            "revocation_endpoint": at("/v1/token/revoke"),
+            "introspection_endpoint": at("/v1/token/introspect"),
+            "jwks_uri": at("/v1/jwks.json"),
             "response_types_supported": [],
             "grant_types_supported": ["urn:ietf:params:oauth:grant-type:token-exchange"],
             "token_endpoint_auth_methods_supported": ["none"],
+            "revocation_endpoint_auth_methods_supported": ["none"],
+            "introspection_endpoint_auth_methods_supported": ["Bearer", "DPoP"],
+            "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
             "authorization_details_types_supported": ["countersign"],
-            "countersign_challenge_endpoint": format!("{issuer}/v1/login/challenge"),
-            "countersign_login_endpoint": format!("{issuer}/v1/login"),
+            "countersign_challenge_endpoint": at("/v1/login/challenge"),
+            "countersign_login_endpoint": at("/v1/login"),
+            "countersign_oidc_start_endpoint": at("/v1/login/oidc/start"),
+            "countersign_oidc_finish_endpoint": at("/v1/login/oidc/finish"),
+            "countersign_oidc_device_endpoint": at("/v1/login/oidc/device"),
+            "countersign_oidc_device_poll_endpoint": at("/v1/login/oidc/device/poll"),
         })
     }
 

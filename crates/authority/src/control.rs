@@ -233,7 +233,7 @@ fn describe(control: &Control) -> Option<String> {
     })
 }
 
-fn describe_narrowing(narrowing: &Narrowing, lifetime_ms: Option<u64>) -> String {
+pub(crate) fn describe_narrowing(narrowing: &Narrowing, lifetime_ms: Option<u64>) -> String {
     let mut said = Vec::new();
     if let Some(actions) = &narrowing.actions {
         said.push(format!("actions {}", list(actions.iter().map(|action| action.as_str()))));

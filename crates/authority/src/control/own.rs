@@ -10,7 +10,7 @@ use countersign_model::request::{Action, Narrowing};
 use countersign_model::{FieldSet, Name, Predicate, RecordType};
 
 use super::Done;
-use crate::answer::{ControlAnswer, May, NewToken, RevokedAnswer, WhoAmI};
+use crate::answer::{ControlAnswer, May, RevokedAnswer, WhoAmI};
 use crate::authority::Authority;
 use crate::error::ControlFailure;
 use crate::time::rfc3339;
@@ -31,26 +31,12 @@ impl Authority {
         lifetime_ms: Option<u64>,
     ) -> Result<Done, ControlFailure> {
         let minter = self.signing.minter(&self.registry).await?;
+        let parent = self.good_token(permit)?;
         let now = self.registry.clock().now();
-        // The token itself is the parent, verified here again rather than taken from what others concluded.
-        let parent = self.verifier().verify(permit.bearer().as_str(), now).map_err(Refusal::Token)?;
-        if parent.revoked_by(&self.facts().revocations) {
-            return Err(Refusal::Revoked.into());
-        }
         let minted = minter.narrow(&parent, narrowing, lifetime_ms, now, self.registry.entropy())?;
-        let (id, expires) = (minted.id(), minted.expires());
-        Ok(Done {
-            affected: None,
-            detail: Some(format!("{}; token {id}", super::describe_narrowing(narrowing, lifetime_ms))),
-            answer: ControlAnswer::Token(NewToken {
-                access_token: minted.into_token(),
-                issued_token_type: "urn:ietf:params:oauth:token-type:access_token",
-                token_type: "Bearer",
-                expires_in: expires.since(now) / 1000,
-                expires: rfc3339(expires),
-                id,
-            }),
-        })
+        let detail = format!("{}; token {}", super::describe_narrowing(narrowing, lifetime_ms), minted.id());
+        let answer = ControlAnswer::Token(self.new_token(minted, parent.binding().copied()));
+        Ok(Done { affected: None, detail: Some(detail), answer })
     }
 
     pub(super) async fn revoke_own(&self, caller: &Principal, session: bool) -> Result<Done, ControlFailure> {

@@ -91,7 +91,8 @@ impl Trouble {
     }
 
     pub(super) fn syntax(line: usize, column: usize) -> Self {
-        let message = format!("in the body at line {line}, column {column}: expected JSON: an object or a list of objects");
+        let message =
+            format!("in the body at line {line}, column {column}: expected JSON: an object or a list of objects");
         Self::new(400, "PGRST102", message)
     }
 
