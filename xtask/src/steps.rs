@@ -54,6 +54,11 @@ const STEPS: &[Step] = &[
         "every role gets exactly its fields; other tenants, tokens and policies behave as promised",
         suites::demo,
     ),
+    built(
+        "chain",
+        "three other services in a row, each with the caller's token and no power of its own",
+        suites::chain,
+    ),
     built("curl", "the commands that the documentation shows, with curl", suites::curl),
     built("python", "postgrest from PyPI works unchanged", suites::python),
     built("node", "@supabase/postgrest-js from npm works unchanged", suites::node),

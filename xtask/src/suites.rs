@@ -27,6 +27,18 @@ pub fn demo() -> Result<Outcome> {
     shown("audit")
 }
 
+/// The example of other people's services, as processes of their own.
+pub fn chain() -> Result<Outcome> {
+    run(cargo().env("RUST_BACKTRACE", "1").args(["test", "--quiet", "--workspace", "--all-features"]).args([
+        "--test",
+        "chain",
+        "--",
+        "--ignored",
+        "--nocapture",
+    ]))?;
+    Ok(Outcome::Passed)
+}
+
 /// The documented commands.
 pub fn curl() -> Result<Outcome> {
     if !have("curl") {
