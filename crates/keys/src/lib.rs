@@ -32,6 +32,7 @@
 //! # }
 //! ```
 
+pub mod budget;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod file_kms;

@@ -235,14 +235,6 @@ impl TenantKeys {
         Ok(self.tenant(tenant)?.key.seal_secret(label, CURRENT_EPOCH))
     }
 
-    /// The bytes of [`Self::seal_key`], for the key service to hand out.
-    ///
-    /// # Errors
-    /// [`KeyError`].
-    pub fn seal_secret(&self, tenant: TenantId, label: &'static str) -> Result<SecretKey, KeyError> {
-        Ok(self.tenant(tenant)?.key.seal_secret(label, CURRENT_EPOCH))
-    }
-
     /// Drops every key of `tenant` from memory. Keys that a running request holds last until it ends.
     pub fn forget(&self, tenant: TenantId) {
         let mut forgotten = self.forgotten.write();
