@@ -7,7 +7,8 @@
 //! RFC 7800), whose proof is asked for where requests come in, and can name one actor (`act`).
 //!
 //! This crate does not decide what a caller may do and does not know who exists: that is for policy and for the
-//! guard. It verifies no proof of a key: `countersign_crypto::dpop` does, and [`ReplayWindow`] remembers which were used. It holds no revocation list either; it answers whether one given to it names a token.
+//! guard. That the holder of a bound token proves its key is asked
+//! where requests come in ([`Verified::check_possession`]), and each proof is good once ([`ReplayWindow`]). It holds no revocation list either; it answers whether one given to it names a token.
 //!
 //! What a token says and what was verified are two types. [`Unverified`] can be shown to its holder;
 //! only a [`Verifier`] makes a [`Verified`], and everything that grants access asks for one.
@@ -36,6 +37,7 @@ mod binding;
 mod claims;
 mod introspection;
 mod mint;
+mod possession;
 mod presented;
 mod replay;
 mod unverified;
@@ -45,6 +47,7 @@ mod verify;
 pub use binding::Binding;
 pub use introspection::Introspection;
 pub use mint::{MintError, Minted, Minter};
+pub use possession::{Evidence, NotProved, ProofOf};
 pub use presented::Presented;
 pub use replay::{Replay, ReplayWindow};
 pub use unverified::Unverified;

@@ -1,12 +1,15 @@
 //! Tokens that are bound to a key.
 
 use countersign_crypto::SystemEntropy;
+use countersign_crypto::dpop::{DpopError, ProofKey};
 use countersign_model::UnixMs;
 use countersign_model::request::Narrowing;
 use serde_json::json;
 
 use super::{House, NOW};
-use crate::{Binding, MAX_LIFETIME_MS, Replay, ReplayWindow, TokenError, Unverified};
+use crate::{
+    Binding, Evidence, MAX_LIFETIME_MS, NotProved, Presented, ProofOf, Replay, ReplayWindow, TokenError, Unverified,
+};
 
 const KEY: Binding = Binding::Jkt([7; 32]);
 const CERTIFICATE: Binding = Binding::Certificate([8; 32]);
@@ -119,4 +122,72 @@ fn a_race_has_one_winner() {
         threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
     });
     assert_eq!(wins, 100);
+}
+
+const URL: &str = "https://data.example/rest/orders";
+
+fn evidence(proof: &str) -> Evidence<'_> {
+    Evidence { proof: Some(ProofOf { proof, method: "GET", url: URL }), certificate: None }
+}
+
+#[test]
+fn a_bound_token_is_good_with_a_fresh_proof_of_its_key_for_this_request() {
+    let house = House::new();
+    let (key, other) = (ProofKey::generate(&SystemEntropy).unwrap(), ProofKey::generate(&SystemEntropy).unwrap());
+    let minter = house.minter.bound_to(Some(Binding::Jkt(key.jkt())));
+    let minted = minter.mint(house.user, house.tenant, house.session, MAX_LIFETIME_MS, NOW, &SystemEntropy).unwrap();
+    let presented = Presented::new(minted.token().to_owned());
+    let verified = house.verifier.verify_presented(&presented, NOW).unwrap();
+    let window = ReplayWindow::new(100);
+    let sign = |key: &ProofKey, method: &str, url: &str, token: Option<&str>| {
+        key.sign(method, url, token, NOW, &SystemEntropy).unwrap()
+    };
+    let check = |evidence: &Evidence<'_>| verified.check_possession(&presented, evidence, &window, NOW);
+    let token = Some(minted.token());
+
+    let good = sign(&key, "GET", URL, token);
+    assert_eq!(check(&evidence(&good)), Ok(()));
+    assert_eq!(check(&evidence(&good)), Err(NotProved::Replay(Replay::Used)));
+    assert_eq!(check(&evidence(&sign(&key, "GET", URL, token))), Ok(()));
+    assert_eq!(window.remembered(), 2);
+
+    assert_eq!(check(&Evidence::default()), Err(NotProved::Missing));
+    assert_eq!(check(&Evidence { certificate: Some(key.jkt()), proof: None }), Err(NotProved::Missing));
+    for (proof, expected) in [
+        (sign(&other, "GET", URL, token), NotProved::OtherKey),
+        (sign(&key, "POST", URL, token), NotProved::Proof(DpopError::Method)),
+        (sign(&key, "GET", "https://elsewhere.example/rest/orders", token), NotProved::Proof(DpopError::Url)),
+        (sign(&key, "GET", URL, None), NotProved::Proof(DpopError::Token)),
+        (sign(&key, "GET", URL, Some("another token")), NotProved::Proof(DpopError::Token)),
+        (String::new(), NotProved::Proof(DpopError::Malformed)),
+    ] {
+        assert_eq!(check(&evidence(&proof)), Err(expected));
+    }
+    let late = NOW.plus_ms(61_000);
+    let late = verified.check_possession(&presented, &evidence(&sign(&key, "GET", URL, token)), &window, late);
+    assert_eq!(late, Err(NotProved::Proof(DpopError::Moment)));
+    // Only the holder of the key fills the window.
+    assert_eq!(window.remembered(), 2);
+    let full = verified.check_possession(&presented, &evidence(&good), &ReplayWindow::new(0), NOW);
+    assert_eq!(full, Err(NotProved::Replay(Replay::Full)));
+}
+
+#[test]
+fn a_token_bound_to_a_certificate_is_good_on_its_connection_and_an_unbound_one_anywhere() {
+    let house = House::new();
+    let window = ReplayWindow::new(100);
+    let check = |binding, certificate, proof| {
+        let minter = house.minter.bound_to(binding);
+        let minted = minter.mint(house.user, house.tenant, house.session, 5000, NOW, &SystemEntropy).unwrap();
+        let presented = Presented::new(minted.into_token());
+        let verified = house.verifier.verify_presented(&presented, NOW).unwrap();
+        verified.check_possession(&presented, &Evidence { certificate, proof }, &window, NOW)
+    };
+    assert_eq!(check(Some(CERTIFICATE), Some([8; 32]), None), Ok(()));
+    assert_eq!(check(Some(CERTIFICATE), Some([9; 32]), None), Err(NotProved::OtherKey));
+    assert_eq!(check(Some(CERTIFICATE), None, None), Err(NotProved::Missing));
+    let nonsense = Some(ProofOf { proof: "no proof", method: "GET", url: URL });
+    assert_eq!(check(Some(CERTIFICATE), None, nonsense), Err(NotProved::Missing));
+    assert_eq!(check(None, None, nonsense), Ok(()));
+    assert_eq!(check(None, Some([9; 32]), None), Ok(()));
 }
