@@ -1,15 +1,18 @@
 //! How many audit records a second a ledger takes: `throughput [FOLDER] [APPENDERS] [SECONDS] [NOTES]`.
 //!
 //! The folder (a fresh temporary one by default) decides which disk is measured. Measured are appends alone, notes
-//! alone (so many a second), both together, and following the tallies meanwhile.
+//! alone (so many a second), both together, and following the tallies meanwhile; then the reconciler, at 15,000
+//! requests a second of its own time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use countersign_audit::reconcile::Reconciler;
 use countersign_audit::{
-    Access, AuditError, AuditKeys, AuditSink, Body, Ledger, LedgerQuery, Options, Position, Record, Service, Verdict,
+    Access, AuditError, AuditKeys, AuditSink, Body, Ledger, LedgerQuery, Options, Position, Record, Service,
+    TallyEntry, Verdict,
 };
 use countersign_crypto::{SealKey, SecretKey, SystemEntropy};
 use countersign_model::request::Door;
@@ -128,6 +131,37 @@ async fn follow(ledger: Arc<Ledger>, stop: Arc<AtomicBool>) -> Result<(), Box<dy
     Ok(())
 }
 
+/// Holds the records of many requests against each other.
+#[expect(clippy::print_stdout, reason = "a program for the terminal")]
+fn reconcile(requests: u64) {
+    let (mut reconciler, now) = (Reconciler::default(), SystemClock.now());
+    let of = [
+        (Service::Keys, Verdict::Intent),
+        (Service::Keys, Verdict::Released),
+        (Service::Store, Verdict::Released),
+        (Service::Gateway, Verdict::Released),
+    ];
+    let mut findings = 0;
+    let (mut most, mut position, started) = (0, Position(0), Instant::now());
+    for number in 0..requests {
+        let record = point_read(now.plus_ms(number.checked_div(15).unwrap_or_default()), TenantId::from_u128(1));
+        for (service, verdict) in of {
+            let mut entry = TallyEntry { service, verdict, ..TallyEntry::of(&record) };
+            if let (Verdict::Intent, Some(tally)) = (verdict, &mut entry.tally) {
+                tally.opened.clear();
+            }
+            reconciler.take(0, position, &entry, record.time);
+            position.0 = position.0.saturating_add(1);
+        }
+        if number % 1_000 == 0 {
+            findings = reconciler.due(record.time).len().max(findings);
+            most = most.max(reconciler.open());
+        }
+    }
+    let each = started.elapsed().as_secs_f64() * 1e6 / requests as f64;
+    println!("reconcile: {each:.2} µs a request of four records, at most {most} open, {findings} findings");
+}
+
 #[expect(clippy::print_stdout, reason = "a program for the terminal")]
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -165,6 +199,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let record = Some((TypeId(1), RecordId::from_u128(1)));
     let found = ledger.query(Some(TenantId::from_u128(1)), &LedgerQuery { record, ..LedgerQuery::default() })?;
     println!("who-saw: {} of {} records in {:?}", found.len(), ledger.size(), started.elapsed());
+
+    reconcile(300_000);
 
     ledger.close().await;
     let records = ledger.size();

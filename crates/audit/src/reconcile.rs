@@ -33,7 +33,7 @@ use crate::tally::TallyEntry;
 /// How long a request must have been quiet before it is judged, unless another time is given.
 pub const GRACE_MS: u64 = 3_000;
 /// How many requests are held at a time, unless another number is given.
-pub const CAPACITY: usize = 262_144;
+pub const CAPACITY: usize = 131_072;
 /// However busy a request keeps itself, it is judged this long after it was first heard of.
 const OPEN_MAX_MS: u64 = 30_000;
 /// What a request may say on average before the oldest are judged early: entries of tallies.

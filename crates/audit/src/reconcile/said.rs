@@ -1,6 +1,6 @@
 //! What has been said of one request, and whether it holds together.
 
-use countersign_model::{Opened, Service, Tally, TenantId, TokenId};
+use countersign_model::{Opened, Service, Tally, TenantId};
 
 use super::{Part, What};
 use crate::record::Verdict;
@@ -10,10 +10,10 @@ use crate::tally::TallyEntry;
 #[derive(Debug, Default)]
 pub(super) struct Said {
     gateway: Share,
-    /// Stands in for the gateway in requests that the authority makes itself.
-    authority: Share,
     keys: Share,
     store: Share,
+    /// Stands in for the gateway in requests that the authority makes itself, which are few.
+    authority: Option<Box<Share>>,
 }
 
 /// What one service said.
@@ -23,14 +23,22 @@ struct Share {
     knows: bool,
     /// It has said what came of it.
     ended: bool,
-    /// The sum of that.
+    /// The sum of that, under the token and the epoch that it named first.
     sum: Option<Tally>,
     /// Whose data; the first that it named.
     tenant: Option<TenantId>,
-    /// The token and the epoch of its first tally.
-    under: Option<(TokenId, u64)>,
-    /// It contradicted itself in one of these.
-    torn: Vec<Part>,
+    /// In what it contradicted itself.
+    torn: [bool; 3],
+}
+
+/// Where it is noted that a service contradicted itself, for what must be the same in all its records.
+const fn place(part: Part) -> Option<usize> {
+    match part {
+        Part::Tenant => Some(0),
+        Part::Token => Some(1),
+        Part::Epoch => Some(2),
+        Part::Fields | Part::Rows | Part::Written => None,
+    }
 }
 
 impl Share {
@@ -44,22 +52,27 @@ impl Share {
             (None, Some(tenant)) => self.tenant = Some(tenant),
             _ => {}
         }
-        let (token, epoch) = *self.under.get_or_insert((tally.token, tally.epoch));
-        if token != tally.token {
+        let sum = self.sum.get_or_insert_with(|| Tally::new(tally.token, tally.epoch));
+        let (other_token, other_epoch) = (sum.token != tally.token, sum.epoch != tally.epoch);
+        if ends {
+            sum.add(tally);
+        }
+        if other_token {
             self.tear(Part::Token);
         }
-        if epoch != tally.epoch {
+        if other_epoch {
             self.tear(Part::Epoch);
-        }
-        if ends {
-            self.sum.get_or_insert_with(|| Tally::new(token, epoch)).add(tally);
         }
     }
 
     fn tear(&mut self, part: Part) {
-        if !self.torn.contains(&part) {
-            self.torn.push(part);
+        if let Some(torn) = place(part).and_then(|place| self.torn.get_mut(place)) {
+            *torn = true;
         }
+    }
+
+    fn is_torn(&self, part: Part) -> bool {
+        place(part).and_then(|place| self.torn.get(place)).is_some_and(|torn| *torn)
     }
 
     fn opened(&self) -> &[Opened] {
@@ -91,7 +104,7 @@ impl Said {
         }
         let share = match entry.service {
             Service::Gateway => &mut self.gateway,
-            Service::Authority => &mut self.authority,
+            Service::Authority => self.authority.get_or_insert_default(),
             Service::Keys => &mut self.keys,
             Service::Store => &mut self.store,
         };
@@ -100,24 +113,27 @@ impl Said {
 
     /// How much memory it takes, in entries of tallies.
     pub(super) fn weight(&self) -> usize {
-        self.shares().iter().map(|(_, share)| share.opened().len()).fold(0, usize::saturating_add)
+        self.shares().map(|(_, share)| share.opened().len()).fold(0, usize::saturating_add)
     }
 
     pub(super) fn tenant(&self) -> Option<TenantId> {
-        self.shares().iter().find_map(|(_, share)| share.tenant)
+        self.shares().find_map(|(_, share)| share.tenant)
     }
 
-    const fn shares(&self) -> [(Service, &Share); 4] {
-        let Self { gateway, authority, keys, store } = self;
-        [(Service::Gateway, gateway), (Service::Keys, keys), (Service::Store, store), (Service::Authority, authority)]
+    fn shares(&self) -> impl Iterator<Item = (Service, &Share)> + Clone {
+        let Self { gateway, keys, store, authority } = self;
+        let three = [(Service::Gateway, gateway), (Service::Keys, keys), (Service::Store, store)];
+        three.into_iter().chain(authority.as_deref().map(|authority| (Service::Authority, authority)))
     }
 
     /// What is wrong; nothing if all is well.
     pub(super) fn judge(&self) -> Vec<What> {
-        let Self { gateway, authority, keys, store } = self;
-        let (front, front_service) =
-            if authority.is_empty() { (gateway, Service::Gateway) } else { (authority, Service::Authority) };
-        let front_knows = gateway.knows || authority.knows;
+        let Self { gateway, keys, store, authority } = self;
+        let (front_service, front) = match authority.as_deref() {
+            Some(authority) if !authority.is_empty() => (Service::Authority, authority),
+            _ => (Service::Gateway, gateway),
+        };
+        let front_knows = gateway.knows || authority.is_some();
         let opened = [front, keys, store].iter().any(|share| !share.opened().is_empty());
         let written = front.written() > 0 || store.written() > 0;
         if !opened && !written {
@@ -157,17 +173,15 @@ impl Said {
                 wrong.push(What::Differs { part, odd });
             }
         };
-        let shares = self.shares();
         let of = |part: Part, said: &dyn Fn(&Share) -> Option<u128>| {
-            if let Some((service, _)) = shares.iter().find(|(_, share)| share.torn.contains(&part)) {
-                return Err(Some(*service));
+            if let Some((service, _)) = self.shares().find(|(_, share)| share.is_torn(part)) {
+                return Err(Some(service));
             }
-            let all = shares.iter().filter_map(|(service, share)| Some((*service, said(share)?)));
-            all_equal(&all.collect::<Vec<_>>())
+            all_equal(&self.shares().filter_map(|(service, share)| Some((service, said(share)?))).collect::<Vec<_>>())
         };
         held(Part::Tenant, of(Part::Tenant, &|share| share.tenant.map(|tenant| tenant.as_u128())));
-        held(Part::Token, of(Part::Token, &|share| share.under.map(|(token, _)| token.as_u128())));
-        held(Part::Epoch, of(Part::Epoch, &|share| share.under.map(|(_, epoch)| u128::from(epoch))));
+        held(Part::Token, of(Part::Token, &|share| share.sum.as_ref().map(|sum| sum.token.as_u128())));
+        held(Part::Epoch, of(Part::Epoch, &|share| share.sum.as_ref().map(|sum| u128::from(sum.epoch))));
 
         let opened: Vec<_> = spoke.iter().map(|(service, share)| (*service, share.opened())).collect();
         if all_equal(&opened).is_err() {
