@@ -8,11 +8,12 @@ use countersign_model::facts::{OPERATORS, Principal};
 use countersign_model::query::Judged;
 use countersign_model::request::Operation;
 use countersign_model::{Clock, Request, Service, Tally};
-use countersign_token::{Verified, Verifier};
+use countersign_token::{ReplayWindow, Verifier};
 
 use crate::bearer::Bearer;
 use crate::permit::{Inner, Permit, body_of};
 use crate::plans::Plans;
+use crate::principal::principal_of;
 use crate::refusal::Refusal;
 use crate::resolve::{Limits, Resolver};
 use crate::state::{EpochGap, FactsCell, State};
@@ -64,10 +65,15 @@ pub struct GuardParts {
     pub plan_capacity: usize,
 }
 
+/// How many proofs of possession are remembered. Each is for about a minute, so this is 17,000 requests with one in a
+/// second, in some 50 MB.
+const PROOFS_MAX: usize = 1 << 20;
+
 /// Verifies, decides and records. Every service has one of its own and trusts no other's verdict.
 pub struct Guard {
     parts: GuardParts,
     plans: Plans,
+    proofs: ReplayWindow,
 }
 
 /// A verdict in favour, without the power to act on it: what a callee needs to check what it is asked for.
@@ -94,19 +100,22 @@ impl Guard {
     #[must_use]
     pub fn new(parts: GuardParts) -> Self {
         let plans = Plans::new(parts.plan_capacity);
-        Self { parts, plans }
+        Self { parts, plans, proofs: ReplayWindow::new(PROOFS_MAX) }
     }
 
     /// Admits a request or refuses it. A refusal is on record before it is answered.
     ///
+    /// This is where a request comes in, so it is where a token that is bound to a key needs the proof of it. Services
+    /// behind are shown the token only together with the certificate of one that may carry it.
+    ///
     /// # Errors
     /// [`Refusal`] says why; [`Refusal::AuditUnavailable`] also stands in for a refusal that could not be recorded.
-    pub async fn admit(&self, bearer: Option<Bearer>, _peer: &Peer, request: Request) -> Result<Permit, Refusal> {
+    pub async fn admit(&self, bearer: Option<Bearer>, peer: &Peer, request: Request) -> Result<Permit, Refusal> {
         let state = self.parts.facts.load();
         let mut known = None;
         let outcome = match &bearer {
             None => Err(Refusal::NoToken),
-            Some(bearer) => self.judge_under(&state, bearer, &request, &mut known),
+            Some(bearer) => self.judge_under(&state, bearer, Some(peer), &request, &mut known),
         };
         match (outcome, bearer, known) {
             (Ok(judged), Some(bearer), Some(principal)) => {
@@ -159,6 +168,20 @@ impl Guard {
         self.note(self.refused(refusal, None, request, epoch)).await
     }
 
+    /// Notes that a request which was admitted is refused all the same, for what it would take.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`].
+    pub async fn note_refusal_of(
+        &self,
+        refusal: &Refusal,
+        judgement: &Judgement,
+        request: &Request,
+    ) -> Result<(), Refusal> {
+        let epoch = judgement.state.facts.epoch;
+        self.note(self.refused(refusal, Some(&judgement.principal), request, epoch)).await
+    }
+
     /// Notes this service's verdict on a request that it judged again.
     ///
     /// # Errors
@@ -191,7 +214,7 @@ impl Guard {
     /// [`Refusal`] says why not.
     pub fn identify(&self, bearer: &Bearer) -> Result<Principal, Refusal> {
         let mut known = None;
-        self.know(&self.parts.facts.load(), bearer, &mut known)?;
+        self.know(&self.parts.facts.load(), bearer, None, &mut known)?;
         known.ok_or(Refusal::UnknownPrincipal)
     }
 
@@ -218,16 +241,18 @@ impl Guard {
         request: &Request,
         known: &mut Option<Principal>,
     ) -> Result<Judgement, Refusal> {
-        let judged = self.judge_under(&state, bearer, request, known)?;
+        let judged = self.judge_under(&state, bearer, None, request, known)?;
         let principal = known.clone().ok_or(Refusal::UnknownPrincipal)?;
         Ok(Judgement { principal, judged, state })
     }
 
-    /// `known` is set as soon as the caller is, so that a refusal's record can say who it was.
+    /// `known` is set as soon as the caller is, so that a refusal's record can say who it was. `peer` is asked for its
+    /// proof, if it is the end of the connection that the request came in by.
     fn know<'k>(
         &self,
         state: &State,
         bearer: &Bearer,
+        peer: Option<&Peer>,
         known: &'k mut Option<Principal>,
     ) -> Result<&'k Principal, Refusal> {
         let now = self.parts.clock.now();
@@ -239,6 +264,10 @@ impl Guard {
         if verified.revoked_by(&state.facts.revocations) {
             return Err(Refusal::Revoked);
         }
+        if let Some(peer) = peer {
+            let proved = verified.check_possession(bearer.presented(), &peer.evidence(), &self.proofs, now);
+            proved.map_err(|_| Refusal::Unbound)?;
+        }
         Ok(principal)
     }
 
@@ -246,10 +275,11 @@ impl Guard {
         &self,
         state: &State,
         bearer: &Bearer,
+        peer: Option<&Peer>,
         request: &Request,
         known: &mut Option<Principal>,
     ) -> Result<Judged, Refusal> {
-        let principal = self.know(state, bearer, known)?;
+        let principal = self.know(state, bearer, peer, known)?;
         if let Some(named) = &request.tenant
             && named.as_str() != principal.tenant_name.as_str()
         {
@@ -268,9 +298,11 @@ impl Guard {
     fn control(&self, state: &State, principal: &Principal, control: &Control) -> Result<Judged, Refusal> {
         let action = control.action();
         // Limits are written in actions on records, so a limited token manages nothing but itself: not the login
-        // either, from which the wider token of whoever limited it comes.
+        // either, from which the wider token of whoever limited it comes. Nor does who acts for somebody end a login
+        // that is not theirs.
         let whole_session = matches!(control, Control::RevokeOwn { session: true });
-        if principal.narrowing.is_limiting() && (action != ControlAction::UseOwnToken || whole_session) {
+        let limited = principal.narrowing.is_limiting();
+        if limited && action != ControlAction::UseOwnToken || whole_session && (limited || principal.actor.is_some()) {
             return Err(Refusal::Forbidden);
         }
         let named = control.tenant().unwrap_or(&principal.tenant_name);
@@ -316,27 +348,6 @@ fn asked_for(request: &Request) -> Option<String> {
         Operation::Control(_) => return None,
     };
     countersign_model::Name::new(named).ok().map(|name| name.to_string())
-}
-
-fn principal_of(verified: &Verified, state: &State) -> Result<Principal, Refusal> {
-    let facts = &state.facts;
-    let user = facts.users.get(&verified.user()).ok_or(Refusal::UnknownPrincipal)?;
-    let tenant = facts.tenants.get(&verified.tenant()).ok_or(Refusal::UnknownPrincipal)?;
-    if user.tenant != verified.tenant() {
-        return Err(Refusal::UnknownPrincipal);
-    }
-    Ok(Principal {
-        tenant: user.tenant,
-        tenant_name: tenant.name.clone(),
-        user: verified.user(),
-        facts: Arc::clone(user),
-        session: verified.session(),
-        token: verified.token(),
-        issued: verified.issued(),
-        expires: verified.expires(),
-        narrowing: Arc::clone(verified.narrowing()),
-        actor: None,
-    })
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ mod bearer;
 mod guard;
 mod permit;
 mod plans;
+mod principal;
 mod refusal;
 mod resolve;
 mod state;

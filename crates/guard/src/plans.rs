@@ -16,12 +16,13 @@ pub(crate) struct Plans {
     of_narrowed_tokens: Cache<(TokenId, UserKey), Kept>,
 }
 
-/// The user is keyed by the address of its facts, which `Kept` keeps alive, so that any change of roles or
-/// attributes is another key. Tenants can't share a key: a user belongs to one tenant.
+/// The user, and whoever acts for them, are keyed by the address of their facts, which `Kept` keeps alive, so that any
+/// change of roles or attributes is another key. Tenants can't share a key: a user belongs to one tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct UserKey {
     policy_epoch: u64,
     user: usize,
+    actor: Option<usize>,
     action: Action,
     record_type: TypeId,
 }
@@ -30,6 +31,14 @@ struct UserKey {
 struct Kept {
     plan: Arc<Plan>,
     _user: Arc<User>,
+    _actor: Option<Arc<User>>,
+}
+
+impl Kept {
+    fn of(caller: &Principal, plan: &Arc<Plan>) -> Self {
+        let actor = caller.actor.as_ref().map(|actor| Arc::clone(&actor.facts));
+        Self { plan: Arc::clone(plan), _user: Arc::clone(&caller.facts), _actor: actor }
+    }
 }
 
 impl Plans {
@@ -48,6 +57,7 @@ impl Plans {
         let key = UserKey {
             policy_epoch: state.facts.policy_epoch,
             user: Arc::as_ptr(&caller.facts) as usize,
+            actor: caller.actor.as_ref().map(|actor| Arc::as_ptr(&actor.facts) as usize),
             action,
             record_type: type_id,
         };
@@ -60,8 +70,7 @@ impl Plans {
             return Ok(whole);
         }
         let plan = Arc::new(narrow(&whole, caller, action, record_type));
-        let kept = Kept { plan: Arc::clone(&plan), _user: Arc::clone(&caller.facts) };
-        self.of_narrowed_tokens.insert((caller.token, key), kept);
+        self.of_narrowed_tokens.insert((caller.token, key), Kept::of(caller, &plan));
         Ok(plan)
     }
 
@@ -71,7 +80,7 @@ impl Plans {
         }
         let plan = state.policies.plan(caller, key.action, key.record_type).map_err(|_| Refusal::PolicyFault)?;
         let plan = Arc::new(plan);
-        self.of_users.insert(key, Kept { plan: Arc::clone(&plan), _user: Arc::clone(&caller.facts) });
+        self.of_users.insert(key, Kept::of(caller, &plan));
         Ok(plan)
     }
 }

@@ -169,6 +169,11 @@ pub enum Control {
     },
     /// Audit records.
     AuditRead(AuditQuery),
+    /// What each service recorded of one request, side by side.
+    Receipt {
+        /// The request.
+        request: RequestId,
+    },
 }
 
 impl Control {
@@ -190,7 +195,7 @@ impl Control {
             Self::TypesApply { .. } => ControlAction::ManageTypes,
             Self::PoliciesRead => ControlAction::ReadPolicies,
             Self::PoliciesApply { .. } => ControlAction::ManagePolicies,
-            Self::AuditRead(_) => ControlAction::ReadAudit,
+            Self::AuditRead(_) | Self::Receipt { .. } => ControlAction::ReadAudit,
         }
     }
 
@@ -221,9 +226,9 @@ pub enum Revoke {
 /// A policy file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyFile {
-    /// Its name, for error messages.
+    /// Its name, for error messages; it also tells a file of budgets from policies.
     pub name: String,
-    /// Cedar text.
+    /// Cedar text, or TOML for budgets.
     pub text: String,
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use countersign_model::control::PolicyFile;
+use countersign_policy::BUDGET_FILE;
 
 use super::context::{Context, Unnamed};
 use super::help;
@@ -15,7 +16,7 @@ pub(super) enum Command {
     /// Apply policies in place of all that are in force.
     #[command(after_help = help::POLICY)]
     Apply {
-        /// A .cedar file, or a folder: all .cedar files in it. Several may be given.
+        /// A .cedar file, a budget.toml, or a folder: all of both in it. Several may be given.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Only check.
@@ -44,7 +45,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
         Command::Show => {
             let client = context.client(Unnamed::Operator).await?;
             for file in manage::policies(&client).await? {
-                context.terminal.line(&format!("// {}", file.name))?;
+                let comment = if file.name.ends_with(BUDGET_FILE) { "#" } else { "//" };
+                context.terminal.line(&format!("{comment} {}", file.name))?;
                 context.terminal.line(file.text.trim_end())?;
                 context.terminal.line("")?;
             }
@@ -60,12 +62,12 @@ fn read(paths: &[PathBuf]) -> Result<Vec<PolicyFile>, Problem> {
             let mut inside = Vec::new();
             for entry in std::fs::read_dir(path).map_err(io("read", path))? {
                 let entry = entry.map_err(io("read", path))?.path();
-                if entry.extension().is_some_and(|extension| extension == "cedar") {
+                if is_policy(&entry) {
                     inside.push(entry);
                 }
             }
             if inside.is_empty() {
-                return Err(Problem::input(format!("{}: there is no .cedar file in it", path.display())));
+                return Err(Problem::input(format!("{}: there is no .cedar file and no budget.toml in it", path.display())));
             }
             inside.sort();
             for file in inside {
@@ -76,6 +78,11 @@ fn read(paths: &[PathBuf]) -> Result<Vec<PolicyFile>, Problem> {
         }
     }
     Ok(files)
+}
+
+fn is_policy(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "cedar")
+        || path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(BUDGET_FILE))
 }
 
 fn one(path: &Path) -> Result<PolicyFile, Problem> {

@@ -1,5 +1,7 @@
 //! In which order requests are refused, what is recorded of it, and what limits on a token limit.
 
+mod bound;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 
