@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use countersign_audit::receipt::ReceiptView;
 use countersign_model::control::{ControlAction, PolicyFile};
 use countersign_model::request::{Action, Door, Narrowing};
 use countersign_model::{Name, RecordId, RequestId, SessionId, TenantId, TokenId, UserId, Value};
@@ -42,6 +43,8 @@ pub enum ControlAnswer {
     Policies(PoliciesAnswer),
     /// Audit records.
     Audit(AuditPage),
+    /// What each service has on record of one request.
+    Receipt(Box<ReceiptView>),
 }
 
 /// Who the caller is, for how long, and what they may do.

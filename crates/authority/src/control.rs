@@ -96,6 +96,7 @@ impl Authority {
             Control::PoliciesRead => Ok(self.policies_read()),
             Control::PoliciesApply { files, dry_run } => self.policies_apply(files, dry_run).await,
             Control::AuditRead(query) => self.audit_read(permit, query).await,
+            Control::Receipt { request } => self.receipt(permit, request).await,
         }
     }
 
@@ -164,7 +165,8 @@ const fn is_change(control: &Control) -> bool {
         | Control::Introspect
         | Control::TypesRead
         | Control::PoliciesRead
-        | Control::AuditRead(_) => false,
+        | Control::AuditRead(_)
+        | Control::Receipt { .. } => false,
         Control::TypesApply { dry_run, .. } | Control::PoliciesApply { dry_run, .. } => !*dry_run,
         Control::RevokeOwn { .. }
         | Control::Revoke(_)
@@ -230,6 +232,7 @@ fn describe(control: &Control) -> Option<String> {
             (None, Some(request)) => format!("records of request {request}"),
             (None, None) => return None,
         },
+        Control::Receipt { request } => format!("receipt of request {request}"),
     })
 }
 

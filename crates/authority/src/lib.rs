@@ -38,6 +38,7 @@ mod challenge;
 mod control;
 mod error;
 mod exchange;
+mod front;
 pub mod identity;
 mod login;
 pub mod people;
@@ -53,6 +54,7 @@ pub use answer::{
 pub use authority::{Authority, AuthorityParts};
 pub use challenge::Challenge;
 pub use error::{ControlFailure, LoginRefused, RegistryError};
+pub use front::LocalFront;
 pub use login::{LOGIN_NAMESPACE, Login};
 pub use registry::{Registry, RegistryParts};
 pub use signing::Signing;

@@ -11,18 +11,21 @@ use std::sync::Arc;
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Options, Service};
 use countersign_crypto::{SystemEntropy, ssh};
 use countersign_guard::{Bearer, Guard, GuardParts, Limits, Peer, Refusal};
+use countersign_keys::budget::Budgets;
 use countersign_keys::{FileKms, KmsProvider};
 use countersign_model::clock::ManualClock;
 use countersign_model::control::{Control, NewUser, PolicyFile};
 use countersign_model::request::{Door, Operation};
 use countersign_model::{Clock, Name, Request, RequestId, UnixMs};
+use countersign_services::{KeyRelease, KeyService, KeyServiceParts, LedgerTrail, StoreService, Trail};
 use countersign_store::{SqliteStore, Store};
 use countersign_token::{MAX_LIFETIME_MS, Minted};
 use serde_json::Value;
 
+use crate::people::fetch::Outbound;
 use crate::{
     Authority, AuthorityParts, ControlFailure, LOGIN_NAMESPACE, Login, LoginRefused, Registry, RegistryError,
-    RegistryParts,
+    RegistryParts, Signing,
 };
 
 pub(super) const HERE: &str = "https://127.0.0.1:8443";
@@ -45,7 +48,8 @@ pub(super) const POLICIES: &str = r#"
 @id("own token") permit (principal, action == Control::Action::"use_own_token", resource);
 @id("admin records") permit (principal in Role::"admin", action in Data::Action::"any", resource);
 @id("admin") permit (principal in Role::"admin", action in [Control::Action::"read_users",
-  Control::Action::"manage_users", Control::Action::"revoke_tokens", Control::Action::"read_audit",
+  Control::Action::"manage_users", Control::Action::"manage_provider", Control::Action::"revoke_tokens",
+  Control::Action::"introspect_tokens", Control::Action::"read_audit",
   Control::Action::"read_types"], resource);
 @id("auditor") permit (principal in Role::"auditor", action == Control::Action::"read_audit", resource);
 @id("rep") permit (principal in Role::"rep", action == Customer::Action::"read", resource)
@@ -103,8 +107,9 @@ pub(super) struct House {
     pub registry: Arc<Registry>,
     pub ledgers: Vec<Arc<Ledger>>,
     pub store: Arc<SqliteStore>,
-    pub authority: Authority,
-    pub guard: Guard,
+    pub authority: Arc<Authority>,
+    /// The authority's.
+    pub guard: Arc<Guard>,
     /// The first operator's key.
     pub operator: ssh::PrivateKey,
 }
@@ -131,7 +136,12 @@ pub(super) fn kms(dir: &Path) -> Arc<dyn KmsProvider> {
 impl House {
     /// A new deployment with types and policies, and nobody but the operator.
     pub async fn new() -> Self {
-        let house = Self::empty().await;
+        Self::calling(None).await
+    }
+
+    /// The same, which calls identity providers by means of `outbound`.
+    pub async fn calling(outbound: Option<Arc<dyn Outbound>>) -> Self {
+        let house = Self::begun(outbound).await;
         let operator = house.operator_token().await;
         house.ask(&operator, Control::TypesApply { text: TYPES.into(), dry_run: false }).await.unwrap();
         house.ask(&operator, Control::PoliciesApply { files: files(), dry_run: false }).await.unwrap();
@@ -139,12 +149,16 @@ impl House {
     }
 
     pub async fn empty() -> Self {
+        Self::begun(None).await
+    }
+
+    async fn begun(outbound: Option<Arc<dyn Outbound>>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(NOW));
         let operator = new_key();
         let parts = registry_parts(dir.path(), &clock, kms(dir.path()));
         let registry = Registry::create(parts, &operator.public().unwrap()).unwrap();
-        Self::over(dir, clock, registry, operator).await
+        Self::over(dir, clock, registry, operator, outbound).await
     }
 
     /// The same deployment, closed and opened again.
@@ -155,7 +169,7 @@ impl House {
         let Self { dir, clock, registry, ledgers, store, authority, guard, operator } = self;
         drop((registry, ledgers, store, authority, guard));
         let registry = Registry::open(registry_parts(dir.path(), &clock, kms(dir.path()))).unwrap();
-        Self::over(dir, clock, registry, operator).await
+        Self::over(dir, clock, registry, operator, None).await
     }
 
     async fn over(
@@ -163,6 +177,7 @@ impl House {
         clock: Arc<ManualClock>,
         registry: Arc<Registry>,
         operator: ssh::PrivateKey,
+        outbound: Option<Arc<dyn Outbound>>,
     ) -> Self {
         let ledger = |service: Service| {
             let keys = Arc::clone(&registry) as Arc<dyn AuditKeys>;
@@ -170,31 +185,60 @@ impl House {
             std::fs::create_dir_all(&folder).unwrap();
             Arc::new(Ledger::open(&folder, service, keys, Arc::new(SystemEntropy), Options::default()).unwrap())
         };
-        let ledgers = vec![ledger(Service::Gateway), ledger(Service::Authority)];
+        let ledgers = [Service::Gateway, Service::Authority, Service::Keys, Service::Store].map(ledger).to_vec();
         let data = dir.path().join("data");
         std::fs::create_dir_all(&data).unwrap();
         let store = Arc::new(SqliteStore::open(&data, countersign_store::Options::default()).unwrap());
+        let signing = Signing::open(&registry, HERE.into(), HERE.into(), 100).await.unwrap();
+        let guard = |ledger: &Arc<Ledger>, service| {
+            Arc::new(Guard::new(GuardParts {
+                service,
+                verifier: signing.verifier(),
+                facts: registry.facts(),
+                audit: Arc::clone(ledger) as Arc<dyn AuditSink>,
+                clock: Arc::clone(&clock) as Arc<dyn Clock>,
+                limits: Limits::default(),
+                plan_capacity: 100,
+            }))
+        };
+        let guards = [
+            guard(&ledgers[0], Service::Gateway),
+            guard(&ledgers[1], Service::Authority),
+            guard(&ledgers[2], Service::Keys),
+            guard(&ledgers[3], Service::Store),
+        ];
+        let trail = |(guard, ledger): (&Arc<Guard>, &Arc<Ledger>)| {
+            Arc::new(LedgerTrail::new(Arc::clone(guard), Arc::clone(ledger))) as Arc<dyn Trail>
+        };
+        let names = ["gateway", "authority", "keys", "store"].map(str::to_owned);
+        let trails: Vec<_> = names.into_iter().zip(guards.iter().zip(&ledgers).map(trail)).collect();
+        let budgets = Budgets::open(&dir.path().join("budgets"), &SystemEntropy, clock.now()).unwrap();
+        let keys: Arc<dyn KeyRelease> = Arc::new(KeyService::new(KeyServiceParts {
+            guard: Arc::clone(&guards[2]),
+            keys: registry.tenant_keys(),
+            budgets: Arc::new(budgets),
+            entropy: Arc::new(SystemEntropy),
+        }));
+        let records =
+            StoreService::new(Arc::clone(&guards[3]), Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&keys));
+        let [_, guard, ..] = guards;
         let authority = Authority::open(AuthorityParts {
             registry: Arc::clone(&registry),
-            store: Arc::clone(&store) as Arc<dyn Store>,
+            store: Some(Arc::clone(&store) as Arc<dyn Store>),
+            keys,
+            records: Arc::new(records),
             audit: Arc::clone(&ledgers[1]) as Arc<dyn AuditSink>,
-            ledgers: ledgers.clone(),
-            issuer: HERE.into(),
-            audience: HERE.into(),
+            trails: Arc::new(trails),
+            signing,
             login_lifetime_ms: MAX_LIFETIME_MS,
-            token_capacity: 100,
         })
         .await
         .unwrap();
-        let guard = Guard::new(GuardParts {
-            service: Service::Gateway,
-            verifier: authority.verifier(),
-            facts: registry.facts(),
-            audit: Arc::clone(&ledgers[0]) as Arc<dyn AuditSink>,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            limits: Limits::default(),
-            plan_capacity: 100,
-        });
+        let authority = match outbound {
+            Some(outbound) => authority.calling(outbound),
+            None => authority,
+        };
+        let authority = Arc::new(authority);
         Self { dir, clock, registry, ledgers, store, authority, guard, operator }
     }
 

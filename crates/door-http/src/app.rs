@@ -1,29 +1,38 @@
-//! What really stands behind the door: guards, the engine and the authority.
+//! What really stands behind the door: the gateway's guard, the engine, and the authority wherever it is.
 
 use std::sync::Arc;
 
-use countersign_authority::{Authority, ControlAnswer, ControlFailure, LoginRefused};
 use countersign_crypto::SealKey;
 use countersign_engine::Engine;
 use countersign_guard::{Bearer, Guard, Peer};
-use countersign_model::request::Door;
-use countersign_model::{Clock, Entropy, Name, Request, RequestId, TenantId, UserId};
+use countersign_model::Service;
+use countersign_model::{Clock, Entropy, Request, TenantId, UserId};
+use countersign_services::{
+    ControlFault, ControlRefused, ControlReply, Front, KeyRelease, PublicCall, PublicReply, SealPurpose,
+};
+use countersign_token::Verifier;
+use quick_cache::sync::Cache;
 
-use crate::backend::{Backend, Challenge, Grant, Login, Reply};
+use crate::backend::{Backend, Reply};
 use crate::problem::{ControlProblem, Problem};
 use crate::rest::answer::Answer;
-use crate::rest::cursor;
 
 /// What an [`App`] is made of.
 pub struct AppParts {
     /// The gateway's guard, which requests about records pass.
     pub guard: Arc<Guard>,
-    /// The authority's guard, which control requests pass.
-    pub control: Arc<Guard>,
+    /// Verifies tokens.
+    pub verifier: Arc<Verifier>,
     /// Executes what the gateway's guard admits.
     pub engine: Arc<Engine>,
-    /// Executes what the authority's guard admits, and lets people in.
-    pub authority: Arc<Authority>,
+    /// The key service, for the keys of cursors.
+    pub keys: Arc<dyn KeyRelease>,
+    /// The authority: executes what its guard admits, and lets people in.
+    pub front: Arc<dyn Front>,
+    /// The names and addresses that the server is known by.
+    pub names: Vec<String>,
+    /// How many tenants' cursor keys to keep.
+    pub key_capacity: usize,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -33,13 +42,16 @@ pub struct AppParts {
 /// The backend of a real server.
 pub struct App {
     parts: AppParts,
+    /// INVARIANT tenant-in-key: found by the tenant of a verified token.
+    cursor_keys: Cache<TenantId, Arc<SealKey>>,
 }
 
 impl App {
     /// A backend made of these parts.
     #[must_use]
-    pub const fn new(parts: AppParts) -> Self {
-        Self { parts }
+    pub fn new(parts: AppParts) -> Self {
+        let cursor_keys = Cache::new(parts.key_capacity.max(1));
+        Self { parts, cursor_keys }
     }
 }
 
@@ -53,46 +65,39 @@ impl Backend for App {
     }
 
     async fn control(&self, bearer: Option<Bearer>, peer: Peer, request: Request) -> Result<Reply, Problem> {
-        let permit = self.parts.control.admit(bearer, &peer, request).await?;
-        let answer = self.parts.authority.execute(permit).await.map_err(control_problem)?;
-        let document = serde_json::to_vec(&answer).map_err(|_| Problem::Internal)?;
-        Ok(if matches!(answer, ControlAnswer::Tenant(_)) { Reply::Created(document) } else { Reply::Json(document) })
+        match self.parts.front.control(bearer, peer, request).await {
+            Ok(ControlReply { json, created: true }) => Ok(Reply::Created(json)),
+            Ok(ControlReply { json, created: false }) => Ok(Reply::Json(json)),
+            Err(ControlRefused::Refused(refusal)) => Err(Problem::Refused(refusal)),
+            Err(ControlRefused::Failed { fault, message }) => Err(control_problem(fault, message)),
+        }
     }
 
-    async fn challenge(&self, user: &Name, tenant: &Name) -> Result<Challenge, Problem> {
-        let challenge = self.parts.authority.challenge(user, tenant);
-        Ok(Challenge { id: challenge.id, text: challenge.text, expires: challenge.expires })
-    }
-
-    async fn login(&self, request: RequestId, login: Login, _: Peer) -> Result<Grant, Problem> {
-        let Login { user, tenant, id, signature, lifetime_ms } = login;
-        let door = Some(Door::Http);
-        let login = countersign_authority::Login { request, door, user, tenant, challenge: id, signature, lifetime_ms };
-        let minted = self.parts.authority.login(login).await.map_err(|refused| match refused {
-            LoginRefused::Refused => Problem::LoginRefused,
-            LoginRefused::Lifetime => Problem::TokenRequest("a token lives from 1 second to 12 hours"),
-            LoginRefused::Unavailable => unavailable(refused.to_string()),
-        })?;
-        let expires_in = minted.expires().since(self.parts.clock.now()) / 1000;
-        Ok(Grant { token: Bearer::new(minted.into_token()), expires_in })
+    async fn public(&self, call: PublicCall) -> PublicReply {
+        self.parts.front.public(call).await
     }
 
     fn caller(&self, bearer: &Bearer) -> Option<(TenantId, UserId)> {
-        let verified =
-            self.parts.authority.verifier().verify_presented(bearer.presented(), self.parts.clock.now()).ok()?;
+        let verified = self.parts.verifier.verify_presented(bearer.presented(), self.parts.clock.now()).ok()?;
         Some((verified.tenant(), verified.user()))
     }
 
-    fn cursor_key(&self, tenant: TenantId) -> Option<Arc<SealKey>> {
-        self.parts.authority.registry().tenant_keys().seal_key(tenant, cursor::KEY_LABEL).ok()
+    async fn cursor_key(&self, bearer: &Bearer) -> Option<Arc<SealKey>> {
+        let (tenant, _) = self.caller(bearer)?;
+        if let Some(key) = self.cursor_keys.get(&tenant) {
+            return Some(key);
+        }
+        let grant = self.parts.keys.seal_key(bearer, Service::Gateway, SealPurpose::Cursor).await.ok()?;
+        if grant.tenant != tenant {
+            return None;
+        }
+        let key = Arc::new(SealKey::with_epoch(&grant.secret, grant.epoch));
+        self.cursor_keys.insert(tenant, Arc::clone(&key));
+        Some(key)
     }
 
-    fn metadata(&self) -> Vec<u8> {
-        self.parts.authority.metadata().to_string().into_bytes()
-    }
-
-    fn jwks(&self) -> Vec<u8> {
-        self.parts.authority.jwks().to_string().into_bytes()
+    fn is_known_as(&self, host: &str) -> bool {
+        self.parts.names.iter().any(|name| name.eq_ignore_ascii_case(host))
     }
 
     fn clock(&self) -> &dyn Clock {
@@ -104,26 +109,14 @@ impl Backend for App {
     }
 }
 
-const fn unavailable(message: String) -> Problem {
-    Problem::Control { kind: ControlProblem::Unavailable, message }
-}
-
-fn control_problem(failure: ControlFailure) -> Problem {
-    let message = failure.to_string();
-    let kind = match failure {
-        ControlFailure::Refused(refusal) => return Problem::Refused(refusal),
-        ControlFailure::NotFound { .. } => ControlProblem::NotFound,
-        ControlFailure::Exists { .. } => ControlProblem::Exists,
-        ControlFailure::Losses(_)
-        | ControlFailure::PoliciesInForce(_)
-        | ControlFailure::LastPerson
-        | ControlFailure::TooManyRevocations => ControlProblem::Conflict,
-        ControlFailure::Invalid { .. }
-        | ControlFailure::Types(_)
-        | ControlFailure::Policies(_)
-        | ControlFailure::Token(_) => ControlProblem::Invalid,
-        ControlFailure::NotControl => return Problem::Internal,
-        _ => ControlProblem::Unavailable,
+fn control_problem(fault: ControlFault, message: String) -> Problem {
+    let kind = match fault {
+        ControlFault::NotFound => ControlProblem::NotFound,
+        ControlFault::Exists => ControlProblem::Exists,
+        ControlFault::Invalid => ControlProblem::Invalid,
+        ControlFault::Conflict => ControlProblem::Conflict,
+        ControlFault::Unavailable => ControlProblem::Unavailable,
+        ControlFault::Internal => return Problem::Internal,
     };
     Problem::Control { kind, message }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use countersign_crypto::SealKey;
 use countersign_guard::{Bearer, Peer};
-use countersign_model::{Clock, Entropy, Name, Request, RequestId, TenantId, UnixMs, UserId};
+use countersign_model::{Clock, Entropy, Request, TenantId, UserId};
+use countersign_services::{PublicCall, PublicReply};
 
 use crate::problem::Problem;
 use crate::rest::answer::Answer;
@@ -30,67 +31,23 @@ pub trait Backend: Send + Sync + 'static {
         request: Request,
     ) -> impl Future<Output = Result<Reply, Problem>> + Send;
 
-    /// Gives a text to sign.
-    fn challenge(&self, user: &Name, tenant: &Name) -> impl Future<Output = Result<Challenge, Problem>> + Send;
-
-    /// Lets somebody in who signed it. `request` names the attempt in its record.
-    fn login(
-        &self,
-        request: RequestId,
-        login: Login,
-        peer: Peer,
-    ) -> impl Future<Output = Result<Grant, Problem>> + Send;
+    /// Answers a request to one of the authority's own endpoints: logging in, tokens, what is public about it.
+    fn public(&self, call: PublicCall) -> impl Future<Output = PublicReply> + Send;
 
     /// Whose token this is, if it is any good: what cursors are bound to. Grants nothing.
     fn caller(&self, bearer: &Bearer) -> Option<(TenantId, UserId)>;
 
-    /// The key that a tenant's cursors are sealed under, derived for [`cursor::KEY_LABEL`](crate::rest::cursor::KEY_LABEL).
-    fn cursor_key(&self, tenant: TenantId) -> Option<Arc<SealKey>>;
+    /// The key that the cursors of this token's tenant are sealed under.
+    fn cursor_key(&self, bearer: &Bearer) -> impl Future<Output = Option<Arc<SealKey>>> + Send;
 
-    /// The issuer's metadata, as JSON (RFC 8414).
-    fn metadata(&self) -> Vec<u8>;
-
-    /// The JSON Web Key Set that tokens are verified with.
-    fn jwks(&self) -> Vec<u8>;
+    /// Whether this server is known by that name: what proofs of possession may be made for.
+    fn is_known_as(&self, host: &str) -> bool;
 
     /// The time.
     fn clock(&self) -> &dyn Clock;
 
     /// Randomness.
     fn entropy(&self) -> &dyn Entropy;
-}
-
-/// A text to sign.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Challenge {
-    /// Names it when it comes back signed.
-    pub id: String,
-    /// What is to be signed.
-    pub text: String,
-    /// When it dies.
-    pub expires: UnixMs,
-}
-
-/// A challenge that was signed.
-pub struct Login {
-    /// Who wants in.
-    pub user: Name,
-    /// To which tenant.
-    pub tenant: Name,
-    /// Which challenge.
-    pub id: String,
-    /// SSHSIG, in PEM.
-    pub signature: String,
-    /// How long the token is to live at most.
-    pub lifetime_ms: Option<u64>,
-}
-
-/// A token for its holder. Has no debug form and leaves in one response only.
-pub struct Grant {
-    /// The token.
-    pub token: Bearer,
-    /// How many seconds it lives.
-    pub expires_in: u64,
 }
 
 /// What a control request gives.

@@ -1,21 +1,17 @@
 //! Control requests: from bodies and parameters to [`Control`], strictly.
 
 pub mod fields;
-mod token;
 
-use countersign_model::control::{AuditQuery, Control, NewUser, PolicyFile};
+use countersign_model::control::{AuditQuery, Control, NewProvider, NewUser, PolicyFile};
 use countersign_model::{Kind, Name, UnixMs, Value};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
 use self::fields::Fields;
 use crate::Limits;
-use crate::backend::Login;
 use crate::problem::{Part, Problem};
 use crate::rest::lower::text;
 use crate::routes::Target;
-
-pub use token::{Exchange, exchange, revoke};
 
 /// A control request as it arrived.
 #[derive(Clone, Copy)]
@@ -58,7 +54,32 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem
         Target::TypesApply => types(incoming, &mut parameters, body, limits)?,
         Target::PoliciesRead => Control::PoliciesRead,
         Target::PoliciesApply => policies(object(incoming, limits)?, &mut parameters)?,
+        Target::ServiceList => Control::ServiceList,
+        Target::ServiceInvite => {
+            let mut fields = object(incoming, limits)?;
+            let (role, name) = (fields.name("role")?, fields.maybe_name("name")?);
+            fields.finish("role, name")?;
+            Control::ServiceInvite { role, name }
+        }
+        Target::ServiceRemove => {
+            let role = parameters.name("role")?.ok_or(Problem::Syntax {
+                part: Part::Query,
+                line: 1,
+                column: 1,
+                expected: "role= and the service's role",
+            })?;
+            Control::ServiceRemove { role, name: path_name(segment)? }
+        }
+        Target::ProviderRead => Control::ProviderRead,
+        Target::ProviderPut => Control::ProviderPut(Box::new(provider(incoming)?)),
+        Target::ProviderRemove => Control::ProviderRemove,
         Target::AuditRead => Control::AuditRead(audit(&mut parameters)?),
+        Target::Receipt => {
+            let expected = "a request's id, a UUID";
+            let request = segment.parse();
+            let request = request.map_err(|_| Problem::Syntax { part: Part::Path, line: 1, column: 1, expected })?;
+            Control::Receipt { request }
+        }
         _ => return Err(Problem::NoSuchPath),
     };
     parameters.finish()?;
@@ -75,7 +96,9 @@ pub(crate) fn bare(target: Target) -> Control {
         Target::TypesApply => Control::TypesApply { text: String::new(), dry_run: true },
         Target::PoliciesRead => Control::PoliciesRead,
         Target::PoliciesApply => Control::PoliciesApply { files: Vec::new(), dry_run: true },
-        Target::AuditRead => Control::AuditRead(AuditQuery::default()),
+        Target::ServiceList | Target::ServiceInvite | Target::ServiceRemove => Control::ServiceList,
+        Target::ProviderRead | Target::ProviderPut | Target::ProviderRemove => Control::ProviderRead,
+        Target::AuditRead | Target::Receipt => Control::AuditRead(AuditQuery::default()),
         _ => Control::WhoAmI,
     }
 }
@@ -136,6 +159,20 @@ fn types(
     }
 }
 
+/// Serde refuses what is unknown, missing or there twice; its message may hold a value, so it is not passed on.
+fn provider(incoming: Incoming<'_>) -> Result<NewProvider, Problem> {
+    match text(incoming.headers, &CONTENT_TYPE)?.map(media) {
+        None | Some("application/json") => {}
+        Some(_) => return Err(Problem::UnsupportedMedia),
+    }
+    serde_json::from_str(incoming.body).map_err(|error| Problem::Syntax {
+        part: Part::Body,
+        line: error.line(),
+        column: error.column(),
+        expected: "an identity provider: issuer, client_id, role_claim, roles and what docs/http.md lists beside them",
+    })
+}
+
 fn policies(mut fields: Fields<'_>, parameters: &mut Parameters<'_>) -> Result<Control, Problem> {
     let dry_run = fields.flag("dry_run")?.or(parameters.flag("dry_run")?).unwrap_or(false);
     let mut files = Vec::new();
@@ -177,30 +214,6 @@ fn audit(parameters: &mut Parameters<'_>) -> Result<AuditQuery, Problem> {
         Some(number) => Some(number.parse().map_err(|_| expected("limit= and a whole number"))?),
     };
     Ok(AuditQuery { record, request, since, after, limit })
-}
-
-/// Reads the body of a login challenge: `{"user", "tenant"}`.
-///
-/// # Errors
-/// [`Problem`] names key and line.
-pub fn challenge(body: &str, limits: &Limits) -> Result<(Name, Name), Problem> {
-    let mut fields = Fields::parse(body, limits)?;
-    let pair = (fields.name("user")?, fields.name("tenant")?);
-    fields.finish("user, tenant")?;
-    Ok(pair)
-}
-
-/// Reads the body of a login: `{"user", "tenant", "id", "signature", "expires_in"?}`.
-///
-/// # Errors
-/// [`Problem`] names key and line.
-pub fn login(body: &str, limits: &Limits) -> Result<Login, Problem> {
-    let mut fields = Fields::parse(body, limits)?;
-    let (user, tenant) = (fields.name("user")?, fields.name("tenant")?);
-    let (id, signature) = (fields.text("id")?, fields.text("signature")?);
-    let lifetime_ms = fields.number("expires_in")?.map(|seconds| seconds.saturating_mul(1000));
-    fields.finish("user, tenant, id, signature, expires_in")?;
-    Ok(Login { user, tenant, id, signature, lifetime_ms })
 }
 
 /// The query parameters of a control request: each known, each once.

@@ -10,12 +10,11 @@ use countersign_model::clock::ManualClock;
 use countersign_model::query::Column;
 use countersign_model::request::Operation;
 use countersign_model::row::{Cell, Position, Row};
-use countersign_model::{
-    Clock, Entropy, FieldId, Name, RecordId, Request, RequestId, RowSet, TenantId, UnixMs, UserId, Value,
-};
+use countersign_model::{Clock, Entropy, FieldId, RecordId, Request, RowSet, TenantId, UnixMs, UserId, Value};
+use countersign_services::{PublicCall, PublicReply};
 use parking_lot::Mutex;
 
-use crate::backend::{Backend, Challenge, Grant, Login, Reply};
+use crate::backend::{Backend, Reply};
 use crate::problem::Problem;
 use crate::rest::answer::Answer;
 
@@ -38,7 +37,8 @@ struct State {
     failure: Option<Failure>,
     delay: Duration,
     finished: usize,
-    peer: Option<std::net::IpAddr>,
+    peer: Option<Peer>,
+    public: Option<PublicCall>,
 }
 
 impl Default for Fake {
@@ -79,7 +79,17 @@ impl Fake {
 
     /// Where the last request about records came from.
     pub(crate) fn peer(&self) -> Option<std::net::IpAddr> {
-        self.state.lock().peer
+        self.state.lock().peer.as_ref().and_then(|peer| peer.address)
+    }
+
+    /// The proof of possession that came with it.
+    pub(crate) fn dpop(&self) -> Option<countersign_guard::Dpop> {
+        self.state.lock().peer.as_ref().and_then(|peer| peer.dpop.clone())
+    }
+
+    /// What was last asked of the authority's own endpoints.
+    pub(crate) fn public(&self) -> Option<PublicCall> {
+        self.state.lock().public.take()
     }
 
     async fn admit(&self, bearer: Option<&Bearer>, request: &Request) -> Result<(), Problem> {
@@ -101,7 +111,7 @@ impl Fake {
 
 impl Backend for Fake {
     async fn records(&self, bearer: Option<Bearer>, peer: Peer, request: Request) -> Result<Answer, Problem> {
-        self.state.lock().peer = peer.address;
+        self.state.lock().peer = Some(peer);
         self.admit(bearer.as_ref(), &request).await?;
         let (record_type, count, reads) = match &request.operation {
             Operation::Read(read) => (&read.record_type, read.count, true),
@@ -131,37 +141,29 @@ impl Backend for Fake {
         let Operation::Control(control) = &request.operation else { return Err(Problem::Internal) };
         let document = format!("{{\"done\":\"{}\"}}", control.action().as_str()).into_bytes();
         Ok(match control {
-            Control::Narrow { .. } => Reply::Json(br#"{"access_token":"narrow","expires_in":600}"#.to_vec()),
             Control::TenantAdd { .. } => Reply::Created(document),
             _ => Reply::Json(document),
         })
     }
 
-    async fn challenge(&self, _: &Name, _: &Name) -> Result<Challenge, Problem> {
-        Ok(Challenge { id: "1".into(), text: "sign this".into(), expires: UnixMs(60) })
-    }
-
-    async fn login(&self, _: RequestId, login: Login, _: Peer) -> Result<Grant, Problem> {
-        match login.signature.as_str() {
-            "good" => Ok(Grant { token: Bearer::new(GOOD.into()), expires_in: 600 }),
-            _ => Err(Problem::LoginRefused),
-        }
+    async fn public(&self, call: PublicCall) -> PublicReply {
+        let said = format!("{} {} {}", call.method, call.path, String::from_utf8_lossy(&call.body));
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let reply = PublicReply { status: 200, headers, body: serde_json::json!({ "said": said }).to_string().into() };
+        self.state.lock().public = Some(call);
+        reply
     }
 
     fn caller(&self, bearer: &Bearer) -> Option<(TenantId, UserId)> {
         (bearer.as_str() == GOOD).then_some((TENANT, USER))
     }
 
-    fn cursor_key(&self, _: TenantId) -> Option<Arc<SealKey>> {
+    async fn cursor_key(&self, _: &Bearer) -> Option<Arc<SealKey>> {
         Some(Arc::clone(&self.key))
     }
 
-    fn metadata(&self) -> Vec<u8> {
-        br#"{"issuer":"https://here:8443"}"#.to_vec()
-    }
-
-    fn jwks(&self) -> Vec<u8> {
-        br#"{"keys":[]}"#.to_vec()
+    fn is_known_as(&self, host: &str) -> bool {
+        host == "here"
     }
 
     fn clock(&self) -> &dyn Clock {

@@ -15,6 +15,7 @@ use countersign_guard::{Bearer, Peer, Refusal};
 use countersign_model::request::{Delete, Door, Filter, Insert, Operation, Read, Update};
 use countersign_model::row::Position;
 use countersign_model::{Request, RequestId};
+use countersign_services::PublicCall;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -23,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::Limits;
 use crate::backend::{Backend, Reply};
-use crate::control::{self, Exchange};
+use crate::control;
 use crate::problem::{Part, Problem};
 use crate::rest::answer::{self, Body};
 use crate::rest::cursor::{self, Binding};
@@ -31,8 +32,8 @@ use crate::rest::lower::{self, Lowered};
 use crate::rest::query::{self, Parameters};
 use crate::routes::{self, Target};
 
-use intake::{bearer, check_head, collect, decode_segment, one_token};
-use reply::{grant_document, json};
+use intake::{bearer, check_head, collect, decode_segment, dpop, url};
+use reply::{json, passed_on};
 
 pub use reply::problem_response;
 
@@ -94,7 +95,7 @@ impl<B: Backend> Router<B> {
         let mut response = match self.respond(exchanged).await {
             Ok(response) => response,
             Err(problem) => {
-                let oauth = matches!(parts.uri.path(), "/v1/token" | "/v1/token/revoke" | "/v1/login");
+                let oauth = parts.uri.path().starts_with("/v1/token") || parts.uri.path().starts_with("/v1/login");
                 let response = problem_response(&problem, oauth);
                 if response.status().is_server_error() {
                     tracing::error!(request = %id, status = response.status().as_u16(), problem = %problem, "failed");
@@ -118,19 +119,18 @@ impl<B: Backend> Router<B> {
 
     async fn respond<D: HttpBody<Data = Bytes> + Send>(
         &self,
-        exchanged: Exchanged<'_, D>,
+        mut exchanged: Exchanged<'_, D>,
     ) -> Result<Response<Body>, Problem> {
         let Parts { method, uri, headers, .. } = exchanged.parts;
         let backend = &self.inner.backend;
         check_head(uri, headers, &self.inner.limits)?;
+        exchanged.peer.dpop = dpop(exchanged.parts, |host| backend.is_known_as(host));
         let (target, segment) = routes::find(method, uri.path())?;
         match target {
             Target::Records => self.records(exchanged, segment).await,
             Target::Health => Ok(json(StatusCode::OK, r#"{"status":"ok"}"#)),
             Target::OpenApi => Ok(json(StatusCode::OK, OPENAPI)),
-            Target::Jwks => Ok(json(StatusCode::OK, backend.jwks())),
-            Target::Metadata => Ok(json(StatusCode::OK, backend.metadata())),
-            Target::Challenge | Target::Login => self.login(exchanged, target).await,
+            Target::Public => self.public(exchanged).await,
             _ => self.control(exchanged, target, segment).await,
         }
     }
@@ -162,7 +162,7 @@ impl<B: Backend> Router<B> {
         let incoming = lower::Incoming { method, record_type, query, headers, body: &body };
         let Lowered { mut operation, tenant, purpose, form, cursor } = lower::lower(incoming, limits)?;
         if let (Operation::Read(read), Some(text)) = (&mut operation, cursor) {
-            self.go_on(read, &bearer, &text)?;
+            self.go_on(read, &bearer, &text).await?;
         }
         let request = request(id, tenant, purpose, operation);
         let mut answer = self.run(Some(bearer), peer, request, deadline).await.map_err(|problem| match problem {
@@ -173,20 +173,20 @@ impl<B: Backend> Router<B> {
             other => other,
         })?;
         let next = match answer.rows.next.take() {
-            Some(position) if !form.wants_one() => self.seal(parts, &answer, &position),
+            Some(position) if !form.wants_one() => self.seal(parts, &answer, &position).await,
             _ => None,
         };
         answer::response(&form, &answer, next)
     }
 
     /// Puts into a read where an earlier page ended. A token that is no good is left to the guard.
-    fn go_on(&self, read: &mut Read, bearer: &Bearer, text: &str) -> Result<(), Problem> {
+    async fn go_on(&self, read: &mut Read, bearer: &Bearer, text: &str) -> Result<(), Problem> {
         let backend = &self.inner.backend;
         if read.offset > 0 {
             return Err(Problem::Unsupported("'offset' together with 'cursor'"));
         }
         let Some((tenant, user)) = backend.caller(bearer) else { return Ok(()) };
-        let key = backend.cursor_key(tenant).ok_or(Problem::Cursor)?;
+        let key = backend.cursor_key(bearer).await.ok_or(Problem::Cursor)?;
         let binding = Binding { tenant, user, query: cursor::fingerprint(read) };
         read.after = Some(cursor::open(&key, backend.clock().now(), &binding, text)?);
         Ok(())
@@ -194,14 +194,15 @@ impl<B: Backend> Router<B> {
 
     /// The next page's cursor. The query is read once more, as most answers have no next page and the request is
     /// the permit's by now.
-    fn seal(&self, parts: &Parts, answer: &answer::Answer, position: &Position) -> Option<String> {
+    async fn seal(&self, parts: &Parts, answer: &answer::Answer, position: &Position) -> Option<String> {
         let Inner { backend, limits } = &*self.inner;
         let Parameters { select, filter, order, .. } =
             query::parse(parts.uri.query().unwrap_or_default(), limits).ok()?;
         let record_type = decode_segment(parts.uri.path().strip_prefix(routes::RECORDS)?).ok()?;
         let read = Read { record_type, select, filter, order, ..Read::default() };
         let binding = Binding { tenant: answer.tenant, user: answer.user, query: cursor::fingerprint(&read) };
-        let key = backend.cursor_key(answer.tenant)?;
+        // The token went away with the permit; it is in the header still.
+        let key = backend.cursor_key(&bearer(&parts.headers)?).await?;
         cursor::seal(&key, backend.entropy(), backend.clock().now(), &binding, position)
     }
 
@@ -221,34 +222,29 @@ impl<B: Backend> Router<B> {
         detached(deadline, async move { backend.records(bearer, peer, request).await }).await
     }
 
-    async fn login<D: HttpBody<Data = Bytes> + Send>(
+    /// Passes a request on to the authority, which answers it. Nothing of it is looked at here but its size.
+    async fn public<D: HttpBody<Data = Bytes> + Send>(
         &self,
         exchanged: Exchanged<'_, D>,
-        target: Target,
     ) -> Result<Response<Body>, Problem> {
         let Inner { backend, limits } = &*self.inner;
         let Exchanged { id, peer, parts, body, deadline } = exchanged;
-        if parts.uri.query().is_some_and(|query| !query.is_empty()) {
-            return Err(Problem::Syntax { part: Part::Query, line: 1, column: 1, expected: "nothing" });
-        }
-        let content_type = lower::text(&parts.headers, &CONTENT_TYPE)?.map(control::media);
-        if !matches!(content_type, None | Some("application/json")) {
-            return Err(Problem::UnsupportedMedia);
-        }
-        let body = collect(body, limits.body_bytes.min(MAX_LOGIN_BYTES), deadline).await?;
-        let body = std::str::from_utf8(&body).map_err(|_| Problem::NotUtf8(Part::Body))?;
-        if target == Target::Challenge {
-            let (user, tenant) = control::challenge(body, limits)?;
-            let challenge = within(deadline, backend.challenge(&user, &tenant)).await?;
-            let document = serde_json::json!({
-                "id": challenge.id, "text": challenge.text, "expires": challenge.expires,
-            });
-            return Ok(json(StatusCode::OK, document.to_string()));
-        }
-        let login = control::login(body, limits)?;
+        let Parts { method, uri, headers, .. } = parts;
+        let call = PublicCall {
+            request: id,
+            method: method.to_string(),
+            path: uri.path().to_owned(),
+            query: uri.query().filter(|query| !query.is_empty()).map(str::to_owned),
+            content_type: lower::text(headers, &CONTENT_TYPE)?.map(str::to_owned),
+            bearer: bearer(headers),
+            url: url(parts, |host| backend.is_known_as(host)),
+            dpop: peer.dpop.map(|dpop| dpop.proof),
+            body: collect(body, MAX_TOKEN_REQUEST_BYTES.min(limits.body_bytes), deadline).await?.into(),
+            address: peer.address,
+        };
         let backend = Arc::clone(backend);
-        let grant = detached(deadline, async move { backend.login(id, login, peer).await }).await?;
-        Ok(json(StatusCode::OK, grant_document(&grant)))
+        let reply = detached(deadline, async move { Ok(backend.public(call).await) }).await?;
+        Ok(passed_on(reply))
     }
 
     async fn control<D: HttpBody<Data = Bytes> + Send>(
@@ -260,35 +256,20 @@ impl<B: Backend> Router<B> {
         let Inner { backend, limits } = &*self.inner;
         let Exchanged { id, peer, parts, body, deadline } = exchanged;
         let Parts { uri, headers, .. } = parts;
-        let mut bearer = bearer(headers);
-        let in_body = matches!(target, Target::Exchange | Target::Revoke);
-        let welcome = in_body || bearer.as_ref().is_some_and(|bearer| backend.caller(bearer).is_some());
+        let bearer = bearer(headers);
+        let welcome = bearer.as_ref().is_some_and(|bearer| backend.caller(bearer).is_some());
         let control = if welcome {
-            let max = if in_body { MAX_TOKEN_REQUEST_BYTES.min(limits.body_bytes) } else { limits.body_bytes };
-            let body = collect(body, max, deadline).await?;
+            let body = collect(body, limits.body_bytes, deadline).await?;
             let body = std::str::from_utf8(&body).map_err(|_| Problem::NotUtf8(Part::Body))?;
             let segment = decode_segment(segment)?;
             let query = uri.query().unwrap_or_default();
-            let incoming = control::Incoming { target, segment: &segment, query, headers, body };
-            if in_body {
-                let read = if target == Target::Exchange { control::exchange } else { control::revoke };
-                let Exchange { token, control } = read(incoming, limits)?;
-                bearer = one_token(bearer, token)?;
-                control
-            } else {
-                control::lower(incoming, limits)?
-            }
+            control::lower(control::Incoming { target, segment: &segment, query, headers, body }, limits)?
         } else {
             control::bare(target)
         };
         let request = request(id, None, lower::purpose(headers)?, Operation::Control(control));
         let backend = Arc::clone(backend);
-        let reply = detached(deadline, async move { backend.control(bearer, peer, request).await }).await;
-        // A token that is no good is as good as revoked (RFC 7009, section 2.2).
-        if let (Target::Revoke, Err(Problem::Refused(Refusal::Token(_) | Refusal::Revoked))) = (target, &reply) {
-            return Ok(json(StatusCode::OK, "{}"));
-        }
-        let reply = reply?;
+        let reply = detached(deadline, async move { backend.control(bearer, peer, request).await }).await?;
         if !welcome {
             return Err(Refusal::NoToken.into());
         }
@@ -299,10 +280,7 @@ impl<B: Backend> Router<B> {
     }
 }
 
-/// The longest body of a login: two names and a signature.
-const MAX_LOGIN_BYTES: usize = 16 * 1024;
-
-/// The longest body of a token request: a token and its limits.
+/// The longest body of a request for a token: two tokens and their limits, or a signature.
 const MAX_TOKEN_REQUEST_BYTES: usize = 64 * 1024;
 
 /// In process: what a server does, without a server.

@@ -9,16 +9,10 @@ use crate::problem::Problem;
 pub enum Target {
     /// Records of one type.
     Records,
-    /// Begin to log in.
-    Challenge,
-    /// Log in.
-    Login,
+    /// One of the authority's own endpoints, passed on to it.
+    Public,
     /// Look at one's own token.
     WhoAmI,
-    /// Exchange it for a narrower one.
-    Exchange,
-    /// Revoke it, or others.
-    Revoke,
     /// List tenants.
     TenantList,
     /// Add one.
@@ -37,12 +31,22 @@ pub enum Target {
     PoliciesRead,
     /// New ones.
     PoliciesApply,
+    /// The deployment's services.
+    ServiceList,
+    /// Invite one.
+    ServiceInvite,
+    /// Remove one.
+    ServiceRemove,
+    /// The tenant's identity provider.
+    ProviderRead,
+    /// A new one.
+    ProviderPut,
+    /// None any more.
+    ProviderRemove,
     /// Audit records.
     AuditRead,
-    /// The keys that tokens are verified with.
-    Jwks,
-    /// Where everything is (RFC 8414).
-    Metadata,
+    /// What each service recorded of one request.
+    Receipt,
     /// The description of all this.
     OpenApi,
     /// Whether the server is up.
@@ -74,11 +78,16 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/rest/v1/{type}", Target::Records),
     route("PATCH", "/rest/v1/{type}", Target::Records),
     route("DELETE", "/rest/v1/{type}", Target::Records),
-    route("POST", "/v1/login/challenge", Target::Challenge),
-    route("POST", "/v1/login", Target::Login),
+    route("POST", "/v1/login/challenge", Target::Public),
+    route("POST", "/v1/login", Target::Public),
+    route("POST", "/v1/login/oidc/start", Target::Public),
+    route("POST", "/v1/login/oidc/finish", Target::Public),
+    route("POST", "/v1/login/oidc/device", Target::Public),
+    route("POST", "/v1/login/oidc/device/poll", Target::Public),
     route("GET", "/v1/token", Target::WhoAmI),
-    route("POST", "/v1/token", Target::Exchange),
-    route("POST", "/v1/token/revoke", Target::Revoke),
+    route("POST", "/v1/token", Target::Public),
+    route("POST", "/v1/token/introspect", Target::Public),
+    route("POST", "/v1/token/revoke", Target::Public),
     route("GET", "/v1/tenants", Target::TenantList),
     route("POST", "/v1/tenants", Target::TenantAdd),
     route("GET", "/v1/users", Target::UserList),
@@ -88,9 +97,16 @@ pub const ROUTES: &[Route] = &[
     route("PUT", "/v1/types", Target::TypesApply),
     route("GET", "/v1/policies", Target::PoliciesRead),
     route("PUT", "/v1/policies", Target::PoliciesApply),
+    route("GET", "/v1/services", Target::ServiceList),
+    route("POST", "/v1/services", Target::ServiceInvite),
+    route("DELETE", "/v1/services/{name}", Target::ServiceRemove),
+    route("GET", "/v1/provider", Target::ProviderRead),
+    route("PUT", "/v1/provider", Target::ProviderPut),
+    route("DELETE", "/v1/provider", Target::ProviderRemove),
     route("GET", "/v1/audit", Target::AuditRead),
-    route("GET", "/v1/jwks.json", Target::Jwks),
-    route("GET", "/.well-known/oauth-authorization-server", Target::Metadata),
+    route("GET", "/v1/audit/receipt/{name}", Target::Receipt),
+    route("GET", "/v1/jwks.json", Target::Public),
+    route("GET", "/.well-known/oauth-authorization-server", Target::Public),
     route("GET", "/v1/openapi.json", Target::OpenApi),
     route("GET", "/healthz", Target::Health),
 ];
@@ -138,10 +154,12 @@ fn allowed(path: &str) -> &'static str {
     let has = |method: &str| ROUTES.iter().any(|route| route.path == path && route.method == method);
     match (has("GET"), has("POST"), has("PUT"), has("DELETE")) {
         (true, true, ..) => "GET, HEAD, POST",
+        (true, _, true, true) => "GET, HEAD, PUT, DELETE",
         (true, _, true, _) => "GET, HEAD, PUT",
         (true, ..) => "GET, HEAD",
         (_, true, ..) => "POST",
         (.., true, true) => "PUT, DELETE",
+        (.., false, true) => "DELETE",
         _ => "",
     }
 }

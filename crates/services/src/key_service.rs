@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use countersign_audit::{Access, RecordSet, Verdict};
 use countersign_crypto::SecretKey;
 use countersign_guard::{Bearer, Guard, Judgement, Refusal};
+use countersign_keys::budget::{BudgetError, Budgets, Charge};
 use countersign_keys::{CURRENT_EPOCH, TenantKeys};
 use countersign_model::control::Control;
 use countersign_model::query::Judged;
-use countersign_model::{Entropy, FieldSet, Opened, Service, TenantId};
+use countersign_model::{Entropy, FieldSet, Opened, Service, TenantId, UserId};
 
 use crate::call::{BEYOND, Call, ServiceFailure};
 use crate::keyring::Keyring;
@@ -74,6 +75,8 @@ pub struct KeyServiceParts {
     pub guard: Arc<Guard>,
     /// The tenants' keys.
     pub keys: Arc<TenantKeys>,
+    /// What has been opened, by token and principal.
+    pub budgets: Arc<Budgets>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -99,8 +102,31 @@ impl KeyService {
         Ok(guard.judge_again(call.bearer, call.request, call.epoch).await?)
     }
 
-    async fn refuse(&self, call: &Call<'_>, refusal: Refusal) -> ServiceFailure {
-        let noted = self.parts.guard.note_refusal(&refusal, call.request, call.epoch).await;
+    /// Charges these cells to the token, to its user and to whoever acts for the user.
+    async fn charge(&self, call: &Call<'_>, judgement: &Judgement, cells: u64) -> Result<(), ServiceFailure> {
+        let principal = &judgement.principal;
+        let limits = judgement.state.policies.budget(principal);
+        let charge = |principal: UserId| Charge { principal, limits };
+        let actor = principal.actor.as_ref().map(|actor| charge(actor.user));
+        let charges: Vec<Charge> = [Some(charge(principal.user)), actor].into_iter().flatten().collect();
+        let (token, now) = (principal.token, self.parts.guard.clock().now());
+        let spent = match self.parts.budgets.spend_now(token, &charges, cells, now) {
+            Some(spent) => spent.map_err(BudgetError::Spent),
+            None => {
+                let budgets = Arc::clone(&self.parts.budgets);
+                let spending = tokio::task::spawn_blocking(move || budgets.spend(token, &charges, cells, now));
+                spending.await.map_err(|_| ServiceFailure::Unavailable)?
+            }
+        };
+        match spent {
+            Ok(()) => Ok(()),
+            Err(BudgetError::Spent(_)) => Err(self.refuse(call, judgement, Refusal::Budget).await),
+            Err(BudgetError::Journal(_)) => Err(ServiceFailure::Unavailable),
+        }
+    }
+
+    async fn refuse(&self, call: &Call<'_>, judgement: &Judgement, refusal: Refusal) -> ServiceFailure {
+        let noted = self.parts.guard.note_refusal_of(&refusal, judgement, call.request).await;
         ServiceFailure::Refused(noted.err().unwrap_or(refusal))
     }
 }
@@ -134,12 +160,13 @@ impl KeyRelease for KeyService {
         let reach = Reach::of(&judgement.judged, &judgement.state.facts.types);
         let within = |one: &Opened| one.fields.is_subset(reach.opened(one.record_type));
         if !opened.iter().all(within) {
-            return Err(self.refuse(call, Refusal::Forbidden).await);
+            return Err(self.refuse(call, &judgement, Refusal::Forbidden).await);
         }
         let mut tally = judgement.tally();
         for one in opened {
             tally.open(one.record_type, one.fields, one.rows);
         }
+        self.charge(call, &judgement, tally.cells()).await?;
         let access = |one: &Opened| Access {
             record_type: one.record_type,
             fields: one.fields,

@@ -54,9 +54,15 @@ impl StoreService {
         Ok((judgement, reach))
     }
 
-    /// Refuses, on record, what goes beyond the request.
+    /// Refuses, on record, a call by whom it is not for.
     async fn beyond(&self, call: &Call<'_>) -> ServiceFailure {
         let noted = self.guard.note_refusal(&Refusal::Forbidden, call.request, call.epoch).await;
+        noted.err().map_or(BEYOND, ServiceFailure::Refused)
+    }
+
+    /// The same, once it is known who asks.
+    async fn beyond_of(&self, call: &Call<'_>, judgement: &Judgement) -> ServiceFailure {
+        let noted = self.guard.note_refusal_of(&Refusal::Forbidden, judgement, call.request).await;
         noted.err().map_or(BEYOND, ServiceFailure::Refused)
     }
 }
@@ -74,7 +80,7 @@ impl Records for StoreService {
         };
         let within = reach.touches(scan.record_type) && scan.cells.is_subset(reach.opened(scan.record_type));
         if !(within && by_tag_within) {
-            return Err(self.beyond(call).await);
+            return Err(self.beyond_of(call, &judgement).await);
         }
         let rows = self.store.read(judgement.principal.tenant, scan).await.map_err(failure)?;
         let opened = Opened { record_type: scan.record_type, fields: scan.cells, rows: rows.len() as u64 };
@@ -98,7 +104,7 @@ impl Records for StoreService {
         let within = batch.changes.iter().all(|change| change_within(change, &judgement, &reach))
             && batch.requires.iter().all(|requirement| requirement_within(requirement, &reach));
         if !within {
-            return Err(self.beyond(call).await);
+            return Err(self.beyond_of(call, &judgement).await);
         }
         let mut tally = judgement.tally();
         tally.written = batch.changes.len() as u64;
@@ -121,14 +127,16 @@ impl Records for StoreService {
 
     async fn create_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<(), ServiceFailure> {
         let (judgement, _) = self.judge(call, FROM_AUTHORITY).await?;
-        let Judged::Control(Control::TenantAdd { .. }) = judgement.judged else { return Err(self.beyond(call).await) };
+        let Judged::Control(Control::TenantAdd { .. }) = judgement.judged else {
+            return Err(self.beyond_of(call, &judgement).await);
+        };
         self.store.create_tenant(tenant).await.map_err(failure)
     }
 
     async fn any_records(&self, call: &Call<'_>, record_type: TypeId) -> Result<bool, ServiceFailure> {
         let (judgement, _) = self.judge(call, FROM_AUTHORITY).await?;
         let Judged::Control(Control::TypesApply { .. }) = judgement.judged else {
-            return Err(self.beyond(call).await);
+            return Err(self.beyond_of(call, &judgement).await);
         };
         self.store.any_records(record_type).await.map_err(failure)
     }

@@ -76,7 +76,9 @@ impl Trail for LedgerTrail {
             return Err(BEYOND);
         }
         let judgement = self.guard.judge_again(call.bearer, call.request, call.epoch).await?;
-        let Judged::Control(Control::AuditRead(_)) = judgement.judged else { return Err(BEYOND) };
+        let Judged::Control(Control::AuditRead(_) | Control::Receipt { .. }) = judgement.judged else {
+            return Err(BEYOND);
+        };
         let principal = &judgement.principal;
         let may = |owner: &Option<TenantId>| match owner {
             Some(tenant) => *tenant == principal.tenant,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use countersign_audit::receipt::ReceiptView;
 use countersign_audit::{Access as Accessed, LedgerQuery, Position, Record};
 use countersign_guard::{Permit, State};
 use countersign_model::control::AuditQuery;
-use countersign_model::facts::OPERATORS;
-use countersign_model::{FieldSet, RecordId, Service, TenantId, TypeId, Value};
+use countersign_model::facts::{OPERATORS, Principal};
+use countersign_model::{FieldSet, RecordId, RequestId, Service, TenantId, TypeId, Value};
 use countersign_services::{Call, Trail, TrailPage};
 use countersign_store::{Access, Scan};
 
@@ -20,6 +21,9 @@ use crate::time::rfc3339;
 const LIMIT: u64 = 100;
 const LIMIT_MAX: u64 = 10_000;
 
+/// The most records of one ledger that a receipt is made from.
+const RECEIPT_RECORDS_MAX: usize = 10_000;
+
 /// How many record identifiers an answer shows of each access.
 const RECORD_IDS_MAX: usize = 100;
 
@@ -28,7 +32,6 @@ type Entry = (Position, Record);
 impl Authority {
     pub(super) async fn audit_read(&self, permit: &Permit, query: AuditQuery) -> Result<Done, ControlFailure> {
         let state = permit.state();
-        let caller = permit.principal();
         let call = Call::of(permit, Service::Authority);
         let record = match &query.record {
             None => None,
@@ -42,15 +45,28 @@ impl Authority {
             })?),
         };
         let limit = usize::try_from(query.limit.unwrap_or(LIMIT).min(LIMIT_MAX)).unwrap_or(usize::MAX);
-        let mut owners = vec![Some(caller.tenant)];
-        if caller.tenant_name.as_str() == OPERATORS {
-            owners.push(None);
-        }
+        let owners = owners(permit.principal());
         let reading = Reading { trails: self.trails.all(), call, owners, query, record, limit };
         let (records, next) = reading.read(places).await?;
         let asked = record.map(|(_, record)| record);
         let records = records.into_iter().map(|entry| shown(entry, state, asked)).collect();
         Ok(Done::looked(ControlAnswer::Audit(AuditPage { records, next: next.to_text() })))
+    }
+
+    /// What every service has on record of one request of the caller's tenant.
+    pub(super) async fn receipt(&self, permit: &Permit, request: RequestId) -> Result<Done, ControlFailure> {
+        let query = LedgerQuery { request: Some(request), limit: RECEIPT_RECORDS_MAX, ..LedgerQuery::default() };
+        let (call, owners) = (Call::of(permit, Service::Authority), owners(permit.principal()));
+        let mut records = Vec::new();
+        for (_, trail) in self.trails.all() {
+            let page = trail.query(&call, &owners, &query).await.map_err(called("audit ledger"))?;
+            records.extend(page.records);
+        }
+        if records.is_empty() {
+            return Err(ControlFailure::NotFound { what: "request", name: request.to_string() });
+        }
+        let receipt = ReceiptView::new(request, &records, &permit.state().facts.types);
+        Ok(Done::looked(ControlAnswer::Receipt(Box::new(receipt))))
     }
 
     /// The record that people call TYPE/KEY, found by its tag as the store finds it. Its cells stay sealed.
@@ -84,6 +100,12 @@ impl Authority {
             }),
         }
     }
+}
+
+/// Whose records somebody may read: the own tenant's, and for operators the deployment's as well.
+fn owners(caller: &Principal) -> Vec<Option<TenantId>> {
+    let deployment = (caller.tenant_name.as_str() == OPERATORS).then_some(None);
+    [Some(Some(caller.tenant)), deployment].into_iter().flatten().collect()
 }
 
 /// For each ledger by name, how many of its records lie before the place. One that is not named has just come.

@@ -1,9 +1,11 @@
 //! What is taken from a request before anything is made of it: sizes, token, path, body.
 
 use bytes::{Bytes, BytesMut};
-use countersign_guard::Bearer;
+use countersign_guard::{Bearer, Dpop};
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
+use http::request::Parts;
+use http::uri::Authority;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as HttpBody;
 use percent_encoding::percent_decode_str;
@@ -31,18 +33,29 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<Bearer> {
     let (first, second) = (values.next()?, values.next());
     let token = first.to_str().ok().filter(|_| second.is_none()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
+        let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("dpop");
+        known.then(|| token.trim_matches(' '))
     });
     Some(Bearer::new(token.unwrap_or_default().to_owned()))
 }
 
-/// A token may come in the header or in the body of a token request, or be the same in both.
-pub(super) fn one_token(header: Option<Bearer>, body: Option<String>) -> Result<Option<Bearer>, Problem> {
-    match (header, body) {
-        (header, None) => Ok(header),
-        (None, Some(token)) => Ok(Some(Bearer::new(token))),
-        (Some(header), Some(token)) if header.as_str() == token => Ok(Some(header)),
-        _ => Err(Problem::TokenRequest("the token in the body is not the one in the Authorization header")),
+/// The proof of possession that came with a request, and what it has to be one for. More than one, or one for a
+/// server of another name, is one that proves nothing.
+pub(super) fn dpop(parts: &Parts, is_known_as: impl Fn(&str) -> bool) -> Option<Dpop> {
+    let mut values = parts.headers.get_all("dpop").iter();
+    let (first, second) = (values.next()?, values.next());
+    let proof = first.to_str().ok().filter(|_| second.is_none()).unwrap_or_default().to_owned();
+    Some(Dpop { proof, method: parts.method.to_string(), url: url(parts, is_known_as) })
+}
+
+/// The URL that was asked for, without query. Empty if it is under a name that is not this server's.
+pub(super) fn url(parts: &Parts, is_known_as: impl Fn(&str) -> bool) -> String {
+    let from_header = || parts.headers.get(HOST)?.to_str().ok()?.parse::<Authority>().ok();
+    match parts.uri.authority().cloned().or_else(from_header) {
+        Some(authority) if is_known_as(authority.host().trim_matches(['[', ']'])) => {
+            format!("https://{authority}{}", parts.uri.path())
+        }
+        _ => String::new(),
     }
 }
 

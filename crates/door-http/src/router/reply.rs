@@ -1,10 +1,10 @@
 //! Responses that are not about records.
 
 use bytes::Bytes;
+use countersign_services::PublicReply;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
-use crate::backend::Grant;
 use crate::problem::{Challenge, Problem};
 use crate::rest::answer::Body;
 
@@ -32,12 +32,14 @@ pub fn problem_response(problem: &Problem, oauth: bool) -> Response<Body> {
     response
 }
 
-/// RFC 6749, section 5.1.
-pub(super) fn grant_document(grant: &Grant) -> Vec<u8> {
-    let document = serde_json::json!({
-        "access_token": grant.token.as_str(),
-        "token_type": "Bearer",
-        "expires_in": grant.expires_in,
-    });
-    document.to_string().into_bytes()
+/// What the authority answered, passed on.
+pub(super) fn passed_on(reply: PublicReply) -> Response<Body> {
+    let mut response = Response::new(Body::new(reply.body.into()));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    for (name, value) in reply.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }

@@ -16,6 +16,7 @@ use countersign_audit::{AuditError, AuditSink, Position, Record, Service, Verdic
 use countersign_crypto::{Aad, KeyEncryptionKey, SecretKey, SystemEntropy, jws};
 use countersign_engine::{Answer, Engine, EngineLimits, Failure};
 use countersign_guard::{Bearer, FactsCell, Guard, GuardParts, Limits, Peer, State};
+use countersign_keys::budget::Budgets;
 use countersign_keys::{KmsError, KmsProvider, TenantKeys, WrappedKeys};
 use countersign_model::clock::ManualClock;
 use countersign_model::control::PolicyFile;
@@ -208,6 +209,7 @@ impl Stage {
         let keys = Arc::new(KeyService::new(KeyServiceParts {
             guard: guard_of(Service::Keys),
             keys: tenant_keys,
+            budgets: Arc::new(Budgets::open(&dir.path().join("budgets"), &SystemEntropy, clock.now()).unwrap()),
             entropy: Arc::clone(&entropy) as Arc<dyn Entropy>,
         }));
         let records =
