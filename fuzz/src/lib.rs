@@ -42,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "cursor", run: targets::cursor::run, words: targets::cursor::WORDS },
     Target { name: "types_file", run: targets::types_file::run, words: targets::types_file::WORDS },
     Target { name: "body", run: targets::body::run, words: targets::body::WORDS },
+    Target { name: "snapshot", run: targets::snapshot::run, words: targets::snapshot::WORDS },
 ];
 
 /// The target of that name.

@@ -6,6 +6,7 @@ pub mod csv_row;
 pub mod cursor;
 pub mod filter;
 pub mod query_string;
+pub mod snapshot;
 pub mod token;
 pub mod types_file;
 
