@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use countersign_model::UnixMs;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::pem::PemObject;
@@ -21,7 +22,7 @@ pub use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 pub use self::mutual::{
     ClientCertificates, Peer, certificate_sha256, join_client_config, mutual_client_config, mutual_server_config, peer,
-    peer_of_chain,
+    peer_of_chain, pem_sha256,
 };
 use crate::x509::ServerCertificate;
 
@@ -62,6 +63,15 @@ impl CertificateSlot {
     pub fn replace(&self, certificate: &ServerCertificate) -> Result<(), TlsError> {
         self.0.store(Arc::new(certified(certificate)?));
         Ok(())
+    }
+
+    /// When the certificate that is presented now expires; the beginning of time if that can't be read.
+    #[must_use]
+    pub fn expires(&self) -> UnixMs {
+        let current = self.current();
+        let leaf = current.cert.first();
+        let validity = leaf.and_then(|leaf| crate::spiffe::validity_of_certificate(leaf).ok());
+        validity.map_or(UnixMs(0), |(_, expires)| expires)
     }
 
     fn current(&self) -> Arc<CertifiedKey> {

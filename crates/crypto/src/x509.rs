@@ -3,6 +3,7 @@
 //! Keys are ECDSA P-256, which every TLS client reads. The authority's key never leaves the program except
 //! sealed; server keys are made anew for each certificate and are never stored.
 
+mod bundle;
 mod join;
 mod workload;
 

@@ -12,6 +12,7 @@ use countersign_model::{Clock, UnixMs};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
@@ -127,6 +128,14 @@ pub fn peer_of_chain(chain: &[CertificateDer<'_>]) -> Result<Peer, SpiffeError> 
 #[must_use]
 pub fn certificate_sha256(der: &[u8]) -> [u8; 32] {
     crate::sha256(der)
+}
+
+/// The SHA-256 digest of the one certificate in a PEM text; `None` if it isn't one.
+#[must_use]
+pub fn pem_sha256(pem: &str) -> Option<[u8; 32]> {
+    let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
+    let (Some(Ok(certificate)), None) = (certificates.next(), certificates.next()) else { return None };
+    Some(certificate_sha256(&certificate))
 }
 
 fn client(
