@@ -1,0 +1,130 @@
+//! The authority, elsewhere.
+
+use async_trait::async_trait;
+use countersign_guard::{Bearer, Peer, Refusal};
+use countersign_model::Request;
+use countersign_services::{ControlFault, ControlRefused, ControlReply, Front, PublicCall, PublicReply};
+
+use super::channel::{Again, Channel};
+use super::outgoing::request_bytes;
+use crate::convert::authority::{control_in, peer_out, public_call_out, public_reply_in};
+use crate::failure::Failed;
+use crate::pb::join_request::Proof as ProofPart;
+use crate::server::{Issued, Proof};
+use crate::{methods, pb};
+
+/// Calls the authority over a channel.
+pub struct RemoteFront {
+    channel: Channel,
+}
+
+impl RemoteFront {
+    /// The authority at the other end.
+    #[must_use]
+    pub const fn new(channel: Channel) -> Self {
+        Self { channel }
+    }
+
+    /// As [`Front::control`], saying more about why not.
+    ///
+    /// # Errors
+    /// [`Failed`] if the authority did not get to an outcome.
+    pub async fn try_control(
+        &self,
+        bearer: Option<&Bearer>,
+        peer: Peer,
+        request: &Request,
+    ) -> Result<Result<ControlReply, ControlRefused>, Failed> {
+        let message = pb::ControlRequest {
+            token: bearer.map(|bearer| bearer.as_str().to_owned()),
+            peer: Some(peer_out(peer)),
+            request: request_bytes(request)?,
+            sequence: self.channel.sequence(),
+        };
+        let reply = self.channel.unary(&methods::CONTROL, Again::IfUnsent, &message).await?;
+        control_in(reply).map_err(|_| Failed::Unavailable)
+    }
+
+    /// As [`Front::public`].
+    ///
+    /// # Errors
+    /// [`Failed`] if the authority did not answer.
+    pub async fn try_public(&self, call: PublicCall) -> Result<PublicReply, Failed> {
+        let message = public_call_out(call, self.channel.sequence());
+        let reply = self.channel.unary(&methods::PUBLIC, Again::IfUnsent, &message).await?;
+        public_reply_in(reply).map_err(|_| Failed::Unavailable)
+    }
+}
+
+#[async_trait]
+impl Front for RemoteFront {
+    async fn control(
+        &self,
+        bearer: Option<Bearer>,
+        peer: Peer,
+        request: Request,
+    ) -> Result<ControlReply, ControlRefused> {
+        match self.try_control(bearer.as_ref(), peer, &request).await {
+            Ok(outcome) => outcome,
+            Err(Failed::Refused(refusal)) => Err(ControlRefused::Refused(refusal)),
+            Err(Failed::Damaged | Failed::Unavailable | Failed::Call(_)) => Err(ControlRefused::Failed {
+                fault: ControlFault::Unavailable,
+                message: "the authority is not available".to_owned(),
+            }),
+        }
+    }
+
+    async fn public(&self, call: PublicCall) -> PublicReply {
+        let json = |status, title: &str| PublicReply {
+            status,
+            headers: vec![("content-type".into(), "application/json".into()), ("retry-after".into(), "1".into())],
+            body: format!("{{\"error\":\"temporarily_unavailable\",\"error_description\":\"{title}\"}}").into_bytes(),
+        };
+        match self.try_public(call).await {
+            Ok(reply) => reply,
+            Err(Failed::Refused(Refusal::Stale)) => json(503, "the facts to decide by are out of date"),
+            Err(_) => json(503, "the authority is not available"),
+        }
+    }
+}
+
+/// Renews this service's certificate over a channel that shows the one it has.
+pub struct RemoteIssuer {
+    channel: Channel,
+}
+
+impl RemoteIssuer {
+    /// The issuer at the other end.
+    #[must_use]
+    pub const fn new(channel: Channel) -> Self {
+        Self { channel }
+    }
+
+    /// The next certificate, for the key that `certificate_request` (PKCS #10, DER) is signed by.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn renew(&self, certificate_request: Vec<u8>) -> Result<Issued, Failed> {
+        let message = pb::RenewRequest { certificate_request };
+        Ok(issued(self.channel.unary(&methods::RENEW, Again::IfUnsent, &message).await?))
+    }
+}
+
+/// Asks for a first certificate, over a channel made with
+/// [`join_client_config`](countersign_crypto::tls::join_client_config). Not tried again once sent: a join token is
+/// good for one use.
+///
+/// # Errors
+/// [`Failed`].
+pub async fn join(channel: &Channel, proof: Proof, role: &str, certificate_request: Vec<u8>) -> Result<Issued, Failed> {
+    let proof = match proof {
+        Proof::Token(token) => ProofPart::JoinToken(token),
+        Proof::Platform(token) => ProofPart::PlatformToken(token),
+    };
+    let message = pb::JoinRequest { proof: Some(proof), role: role.to_owned(), certificate_request };
+    Ok(issued(channel.unary(&methods::JOIN, Again::IfUnsent, &message).await?))
+}
+
+fn issued(reply: pb::CertificateReply) -> Issued {
+    Issued { chain_der: reply.chain, authority_pem: reply.authority, about: reply.about }
+}

@@ -1,0 +1,319 @@
+//! A few connections to one service, kept alive, over which all calls to it go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use countersign_crypto::tls::{CertificateSlot, TlsConnector};
+use countersign_model::{Clock, Entropy};
+use http::{HeaderValue, Uri, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use parking_lot::RwLock;
+use prost::{Message, Name};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+
+use super::lane;
+use crate::codec::Bounded;
+use crate::deadline;
+use crate::failure::{CallRefused, Failed};
+use crate::methods::{Lasts, Method};
+use crate::server::MESSAGE_BYTES_MAX;
+
+pub(crate) type Sender = SendRequest<Full<Bytes>>;
+
+/// What a [`Channel`] is made of.
+pub struct ChannelParts {
+    /// Encrypts and says who may be at the other end; from
+    /// [`mutual_client_config`](countersign_crypto::tls::mutual_client_config) or
+    /// [`join_client_config`](countersign_crypto::tls::join_client_config).
+    pub tls: TlsConnector,
+    /// The certificate that is shown, if one is: connections are made anew before the one that they began with
+    /// expires.
+    pub own: Option<Arc<CertificateSlot>>,
+    /// Where the service is, as "host:port"; several are used in turn.
+    pub addresses: watch::Receiver<Vec<String>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness, so that not all callers come back at once.
+    pub entropy: Arc<dyn Entropy>,
+    /// Bounds.
+    pub settings: ChannelSettings,
+}
+
+/// Bounds.
+#[derive(Debug, Clone)]
+pub struct ChannelSettings {
+    /// How many connections are kept.
+    pub connections: usize,
+    /// The most calls at once; more fail as busy.
+    pub in_flight_max: usize,
+    /// How long a connection may take to be made.
+    pub connect_max: Duration,
+    /// How long a call waits for a connection when there is none.
+    pub wait_max: Duration,
+    /// The first pause before another try to connect; it doubles up to `backoff_max`.
+    pub backoff_min: Duration,
+    /// The longest pause.
+    pub backoff_max: Duration,
+    /// How long a connection is used at most.
+    pub age_max: Duration,
+}
+
+impl Default for ChannelSettings {
+    fn default() -> Self {
+        Self {
+            connections: 2,
+            in_flight_max: 4_096,
+            connect_max: Duration::from_secs(5),
+            wait_max: Duration::from_secs(3),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(5),
+            age_max: Duration::from_secs(20 * 60),
+        }
+    }
+}
+
+/// Calls one service. Cheap to clone; the connections end with the last clone.
+#[derive(Clone)]
+pub struct Channel {
+    shared: Arc<Shared>,
+    _lanes: Arc<Lanes>,
+}
+
+/// What calls and connections share.
+pub(crate) struct Shared {
+    pub(crate) parts: ChannelParts,
+    senders: RwLock<Vec<Option<Sender>>>,
+    pub(crate) news: Notify,
+    turn: AtomicUsize,
+    sequence: AtomicU64,
+    in_flight: Semaphore,
+}
+
+struct Lanes(Vec<AbortHandle>);
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        for lane in &self.0 {
+            lane.abort();
+        }
+    }
+}
+
+/// How often a call that surely was not processed is tried again.
+const TRIES: usize = 4;
+
+/// Whether a call may be tried again when the other end says that it did not begin with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Also when the other end says so (RFC 9113, section 8.7).
+    IfRefused,
+    /// Only if nothing of it was sent.
+    IfUnsent,
+}
+
+impl Channel {
+    /// Begins to connect. Needs a runtime.
+    #[must_use]
+    pub fn new(parts: ChannelParts) -> Self {
+        let count = parts.settings.connections.max(1);
+        let in_flight = Semaphore::new(parts.settings.in_flight_max);
+        let shared = Arc::new(Shared {
+            senders: RwLock::new(vec![None; count]),
+            news: Notify::new(),
+            turn: AtomicUsize::new(0),
+            sequence: AtomicU64::new(0),
+            in_flight,
+            parts,
+        });
+        let lanes = (0..count).map(|index| tokio::spawn(lane::run(Arc::clone(&shared), index)).abort_handle());
+        Self { _lanes: Arc::new(Lanes(lanes.collect())), shared }
+    }
+
+    /// Whether there is a connection now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.sender().is_some()
+    }
+
+    /// A number that no other call of this channel has.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.shared.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        &*self.shared.parts.entropy
+    }
+
+    pub(crate) fn settings(&self) -> &ChannelSettings {
+        &self.shared.parts.settings
+    }
+
+    /// A call with one answer.
+    pub(crate) async fn unary<Out, In>(&self, method: &Method, again: Again, message: &Out) -> Result<In, Failed>
+    where
+        Out: Message,
+        In: Message + Name + Default + 'static,
+    {
+        let deadline = deadline::current();
+        let work = async {
+            let mut answers = self.open(method, again, message, deadline).await?;
+            let answer = answers.message().await.map_err(|status| Failed::of_status(&status))?;
+            // What comes after the message says whether it counts.
+            answers.trailers().await.map_err(|status| Failed::of_status(&status))?;
+            answer.ok_or(Failed::Unavailable)
+        };
+        tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
+    }
+
+    /// A call with many answers. Those that follow something have no deadline; the others end by theirs, which the
+    /// caller holds them to.
+    pub(crate) async fn streaming<Out, In>(
+        &self,
+        method: &Method,
+        again: Again,
+        message: &Out,
+    ) -> Result<Streaming<In>, Failed>
+    where
+        Out: Message,
+        In: Message + Name + Default + 'static,
+    {
+        let deadline = deadline::current();
+        let work = self.open(method, again, message, deadline);
+        tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
+    }
+
+    async fn open<Out, In>(
+        &self,
+        method: &Method,
+        again: Again,
+        message: &Out,
+        deadline: Instant,
+    ) -> Result<Streaming<In>, Failed>
+    where
+        Out: Message,
+        In: Message + Name + Default + 'static,
+    {
+        let _place = self.shared.in_flight.try_acquire().map_err(|_| Failed::Call(CallRefused::Busy))?;
+        let body = framed(message)?;
+        let mut tries = 0usize;
+        let response = loop {
+            tries = tries.saturating_add(1);
+            let mut sender = self.shared.wait_for_sender(deadline).await?;
+            match sender.try_send_request(request(method, body.clone(), deadline)).await {
+                Ok(response) => break response,
+                Err(mut error) => {
+                    let unsent = error.take_message().is_some();
+                    let refused = again == Again::IfRefused && was_refused(error.error());
+                    if !(unsent || refused) || tries >= TRIES {
+                        return Err(Failed::Unavailable);
+                    }
+                }
+            }
+        };
+        let (parts, incoming) = response.into_parts();
+        if let Some(status) = Status::from_header_map(&parts.headers)
+            && status.code() != tonic::Code::Ok
+        {
+            return Err(Failed::of_status(&status));
+        }
+        if parts.status != http::StatusCode::OK {
+            return Err(Failed::Unavailable);
+        }
+        let decoder = tonic::codec::Codec::decoder(&mut Bounded::<In, In>::default());
+        Ok(Streaming::new_response::<Incoming, _>(decoder, incoming, parts.status, None, Some(MESSAGE_BYTES_MAX)))
+    }
+}
+
+/// A message with the five bytes before it (gRPC over HTTP/2, "Length-Prefixed-Message"), never compressed.
+fn framed(message: &impl Message) -> Result<Bytes, Failed> {
+    let length = message.encoded_len();
+    let prefix = u32::try_from(length).map_err(|_| Failed::Call(CallRefused::Malformed))?;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(Failed::Call(CallRefused::Malformed));
+    }
+    let mut bytes = BytesMut::with_capacity(length.saturating_add(5));
+    bytes.put_u8(0);
+    bytes.put_u32(prefix);
+    message.encode(&mut bytes).map_err(|_| Failed::Unavailable)?;
+    Ok(bytes.freeze())
+}
+
+fn request(method: &Method, body: Bytes, deadline: Instant) -> http::Request<Full<Bytes>> {
+    let mut request = http::Request::new(Full::new(body));
+    *request.method_mut() = http::Method::POST;
+    *request.version_mut() = http::Version::HTTP_2;
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(http::uri::Scheme::HTTPS);
+    uri.authority = Some(http::uri::Authority::from_static("countersign"));
+    uri.path_and_query = Some(http::uri::PathAndQuery::from_static(method.path));
+    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    if method.lasts == Lasts::Briefly {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Ok(value) = HeaderValue::from_str(&deadline::to_header(left)) {
+            headers.insert("grpc-timeout", value);
+        }
+    }
+    request
+}
+
+/// Whether the other end said that it did not begin with the call: refused the stream, or went away before it.
+fn was_refused(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            let went_away = h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR);
+            return h2.is_remote() && (went_away || h2.reason() == Some(h2::Reason::REFUSED_STREAM));
+        }
+        source = cause.source();
+    }
+    false
+}
+
+impl Shared {
+    /// One that takes calls now, in turn.
+    fn sender(&self) -> Option<Sender> {
+        let senders = self.senders.read();
+        let from = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = senders.len().max(1);
+        (0..count)
+            .filter_map(|step| senders.get(from.wrapping_add(step).checked_rem(count)?)?.as_ref())
+            .find(|sender| !sender.is_closed())
+            .cloned()
+    }
+
+    async fn wait_for_sender(&self, deadline: Instant) -> Result<Sender, Failed> {
+        if let Some(sender) = self.sender() {
+            return Ok(sender);
+        }
+        let until =
+            Instant::now().checked_add(self.parts.settings.wait_max).map_or(deadline, |until| until.min(deadline));
+        let wait = async {
+            loop {
+                let news = self.news.notified();
+                if let Some(sender) = self.sender() {
+                    return sender;
+                }
+                news.await;
+            }
+        };
+        tokio::time::timeout_at(until, wait).await.map_err(|_| Failed::Unavailable)
+    }
+
+    /// Puts a connection in the place of the one before, or none.
+    pub(crate) fn put(&self, index: usize, sender: Option<Sender>) {
+        if let Some(place) = self.senders.write().get_mut(index) {
+            *place = sender;
+        }
+        self.news.notify_waiters();
+    }
+}

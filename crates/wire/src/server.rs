@@ -1,0 +1,298 @@
+//! The receiving end: connections, and which calls are let through to the services behind.
+
+mod accept;
+mod admission;
+mod authority;
+mod body;
+mod keys;
+mod records;
+mod trail;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use countersign_audit::Ledger;
+use countersign_crypto::spiffe::SpiffeId;
+use countersign_crypto::tls::{Peer, TlsAcceptor};
+use countersign_facts::Snapshot;
+use countersign_model::Clock;
+use countersign_services::{Front, KeyRelease, Records, Trail};
+use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use self::admission::{Admission, Caller, Seen};
+pub use self::admission::{Note, REQUEST_AGE_MAX_MS, REQUEST_EARLY_MAX_MS, RefusedCall};
+use self::body::Held;
+use crate::deadline;
+use crate::failure::{CallRefused, Failed};
+use crate::methods::{self, Lasts, Method};
+use crate::pb::authority_server::AuthorityServer;
+use crate::pb::keys_server::KeysServer;
+use crate::pb::records_server::RecordsServer;
+use crate::pb::trail_server::TrailServer;
+
+/// What a process serves to others; what is `None` is answered as not being there.
+#[derive(Default)]
+pub struct Parts {
+    /// The key service.
+    pub keys: Option<Arc<dyn KeyRelease>>,
+    /// The record store.
+    pub records: Option<Arc<dyn Records>>,
+    /// The service's own audit records.
+    pub trail: Option<Arc<dyn Trail>>,
+    /// The ledger whose tallies others follow.
+    pub ledger: Option<Arc<Ledger>>,
+    /// The authority, as gateways call it.
+    pub front: Option<Arc<dyn Front>>,
+    /// The facts that others follow.
+    pub facts: Option<Arc<dyn FactsFeed>>,
+    /// What issues certificates.
+    pub issuer: Option<Arc<dyn Issue>>,
+}
+
+/// Where the newest facts come from.
+pub trait FactsFeed: Send + Sync {
+    /// The newest snapshot, and each that follows.
+    fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>>;
+
+    /// A service follows from now on, and can itself be reached at `address`. What comes back is dropped when it
+    /// stops following.
+    fn follows(&self, peer: &Peer, address: Option<&str>) -> Box<dyn Send + Sync>;
+}
+
+/// What a service that joins shows.
+pub enum Proof {
+    /// A join token.
+    Token(String),
+    /// The identity token of a platform.
+    Platform(String),
+}
+
+/// A certificate that was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// The certificate and what leads from it to the authority's, each in DER.
+    pub chain_der: Vec<Vec<u8>>,
+    /// The authority's certificate, in PEM.
+    pub authority_pem: String,
+    /// What else the service has to know, as JSON: never a secret.
+    pub about: Vec<u8>,
+}
+
+/// Issues certificates to services.
+#[async_trait]
+pub trait Issue: Send + Sync {
+    /// A first certificate in the role `role`, for a key that is not shown.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    async fn join(&self, proof: Proof, role: &str, certificate_request: &[u8]) -> Result<Issued, Failed>;
+
+    /// The next certificate of a service that has one.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    async fn renew(&self, peer: &Peer, certificate_request: &[u8]) -> Result<Issued, Failed>;
+}
+
+/// Bounds.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The most connections at once; more wait to be accepted.
+    pub connections_max: usize,
+    /// The most calls at once on one connection; the other end keeps more to itself.
+    pub streams_max: u32,
+    /// The most calls at once in all; more are refused as busy.
+    pub in_flight_max: usize,
+    /// How long an encrypted connection may take to be made.
+    pub handshake_max: Duration,
+    /// How long calls that are under way may still take when the server stops.
+    pub drain_max: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_024,
+            streams_max: 512,
+            in_flight_max: 4_096,
+            handshake_max: Duration::from_secs(5),
+            drain_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a server asks and tells its process.
+pub struct Surroundings {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Told of calls that are not accepted.
+    pub note: Arc<dyn Note>,
+    /// Whether an identity was removed, although its certificate has not expired.
+    pub is_removed: Arc<dyn Fn(&SpiffeId) -> bool + Send + Sync>,
+}
+
+/// The longest message that is taken.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Serves `parts` on `listener` until `shutdown`, and then until calls under way are done.
+///
+/// `tls` comes from [`mutual_server_config`](countersign_crypto::tls::mutual_server_config).
+pub async fn server(
+    parts: Parts,
+    settings: Settings,
+    surroundings: Surroundings,
+    tls: TlsAcceptor,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let served = Served::new(parts, settings, surroundings).await;
+    accept::accept(Arc::new(served), tls, listener, shutdown).await;
+}
+
+/// One service, whatever its type.
+type Route = Box<dyn Fn(http::Request<Incoming>) -> BoxFuture<'static, http::Response<Body>> + Send + Sync>;
+
+fn route<S>(service: S) -> Route
+where
+    S: Service<http::Request<Incoming>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    Box::new(move |request| {
+        let mut service = service.clone();
+        Box::pin(async move {
+            let Ok(response) = service.call(request).await;
+            response
+        })
+    })
+}
+
+/// Everything behind the connections.
+pub(crate) struct Served {
+    routes: Vec<(&'static str, Route)>,
+    admission: Arc<Admission>,
+    in_flight: Arc<Semaphore>,
+    is_removed: Arc<dyn Fn(&SpiffeId) -> bool + Send + Sync>,
+    settings: Settings,
+}
+
+const KEYS: &str = "countersign.v1.Keys";
+const RECORDS: &str = "countersign.v1.Records";
+const TRAIL: &str = "countersign.v1.Trail";
+const AUTHORITY: &str = "countersign.v1.Authority";
+const HEALTH: &str = "grpc.health.v1.Health";
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+
+impl Served {
+    async fn new(parts: Parts, settings: Settings, surroundings: Surroundings) -> Self {
+        let Surroundings { clock, note, is_removed } = surroundings;
+        let admission = Arc::new(Admission { clock, note, seen: Seen::new() });
+        let Parts { keys, records, trail, ledger, front, facts, issuer } = parts;
+        let mut routes: Vec<(&'static str, Route)> = Vec::new();
+        if let Some(keys) = keys {
+            let end = keys::KeysEnd { keys, admission: Arc::clone(&admission) };
+            routes.push((KEYS, route(KeysServer::new(end).max_decoding_message_size(MESSAGE_BYTES_MAX))));
+        }
+        if let Some(records) = records {
+            let end = records::RecordsEnd { records, admission: Arc::clone(&admission) };
+            routes.push((RECORDS, route(RecordsServer::new(end).max_decoding_message_size(MESSAGE_BYTES_MAX))));
+        }
+        if trail.is_some() || ledger.is_some() {
+            let end = trail::TrailEnd { trail, ledger, admission: Arc::clone(&admission) };
+            routes.push((TRAIL, route(TrailServer::new(end).max_decoding_message_size(MESSAGE_BYTES_MAX))));
+        }
+        if front.is_some() || facts.is_some() || issuer.is_some() {
+            let end = authority::AuthorityEnd { front, facts, issuer, admission: Arc::clone(&admission) };
+            routes.push((AUTHORITY, route(AuthorityServer::new(end).max_decoding_message_size(MESSAGE_BYTES_MAX))));
+        }
+        let health = HealthReporter::new();
+        for (name, _) in &routes {
+            health.set_service_status(*name, ServingStatus::Serving).await;
+        }
+        routes.push((HEALTH, route(HealthServer::new(HealthService::from_health_reporter(health)))));
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(crate::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1();
+        if let Ok(reflection) = reflection {
+            routes.push((REFLECTION, route(reflection)));
+        }
+        let in_flight = Arc::new(Semaphore::new(settings.in_flight_max));
+        Self { routes, admission, in_flight, is_removed, settings }
+    }
+
+    /// One call, from its headers on.
+    pub(crate) async fn call(
+        &self,
+        peer: Option<&Arc<Peer>>,
+        mut request: http::Request<Incoming>,
+    ) -> http::Response<Held> {
+        let method = methods::find(request.uri().path());
+        match self.let_through(peer, method) {
+            Ok((method, route, permit)) => {
+                let caller = Caller { peer: peer.cloned(), method };
+                request.extensions_mut().insert(caller);
+                let response = match method.lasts {
+                    Lasts::Following => route(request).await,
+                    Lasts::Briefly => {
+                        let deadline = deadline_of(&request);
+                        let work = deadline::within(deadline, route(request));
+                        // What is dropped here stops; a write has gone to a task of its own.
+                        let done = tokio::time::timeout_at(deadline, work).await;
+                        done.unwrap_or_else(|_| Failed::Call(CallRefused::Late).to_status().into_http())
+                    }
+                };
+                response.map(|body| Held::new(body, Some(permit)))
+            }
+            Err(why) => {
+                let refused = RefusedCall {
+                    peer: peer.map(AsRef::as_ref),
+                    method: method.map_or("", |m| m.path),
+                    why,
+                    request: None,
+                };
+                self.admission.note.refused(&refused).await;
+                Failed::Call(why).to_status().into_http().map(|body| Held::new(body, None))
+            }
+        }
+    }
+
+    fn let_through(
+        &self,
+        peer: Option<&Arc<Peer>>,
+        method: Option<&'static Method>,
+    ) -> Result<(&'static Method, &Route, OwnedSemaphorePermit), CallRefused> {
+        if peer.is_some_and(|peer| (self.is_removed)(&peer.id)) {
+            return Err(CallRefused::Removed);
+        }
+        // Without a certificate there is nothing but joining: not even what there is not.
+        let method = method.ok_or(if peer.is_some() { CallRefused::NotHere } else { CallRefused::Role })?;
+        if !method.takes(peer.map(AsRef::as_ref)) {
+            return Err(CallRefused::Role);
+        }
+        let route = self.routes.iter().find(|(name, _)| *name == method.service());
+        let (_, route) = route.ok_or(CallRefused::NotHere)?;
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| CallRefused::Busy)?;
+        Ok((method, route, permit))
+    }
+}
+
+/// When the caller stops waiting; never later than [`deadline::CALL_MAX`] from now.
+fn deadline_of(request: &http::Request<Incoming>) -> Instant {
+    let said = request.headers().get("grpc-timeout").and_then(|value| value.to_str().ok());
+    let left = said.and_then(deadline::of_header).map_or(deadline::CALL_MAX, |left| left.min(deadline::CALL_MAX));
+    let now = Instant::now();
+    now.checked_add(left).unwrap_or(now)
+}

@@ -1,0 +1,115 @@
+//! The store's receiving end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use countersign_model::TenantId;
+use countersign_services::Records;
+use countersign_store::SealedRow;
+use futures_util::Stream;
+use futures_util::stream;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::admission::{Accepted, Admission, caller};
+use crate::convert::records::{batch_in, rejected_out, row_out, scan_in};
+use crate::convert::{sixteen, type_id};
+use crate::failure::{CallRefused, Failed};
+use crate::pb::records_server::Records as RecordsWire;
+use crate::{deadline, pb, received};
+
+/// About how many bytes of cells go into one chunk.
+const CHUNK_BYTES: usize = 128 * 1024;
+
+pub(crate) struct RecordsEnd {
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) admission: Arc<Admission>,
+}
+
+#[tonic::async_trait]
+impl RecordsWire for RecordsEnd {
+    type ReadStream = Pin<Box<dyn Stream<Item = Result<pb::RowChunk, Status>> + Send>>;
+
+    async fn read(&self, request: Request<pb::ReadRecordsRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let accepted = self.admission.accept(&extensions, message.call).await?;
+        let Ok(scan) = scan_in(message.scan) else {
+            let asked = Some((&accepted.request, accepted.epoch));
+            return Err(self.admission.refuse(&caller(&extensions)?, CallRefused::Malformed, asked).await);
+        };
+        let call = accepted.call();
+        let read = self.records.read(&call, &scan);
+        let rows = received::answering(&accepted.request, accepted.raw.clone(), read).await.map_err(Failed::from)?;
+        Ok(Response::new(chunks(rows, deadline::current())))
+    }
+
+    async fn write(
+        &self,
+        request: Request<pb::WriteRecordsRequest>,
+    ) -> Result<Response<pb::WriteRecordsReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let accepted = self.admission.accept(&extensions, message.call).await?;
+        let Ok(batch) = batch_in(message.changes, message.requires) else {
+            let asked = Some((&accepted.request, accepted.epoch));
+            return Err(self.admission.refuse(&caller(&extensions)?, CallRefused::Malformed, asked).await);
+        };
+        let records = Arc::clone(&self.records);
+        let until = deadline::current();
+        // A task of its own: a write that has begun goes on to its end, whether its caller waits or not.
+        let written = tokio::spawn(deadline::within(until, async move {
+            let Accepted { raw, .. } = &accepted;
+            received::answering(&accepted.request, raw.clone(), records.write(&accepted.call(), batch)).await
+        }));
+        let outcome = written.await.map_err(|_| Failed::Unavailable)?.map_err(Failed::from)?;
+        Ok(Response::new(pb::WriteRecordsReply { rejected: outcome.err().map(rejected_out) }))
+    }
+
+    async fn create_tenant(&self, request: Request<pb::CreateTenantRequest>) -> Result<Response<pb::Empty>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let accepted = self.admission.accept(&extensions, message.call).await?;
+        let Ok(tenant) = sixteen(&message.tenant) else {
+            let asked = Some((&accepted.request, accepted.epoch));
+            return Err(self.admission.refuse(&caller(&extensions)?, CallRefused::Malformed, asked).await);
+        };
+        let tenant = TenantId::from_bytes(tenant);
+        self.records.create_tenant(&accepted.call(), tenant).await.map_err(Failed::from)?;
+        Ok(Response::new(pb::Empty {}))
+    }
+
+    async fn any_records(
+        &self,
+        request: Request<pb::AnyRecordsRequest>,
+    ) -> Result<Response<pb::AnyRecordsReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let accepted = self.admission.accept(&extensions, message.call).await?;
+        let Ok(record_type) = type_id(message.record_type) else {
+            let asked = Some((&accepted.request, accepted.epoch));
+            return Err(self.admission.refuse(&caller(&extensions)?, CallRefused::Malformed, asked).await);
+        };
+        let any = self.records.any_records(&accepted.call(), record_type).await.map_err(Failed::from)?;
+        Ok(Response::new(pb::AnyRecordsReply { any }))
+    }
+}
+
+/// Encodes rows as the caller takes them, and no longer than it waits.
+fn chunks(rows: Vec<SealedRow>, until: Instant) -> Pin<Box<dyn Stream<Item = Result<pb::RowChunk, Status>> + Send>> {
+    let mut rows = rows.into_iter();
+    let next = move || {
+        let mut chunk = Vec::new();
+        let mut bytes = 0usize;
+        while bytes < CHUNK_BYTES {
+            let Some(row) = rows.next() else { break };
+            let cells = row.cells.iter().filter_map(|(_, cell)| cell.as_ref());
+            bytes = cells.fold(bytes.saturating_add(32), |all, cell| all.saturating_add(cell.len()));
+            chunk.push(row_out(row));
+        }
+        if chunk.is_empty() {
+            return None;
+        }
+        if Instant::now() > until {
+            return Some(Err(Failed::Call(CallRefused::Late).to_status()));
+        }
+        Ok(pb::RowChunk { rows: chunk }).into()
+    };
+    Box::pin(stream::iter(std::iter::from_fn(next)))
+}
