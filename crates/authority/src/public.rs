@@ -15,7 +15,7 @@ mod token;
 
 use std::sync::Arc;
 
-use countersign_crypto::dpop::{DpopError, PROOF_AGE_MS, Proof};
+use countersign_crypto::dpop::{DpopError, Proof};
 use countersign_guard::{Dpop, Guard, Peer};
 use countersign_model::control::Control;
 use countersign_model::request::{Door, Operation};
@@ -114,8 +114,7 @@ impl Public {
             }
         }
         let verified = verified.map_err(|_| Trouble::proof())?;
-        let expires = verified.issued().plus_ms(PROOF_AGE_MS);
-        self.proofs.spend(verified.digest(), expires, now).map_err(|_| Trouble::proof())?;
+        self.proofs.spend(verified.digest(), verified.expires(), now).map_err(|_| Trouble::proof())?;
         Ok(Some(Binding::Jkt(verified.jkt())))
     }
 }

@@ -41,6 +41,10 @@ pub fn policies(count: usize) -> Result<Vec<PolicyFile>> {
         )
     });
     files.push(PolicyFile { name: "more.cedar".into(), text: more.collect() });
+    // One person reads for as long as it takes.
+    let budget =
+        "[people]\nper_token = 1_000_000_000_000\nper_principal = 1_000_000_000_000\nper_hour = 1_000_000_000_000\n";
+    files.push(PolicyFile { name: "budget.toml".into(), text: budget.into() });
     Ok(files)
 }
 

@@ -232,6 +232,17 @@ pub struct PolicyFile {
     pub text: String,
 }
 
+impl PolicyFile {
+    /// Policy files whose names end so hold budgets.
+    pub const BUDGET: &str = "budget.toml";
+
+    /// Whether it holds budgets and not policies.
+    #[must_use]
+    pub fn is_budget(&self) -> bool {
+        self.name.ends_with(Self::BUDGET)
+    }
+}
+
 /// A user to add or to replace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewUser {

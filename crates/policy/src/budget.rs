@@ -16,9 +16,6 @@ use crate::error::Problem;
 use crate::explain::hint;
 use crate::statements::place;
 
-/// Policy files whose names end so hold budgets.
-pub const BUDGET_FILE: &str = "budget.toml";
-
 /// For people, and for services that work for themselves: enough for a day of reports and exports, and for everything
 /// that a large subscriber keeps only after hours in which somebody can notice.
 pub const DEFAULT: BudgetLimits =
@@ -77,11 +74,6 @@ impl Default for Budgets {
     }
 }
 
-/// Whether this policy file holds budgets and not Cedar.
-pub(crate) fn is_budget(file: &PolicyFile) -> bool {
-    file.name.ends_with(BUDGET_FILE)
-}
-
 impl Budgets {
     /// The limits of whoever asks; with an actor the smaller of both in each number.
     pub(crate) fn of(&self, caller: &Principal) -> BudgetLimits {
@@ -104,7 +96,7 @@ impl Budgets {
     /// Reads the one file that holds budgets, if there is one.
     pub(crate) fn read(files: &[PolicyFile], problems: &mut Vec<Problem>) -> Self {
         let mut budgets = Self::default();
-        let mut files = files.iter().filter(|file| is_budget(file));
+        let mut files = files.iter().filter(|file| file.is_budget());
         let Some(file) = files.next() else { return budgets };
         for other in files {
             let message = format!("there can be one file of budgets, and {} is one already", file.name);

@@ -12,7 +12,7 @@ use countersign_model::request::Action;
 use countersign_model::{Name, RecordTypes};
 use miette::Diagnostic;
 
-use crate::budget::{Budgets, is_budget};
+use crate::budget::Budgets;
 use crate::error::{PolicyError, Problem};
 use crate::explain::explain;
 use crate::fold::{Caller, Folder, Unfoldable};
@@ -42,7 +42,7 @@ pub(crate) fn compile(types: &RecordTypes, files: &[PolicyFile]) -> Result<Polic
     let mut problems = Vec::new();
     let mut all: Vec<Placed<'_>> = Vec::new();
     let budgets = Budgets::read(files, &mut problems);
-    for file in std::iter::once(&built_in).chain(files.iter().filter(|file| !is_budget(file))) {
+    for file in std::iter::once(&built_in).chain(files.iter().filter(|file| !file.is_budget())) {
         for statement in statements::split(&file.text) {
             match parse(file, statement) {
                 Ok(placed) => all.push(placed),

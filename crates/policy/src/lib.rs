@@ -44,7 +44,6 @@ use countersign_model::facts::Principal;
 use countersign_model::request::Action;
 use countersign_model::{Name, Plan, RecordTypes, TypeId};
 
-pub use budget::BUDGET_FILE;
 pub use error::{PolicyError, PolicyFault, Problem};
 pub use schema::schema_text;
 
@@ -62,7 +61,7 @@ pub struct Policies {
 
 impl Policies {
     /// Checks policy files against the record types, together with the policies that every deployment has. A file
-    /// whose name ends in [`BUDGET_FILE`] holds budgets, any other Cedar text.
+    /// whose name ends in [`PolicyFile::BUDGET`] holds budgets, any other Cedar text.
     ///
     /// # Errors
     /// [`PolicyError`] with every problem, each with file, line and column: text that is not Cedar, fields and

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use countersign_model::control::PolicyFile;
-use countersign_policy::BUDGET_FILE;
 
 use super::context::{Context, Unnamed};
 use super::help;
@@ -45,7 +44,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
         Command::Show => {
             let client = context.client(Unnamed::Operator).await?;
             for file in manage::policies(&client).await? {
-                let comment = if file.name.ends_with(BUDGET_FILE) { "#" } else { "//" };
+                let comment = if file.is_budget() { "#" } else { "//" };
                 context.terminal.line(&format!("{comment} {}", file.name))?;
                 context.terminal.line(file.text.trim_end())?;
                 context.terminal.line("")?;
@@ -67,7 +66,10 @@ fn read(paths: &[PathBuf]) -> Result<Vec<PolicyFile>, Problem> {
                 }
             }
             if inside.is_empty() {
-                return Err(Problem::input(format!("{}: there is no .cedar file and no budget.toml in it", path.display())));
+                return Err(Problem::input(format!(
+                    "{}: there is no .cedar file and no budget.toml in it",
+                    path.display()
+                )));
             }
             inside.sort();
             for file in inside {
@@ -82,7 +84,7 @@ fn read(paths: &[PathBuf]) -> Result<Vec<PolicyFile>, Problem> {
 
 fn is_policy(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "cedar")
-        || path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(BUDGET_FILE))
+        || path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(PolicyFile::BUDGET))
 }
 
 fn one(path: &Path) -> Result<PolicyFile, Problem> {
