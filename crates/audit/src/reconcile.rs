@@ -21,6 +21,7 @@ mod said;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::fmt;
 
 use countersign_model::{RequestId, Service, TenantId, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,26 @@ impl What {
     }
 }
 
+/// In words, for people: names services and what differs, never values.
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { services } => {
+                f.write_str("no record of ")?;
+                for (at, service) in services.iter().enumerate() {
+                    write!(f, "{}{service}", if at > 0 { ", " } else { "" })?;
+                }
+                Ok(())
+            }
+            Self::Unknown { service } => write!(f, "only {service} has a record of it"),
+            Self::Differs { part, odd: Some(service) } => {
+                write!(f, "{} differ: {service} against the others", part.words())
+            }
+            Self::Differs { part, odd: None } => write!(f, "{} differ", part.words()),
+        }
+    }
+}
+
 /// In what records of one request can differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,6 +134,17 @@ impl Part {
             Self::Fields => "fields",
             Self::Rows => "rows",
             Self::Written => "written",
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenants",
+            Self::Token => "tokens",
+            Self::Epoch => "epochs of the facts",
+            Self::Fields => "the fields opened",
+            Self::Rows => "the numbers of rows opened",
+            Self::Written => "the numbers of changes",
         }
     }
 }

@@ -115,8 +115,9 @@ reasons! {
 
 /// One audit record. Written once, never changed.
 ///
-/// The fields here are stored in clear, except `door` and `body`, which are sealed under the tenant's key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The fields here are stored in clear, except `door` and `body`, which are sealed under the tenant's key, and `tally`,
+/// which is sealed under the service's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// When the service decided.
     pub time: UnixMs,
@@ -128,8 +129,8 @@ pub struct Record {
     pub door: Option<Door>,
     /// What was decided.
     pub verdict: Verdict,
-    /// Whose record this is: who may read it, and under whose key it is sealed. `None` is the deployment's,
-    /// for requests that could not be laid to any tenant.
+    /// Whose record this is: who may read it, and under whose key it is sealed if that can be had. `None` is the
+    /// deployment's, for requests that could not be laid to any tenant.
     pub tenant: Option<TenantId>,
     /// What the request came to, to be held against what the other services say; sealed under the service's own
     /// key. `None` where nothing was released or changed.

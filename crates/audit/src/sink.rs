@@ -26,8 +26,12 @@ pub trait AuditSink: Send + Sync {
     /// Records `record` without waiting until it is durable, which it soon is: for verdicts that another service's
     /// durable record stands beside.
     ///
+    /// It is queued when this returns, before everything that is appended or noted after that, and durable no later
+    /// than that. Who dies before then loses it; the request is then reported as one that lacks a record
+    /// ([`reconcile`](crate::reconcile)).
+    ///
     /// # Errors
-    /// [`AuditError`] if records can't be written at present: nothing may be released then.
+    /// [`AuditError`] if records can't be written at present, or too many wait: nothing may be released then.
     async fn note(&self, record: Record) -> Result<(), AuditError> {
         self.append(record).await.map(|_| ())
     }
@@ -35,9 +39,9 @@ pub trait AuditSink: Send + Sync {
 
 /// Gives the keys that records are sealed under.
 pub trait AuditKeys: Send + Sync {
-    /// The audit key of a tenant; of the deployment for `None`. Called for each record, so it should be quick.
+    /// The audit key of a tenant; the service's own for `None`. Called for each record, so it should be quick.
     ///
     /// # Errors
-    /// [`AuditError::NoKey`] if it can't be had.
+    /// [`AuditError::NoKey`] if it can't be had. A tenant's records are then sealed under the service's own key.
     fn audit_key(&self, tenant: Option<TenantId>) -> Result<Arc<SealKey>, AuditError>;
 }

@@ -132,6 +132,44 @@ fn an_invented_request_is_found() {
     });
 }
 
+/// Requests come for 20 seconds, and what is recorded of each arrives within 1.5 seconds. Some are tampered with.
+#[test]
+fn findings_come_within_five_seconds_and_only_of_what_was_tampered_with() {
+    for seed in 1..=20 {
+        let mut dice = Dice(seed);
+        let mut world = World::new(&mut dice, 400);
+        let mut tampered = HashSet::new();
+        for request in world.requests.iter_mut().step_by(10) {
+            *request = Request::full(&mut dice);
+            let service = one_of(&mut dice, &FRONT_KEYS_STORE);
+            if dice.below(2) == 0 {
+                request.entries.retain(|entry| entry.service != service);
+            } else {
+                request.any_of(&mut dice, service).tally.as_mut().unwrap().epoch += 1;
+            }
+            tampered.insert(request.id);
+        }
+        let (found, open_most) = world.live(&mut dice);
+        for (finding, after_ms) in &found {
+            assert!(tampered.contains(&finding.request), "seed {seed}: {finding:?}");
+            assert!(*after_ms <= 5_000, "seed {seed}: after {after_ms} ms");
+        }
+        let requests: HashSet<RequestId> = found.iter().map(|(finding, _)| finding.request).collect();
+        assert_eq!(requests, tampered, "seed {seed}");
+        assert!(open_most < 200, "{open_most} of 400 at a time");
+    }
+}
+
+#[test]
+fn findings_in_words_name_the_services() {
+    let missing = What::Missing { services: vec![Service::Keys, Service::Store] };
+    assert_eq!(missing.to_string(), "no record of keys, store");
+    let differs = What::Differs { part: Part::Rows, odd: Some(Service::Gateway) };
+    assert_eq!(differs.to_string(), "the numbers of rows opened differ: gateway against the others");
+    assert_eq!(What::Unknown { service: Service::Store }.to_string(), "only store has a record of it");
+    assert_eq!((missing.reason(), differs.reason()), (Reason::NoFellow, Reason::Differs));
+}
+
 fn entry(service: Service, verdict: Verdict, rows: u64) -> TallyEntry {
     let mut tally = Tally::new(TokenId::from_u128(1), 7);
     tally.open(TypeId(1), FieldSet::first(2), rows);

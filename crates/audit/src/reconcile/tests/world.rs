@@ -1,5 +1,7 @@
 //! Requests that hold together, at random, and ledgers that bring them in every order.
 
+use std::collections::HashMap;
+
 use countersign_model::{FieldSet, RequestId, Service, Tally, TenantId, TokenId, TypeId, UnixMs};
 
 use crate::ledger::Position;
@@ -128,5 +130,34 @@ impl World {
         findings.extend(reconciler.due(now.plus_ms(GRACE_MS)));
         assert_eq!(reconciler.open(), 0);
         findings
+    }
+
+    /// As [`Self::play`], in time: with how long each finding came after the last that arrived of its request, and
+    /// how many requests were open at most.
+    pub(super) fn live(self, dice: &mut Dice) -> (Vec<(Finding, u64)>, usize) {
+        let mut arriving = Vec::new();
+        for request in self.requests {
+            let begun = dice.below(20_000);
+            arriving.extend(request.entries.into_iter().map(|entry| (begun + dice.below(1_500), entry)));
+        }
+        arriving.sort_by_key(|(at, _)| *at);
+        let mut reconciler = Reconciler::new(GRACE_MS, 1_000);
+        let (mut positions, mut last) = (vec![0u64; Service::ALL.len()], HashMap::new());
+        let (mut arriving, mut found, mut most) = (arriving.into_iter().peekable(), Vec::new(), 0);
+        for now in (0..30_000).step_by(1_000) {
+            while let Some((at, entry)) = arriving.next_if(|(at, _)| *at <= now) {
+                let position = &mut positions[entry.service as usize];
+                reconciler.take(entry.service as u32, Position(*position), &entry, NOW.plus_ms(at));
+                *position += 1;
+                last.insert(entry.request, at);
+            }
+            most = most.max(reconciler.open());
+            let due = reconciler.due(NOW.plus_ms(now));
+            found.extend(
+                due.into_iter().map(|finding| (now - last[&finding.request], finding)).map(|(ms, one)| (one, ms)),
+            );
+        }
+        assert!(arriving.next().is_none() && reconciler.open() == 0);
+        (found, most)
     }
 }
