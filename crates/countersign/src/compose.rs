@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Options as LedgerOptions, Service};
-use countersign_authority::{Authority, AuthorityParts, Registry, RegistryParts};
+use countersign_authority::{Authority, AuthorityParts, LocalFront, Registry, RegistryParts, Signing};
 use countersign_crypto::SystemEntropy;
 use countersign_crypto::ssh::PrivateKey;
 use countersign_crypto::x509::ServerCertificate;
 use countersign_door_http::{App, AppParts, Limits as DoorLimits, Router};
-use countersign_engine::{Engine, EngineLimits, KeyService, StoreService};
+use countersign_engine::{Engine, EngineLimits};
 use countersign_guard::{Guard, GuardParts, Limits as GuardLimits};
+use countersign_keys::budget::Budgets;
 use countersign_keys::{FileKms, KmsProvider};
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, Entropy};
+use countersign_services::{KeyRelease, KeyService, KeyServiceParts, LedgerTrail, Records, StoreService, Trail};
 use countersign_store::{Options as StoreOptions, SqliteStore, Store};
 
 use crate::config::Config;
@@ -136,22 +138,18 @@ pub async fn open(deployment: &Deployment, config: Config) -> Result<Opened, Pro
     .map_err(|error| cant("the store", &error))?;
     let store: Arc<dyn Store> = Arc::new(store);
     let ledgers = vec![gateway, keys, records, control];
-    let authority = Authority::open(AuthorityParts {
-        registry: Arc::clone(&registry),
-        store: Arc::clone(&store),
-        audit: sink(&ledgers, Service::Authority)?,
-        ledgers: ledgers.clone(),
-        issuer: config.tokens.issuer.clone(),
-        audience: config.tokens.audience.clone(),
-        login_lifetime_ms: config.tokens.lifetime_ms.number(),
-        token_capacity: config.tokens.cache.size(),
-    })
-    .await
-    .map_err(|error| cant("the authority", &error))?;
+    let signing = Signing::open(
+        &registry,
+        config.tokens.issuer.clone(),
+        config.tokens.audience.clone(),
+        config.tokens.cache.size(),
+    );
+    let signing = signing.await.map_err(|error| cant("the signing keys", &error))?;
+    let verifier = signing.verifier();
     let guard = |service: Service| {
         let parts = GuardParts {
             service,
-            verifier: authority.verifier(),
+            verifier: Arc::clone(&verifier),
             facts: registry.facts(),
             audit: sink(&ledgers, service)?,
             clock: Arc::clone(&clock),
@@ -160,9 +158,19 @@ pub async fn open(deployment: &Deployment, config: Config) -> Result<Opened, Pro
         };
         Ok::<_, Problem>(Arc::new(Guard::new(parts)))
     };
+    let budgets = Budgets::open(&deployment.budgets(), &*entropy, clock.now());
+    let budgets = Arc::new(budgets.map_err(|error| cant("the plaintext budgets", &error))?);
+    let key_service: Arc<dyn KeyRelease> = Arc::new(KeyService::new(KeyServiceParts {
+        guard: guard(Service::Keys)?,
+        keys: registry.tenant_keys(),
+        budgets,
+        entropy: Arc::clone(&entropy),
+    }));
+    let records: Arc<dyn Records> =
+        Arc::new(StoreService::new(guard(Service::Store)?, Arc::clone(&store), Arc::clone(&key_service)));
     let engine = Engine::new(
-        Arc::new(KeyService::new(guard(Service::Keys)?, registry.tenant_keys())),
-        Arc::new(StoreService::new(guard(Service::Store)?, store)),
+        Arc::clone(&key_service),
+        Arc::clone(&records),
         Arc::clone(&clock),
         Arc::clone(&entropy),
         EngineLimits {
@@ -170,11 +178,31 @@ pub async fn open(deployment: &Deployment, config: Config) -> Result<Opened, Pro
             change_rows_max: config.limits.rows_written.number(),
         },
     );
+    let mut trails: Vec<(String, Arc<dyn Trail>)> = Vec::new();
+    for (service, ledger) in Service::ALL.into_iter().zip(&ledgers) {
+        let trail = LedgerTrail::new(guard(service)?, Arc::clone(ledger));
+        trails.push((service.to_string(), Arc::new(trail)));
+    }
+    let control = guard(Service::Authority)?;
+    let authority = Authority::open(AuthorityParts {
+        registry: Arc::clone(&registry),
+        store: Some(store),
+        keys: Arc::clone(&key_service),
+        records,
+        audit: sink(&ledgers, Service::Authority)?,
+        trails: Arc::new(trails),
+        signing,
+        login_lifetime_ms: config.tokens.lifetime_ms.number(),
+    });
+    let authority = Arc::new(authority.await.map_err(|error| cant("the authority", &error))?);
     let app = App::new(AppParts {
         guard: guard(Service::Gateway)?,
-        control: guard(Service::Authority)?,
+        verifier,
         engine: Arc::new(engine),
-        authority: Arc::new(authority),
+        keys: key_service,
+        front: Arc::new(LocalFront::new(authority, control)),
+        names: config.server.names.0.clone(),
+        key_capacity: config.keys.cache.size(),
         clock,
         entropy,
     });

@@ -74,6 +74,12 @@ impl Deployment {
         self.dir.join("data")
     }
 
+    /// What of the plaintext budgets is used.
+    #[must_use]
+    pub fn budgets(&self) -> PathBuf {
+        self.data().join("budgets")
+    }
+
     /// Audit records.
     #[must_use]
     pub fn audit(&self) -> PathBuf {

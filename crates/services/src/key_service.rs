@@ -102,6 +102,16 @@ impl KeyService {
         Ok(guard.judge_again(call.bearer, call.request, call.epoch).await?)
     }
 
+    /// Has the tenant's key unwrapped, if it isn't: that may take as long as a key management service takes.
+    async fn open(&self, tenant: TenantId) -> Result<(), ServiceFailure> {
+        if self.parts.keys.is_open(tenant) {
+            return Ok(());
+        }
+        let keys = Arc::clone(&self.parts.keys);
+        let opened = tokio::task::spawn_blocking(move || keys.open(tenant)).await;
+        opened.map_err(|_| ServiceFailure::Unavailable)?.map_err(|_| ServiceFailure::Unavailable)
+    }
+
     /// Charges these cells to the token, to its user and to whoever acts for the user.
     async fn charge(&self, call: &Call<'_>, judgement: &Judgement, cells: u64) -> Result<(), ServiceFailure> {
         let principal = &judgement.principal;
@@ -137,6 +147,9 @@ impl KeyRelease for KeyService {
         let judgement = self.judge(call, &[Service::Gateway, Service::Authority]).await?;
         let tenant = judgement.principal.tenant;
         let reach = Reach::of(&judgement.judged, &judgement.state.facts.types);
+        if reach.types().next().is_some() {
+            self.open(tenant).await?;
+        }
         let mut ring = Keyring::new(tenant);
         for (type_id, field, uses) in reach.iter() {
             let keys = self.parts.keys.field(tenant, type_id, field).map_err(|_| ServiceFailure::Unavailable)?;
@@ -193,6 +206,7 @@ impl KeyRelease for KeyService {
             _ => return Err(BEYOND),
         };
         let tenant = self.parts.guard.identify(bearer)?.tenant;
+        self.open(tenant).await?;
         let secret = self.parts.keys.seal_secret(tenant, label).map_err(|_| ServiceFailure::Unavailable)?;
         Ok(SealGrant { tenant, secret, epoch: CURRENT_EPOCH })
     }
@@ -200,7 +214,8 @@ impl KeyRelease for KeyService {
     async fn new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
         let judgement = self.judge(call, &[Service::Authority]).await?;
         let Judged::Control(Control::TenantAdd { .. }) = judgement.judged else { return Err(BEYOND) };
-        let wrapped = self.parts.keys.wrap_new(&*self.parts.entropy, tenant);
-        wrapped.map_err(|_| ServiceFailure::Unavailable)
+        let (keys, entropy) = (Arc::clone(&self.parts.keys), Arc::clone(&self.parts.entropy));
+        let wrapped = tokio::task::spawn_blocking(move || keys.wrap_new(&*entropy, tenant)).await;
+        wrapped.map_err(|_| ServiceFailure::Unavailable)?.map_err(|_| ServiceFailure::Unavailable)
     }
 }
