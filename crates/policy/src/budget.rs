@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use countersign_model::budget::BudgetLimits;
 use countersign_model::control::PolicyFile;
-use countersign_model::facts::{Principal, User, UserKind};
+use countersign_model::facts::{User, UserKind};
 use countersign_model::{Name, name::NotAName};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -75,15 +75,9 @@ impl Default for Budgets {
 }
 
 impl Budgets {
-    /// The limits of whoever asks; with an actor the smaller of both in each number.
-    pub(crate) fn of(&self, caller: &Principal) -> BudgetLimits {
-        let own = self.of_user(&caller.facts);
-        caller.actor.as_ref().map_or(own, |actor| own.min(self.of_user(&actor.facts)))
-    }
-
-    /// What the roles say takes the place of what the kind of user says; where several roles say something, the
+    /// A user's limits. What the roles say takes the place of what the kind of user says; where several roles say something, the
     /// smallest counts.
-    fn of_user(&self, user: &User) -> BudgetLimits {
+    pub(crate) fn of(&self, user: &User) -> BudgetLimits {
         let of_kind = match user.kind {
             UserKind::Person => self.people,
             UserKind::Service => self.services,

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use cedar_policy::Schema;
 use countersign_model::budget::BudgetLimits;
 use countersign_model::control::{ControlAction, PolicyFile};
-use countersign_model::facts::Principal;
+use countersign_model::facts::{Principal, User};
 use countersign_model::request::Action;
 use countersign_model::{Name, Plan, RecordTypes, TypeId};
 
@@ -97,10 +97,18 @@ impl Policies {
         })
     }
 
-    /// How many cells `caller` may open. With an actor, the smaller of both in each limit.
+    /// How many cells `caller` may open at most. With an actor, the smaller of both in each limit.
     #[must_use]
     pub fn budget(&self, caller: &Principal) -> BudgetLimits {
-        self.budgets.of(caller)
+        let own = self.budget_of(&caller.facts);
+        caller.actor.as_ref().map_or(own, |actor| own.min(self.budget_of(&actor.facts)))
+    }
+
+    /// How many cells one user may open, for whomever: what is counted against, as what a person opened with their
+    /// own hands is no reason to stop the agent that acts for them, as long as both are within their own limits.
+    #[must_use]
+    pub fn budget_of(&self, user: &User) -> BudgetLimits {
+        self.budgets.of(user)
     }
 
     /// The roles that policies name. A user with any other role gains nothing by it.

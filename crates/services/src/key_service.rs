@@ -9,6 +9,7 @@ use countersign_guard::{Bearer, Guard, Judgement, Refusal};
 use countersign_keys::budget::{BudgetError, Budgets, Charge};
 use countersign_keys::{CURRENT_EPOCH, TenantKeys};
 use countersign_model::control::Control;
+use countersign_model::facts::User;
 use countersign_model::query::Judged;
 use countersign_model::{Entropy, FieldSet, Opened, Service, TenantId, UserId};
 
@@ -115,10 +116,13 @@ impl KeyService {
     /// Charges these cells to the token, to its user and to whoever acts for the user.
     async fn charge(&self, call: &Call<'_>, judgement: &Judgement, cells: u64) -> Result<(), ServiceFailure> {
         let principal = &judgement.principal;
-        let limits = judgement.state.policies.budget(principal);
-        let charge = |principal: UserId| Charge { principal, limits };
-        let actor = principal.actor.as_ref().map(|actor| charge(actor.user));
-        let charges: Vec<Charge> = [Some(charge(principal.user)), actor].into_iter().flatten().collect();
+        let charge = |principal: UserId, facts: &User| {
+            let limits = judgement.state.policies.budget_of(facts);
+            Charge { principal, limits }
+        };
+        let actor = principal.actor.as_ref().map(|actor| charge(actor.user, &actor.facts));
+        let own = charge(principal.user, &principal.facts);
+        let charges: Vec<Charge> = [Some(own), actor].into_iter().flatten().collect();
         let (token, now) = (principal.token, self.parts.guard.clock().now());
         let spent = match self.parts.budgets.spend_now(token, &charges, cells, now) {
             Some(spent) => spent.map_err(BudgetError::Spent),

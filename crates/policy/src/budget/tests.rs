@@ -49,9 +49,9 @@ fn without_a_file_there_are_defaults() {
     let budgets = Budgets::read(&[], &mut Vec::new());
     assert_eq!(budgets, Budgets::default());
     assert_eq!(budgets, read("").unwrap());
-    assert_eq!(budgets.of_user(&user(UserKind::Person, &["admin"])), DEFAULT);
-    assert_eq!(budgets.of_user(&user(UserKind::Service, &[])), DEFAULT);
-    assert_eq!(budgets.of_user(&user(UserKind::Agent, &[])), DEFAULT_AGENTS);
+    assert_eq!(budgets.of(&user(UserKind::Person, &["admin"])), DEFAULT);
+    assert_eq!(budgets.of(&user(UserKind::Service, &[])), DEFAULT);
+    assert_eq!(budgets.of(&user(UserKind::Agent, &[])), DEFAULT_AGENTS);
     assert_eq!(DEFAULT.min(DEFAULT_AGENTS), DEFAULT_AGENTS);
 }
 
@@ -59,7 +59,7 @@ fn without_a_file_there_are_defaults() {
 fn the_kind_says_what_no_role_says_and_the_smallest_role_counts() {
     let budgets = read(TEXT).unwrap();
     let of = |kind, roles: &[&str]| {
-        let limits = budgets.of_user(&user(kind, roles));
+        let limits = budgets.of(&user(kind, roles));
         (limits.per_token, limits.per_principal, limits.per_hour)
     };
     let default = DEFAULT.per_principal;
