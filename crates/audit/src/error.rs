@@ -11,11 +11,12 @@ use crate::ledger::Position;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// Operator: the ledger's disk is full, read-only, failing or gone, or the ledger is shut. Nothing was
-    /// recorded. Later attempts try again.
+    /// Operator: the ledger's disk is full, read-only, failing, gone or too slow for what is noted, or the ledger is
+    /// shut. Nothing was recorded. Later attempts try again.
     #[error("the audit ledger can't be written")]
     Unavailable,
-    /// Operator: the key that seals this tenant's records can't be had.
+    /// Operator: the key that sealed this tenant's records can't be had; in writing, the service's own can't be
+    /// either.
     #[error("the audit key can't be had")]
     NoKey,
     /// Us: the record names another service than the ledger's own.

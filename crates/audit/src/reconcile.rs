@@ -185,6 +185,7 @@ pub fn judge<'a>(entries: impl IntoIterator<Item = &'a TallyEntry>) -> Vec<What>
 pub struct Reconciler {
     grace_ms: u64,
     capacity: usize,
+    since: UnixMs,
     open: HashMap<RequestId, Open>,
     /// Exactly one entry for each open request. When it comes up, the request may have more time by then.
     deadlines: BinaryHeap<Reverse<(UnixMs, RequestId)>>,
@@ -219,6 +220,7 @@ impl Reconciler {
         Self {
             grace_ms,
             capacity,
+            since: UnixMs(0),
             open: HashMap::new(),
             deadlines: BinaryHeap::new(),
             weight: 0,
@@ -226,6 +228,14 @@ impl Reconciler {
             early: Vec::new(),
             reported: Reported { capacity, ..Reported::default() },
         }
+    }
+
+    /// Leaves out requests that began before `since`, by the time in their ids (UUIDv7): who begins to follow ledgers
+    /// in the middle doesn't have all records of those. Ledgers are read from a while before `since`.
+    #[must_use]
+    pub const fn since(mut self, since: UnixMs) -> Self {
+        self.since = since;
+        self
     }
 
     /// Takes what `ledger` has at `position`; `now` is when it arrived here.
@@ -242,7 +252,7 @@ impl Reconciler {
                 self.taken.insert(ledger, position);
             }
         }
-        if !Said::bears_on(entry) || self.reported.contains(entry.request) {
+        if !Said::bears_on(entry) || began(entry.request) < self.since || self.reported.contains(entry.request) {
             return;
         }
         if !self.open.contains_key(&entry.request) {
@@ -309,6 +319,11 @@ impl Reconciler {
         let tenant = open.said.tenant();
         findings.extend(wrong.into_iter().map(|what| Finding { request, tenant, what }));
     }
+}
+
+/// When a request began: the first 48 bits of its id (RFC 9562, section 5.7).
+const fn began(request: RequestId) -> UnixMs {
+    UnixMs((request.as_u128() >> 80) as u64)
 }
 
 /// The requests reported last: what arrives late about one of them is no news.

@@ -1,5 +1,7 @@
 //! Reading what the services' ledgers are held against each other by.
 
+use countersign_model::UnixMs;
+
 use super::index::Found;
 use super::{Ledger, Position};
 use crate::codec::Leaf;
@@ -40,5 +42,27 @@ impl Ledger {
             entries.push((position, TallyEntry { request, service, verdict, tenant, time, tally }));
         }
         Ok(entries)
+    }
+
+    /// The last position with a record older than `time`: where to begin [`tallies`](Self::tallies) for everything
+    /// since. `None` is the beginning. Records of one moment may be queued in another order, so ask for a second
+    /// more than is needed.
+    ///
+    /// # Errors
+    /// [`AuditError::Unreadable`], [`AuditError::Damaged`].
+    pub fn before(&self, time: UnixMs) -> Result<Option<Position>, AuditError> {
+        // How many records are known to be older, and the first that is known not to be.
+        let (mut older, mut end) = (0, self.size());
+        while older < end {
+            let middle = Position(older.midpoint(end));
+            let leaf = self.leaves(middle, 1)?.into_iter().next();
+            let header = leaf.as_deref().and_then(Leaf::parse).ok_or(AuditError::Damaged(middle))?.header;
+            if header.time < time {
+                older = middle.0.saturating_add(1);
+            } else {
+                end = middle.0;
+            }
+        }
+        Ok(older.checked_sub(1).map(Position))
     }
 }

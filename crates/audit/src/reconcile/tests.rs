@@ -244,6 +244,18 @@ fn a_request_that_keeps_itself_busy_is_judged_all_the_same() {
 }
 
 #[test]
+fn requests_from_before_the_beginning_are_left_out() {
+    let mut reconciler = Reconciler::default().since(NOW);
+    for (position, began) in [NOW.minus_ms(1), NOW].into_iter().enumerate() {
+        let request = RequestId::new(began, &countersign_crypto::SystemEntropy);
+        let half = TallyEntry { request, ..entry(Service::Store, Verdict::Released, 3) };
+        reconciler.take(0, Position(position as u64), &half, NOW);
+        assert_eq!(reconciler.open(), position);
+    }
+    assert_eq!(reconciler.due(NOW.plus_ms(GRACE_MS)).len(), 1);
+}
+
+#[test]
 fn what_comes_again_is_ignored() {
     let mut reconciler = Reconciler::default();
     let all = FRONT_KEYS_STORE.map(|service| entry(service, Verdict::Released, 3));

@@ -39,6 +39,21 @@ async fn tallies_come_in_order_without_a_gap_and_without_tenants_keys() {
     assert_eq!(ledger.tallies(Some(Position(39)), 10).unwrap(), [], "nothing to open");
 }
 
+/// The records of these tests are a millisecond apart.
+#[tokio::test]
+async fn the_place_of_a_moment_is_found() {
+    let bench = Bench::new(small_segments());
+    let ledger = bench.open();
+    let time = |number| sample(SERVICE, None, number).time;
+    assert_eq!(ledger.before(time(0)).unwrap(), None);
+    append(&ledger, 0..40).await;
+    assert_eq!(ledger.before(time(0)).unwrap(), None);
+    for number in 1..40 {
+        assert_eq!(ledger.before(time(number)).unwrap(), Some(Position(number - 1)));
+    }
+    assert_eq!(ledger.before(time(1_000)).unwrap(), Some(Position(39)));
+}
+
 /// A tally that another key sealed is an error, not a record without one.
 #[tokio::test]
 async fn a_tally_that_does_not_open_is_damage() {
