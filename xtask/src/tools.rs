@@ -19,6 +19,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "curl", package: "curl", used_for: "the documented commands" },
     Tool { program: "ssh-keygen", package: "openssh-client", used_for: "login with keys made elsewhere" },
     Tool { program: "sqlite3", package: "sqlite3", used_for: "looking into a stopped deployment" },
+    Tool { program: "softhsm2-util", package: "softhsm2", used_for: "keys in a PKCS#11 token" },
     Tool { program: "strings", package: "binutils", used_for: "looking into a stopped deployment" },
 ];
 

@@ -247,7 +247,7 @@ impl Locked<'_> {
 
 /// By the end of the id, which is random.
 fn shard_of(id: u128) -> usize {
-    usize::try_from(id % SHARDS as u128).unwrap_or_default()
+    id.checked_rem(SHARDS as u128).and_then(|shard| usize::try_from(shard).ok()).unwrap_or_default()
 }
 
 /// A principal named twice is charged once, within the smaller limits.

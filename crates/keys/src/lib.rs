@@ -41,6 +41,8 @@ mod health;
 mod kms;
 mod outage;
 mod passphrase_kms;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod set;
 mod tenant_keys;
 
@@ -50,5 +52,7 @@ pub use health::{Down, KmsHealth, ProviderHealth};
 pub use kms::{KeyVersion, KmsError, KmsProvider, wrapped_version};
 pub use outage::Outage;
 pub use passphrase_kms::{PASSPHRASE_BYTES_MIN, PassphraseFault, PassphraseKms};
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{PinSource, Pkcs11Config, Pkcs11Kms};
 pub use set::{KmsSet, wrapped_by};
 pub use tenant_keys::{CURRENT_EPOCH, KeyError, MAX_OPEN_MS, TenantKeys, WrappedKeys, new_tenant_key};
