@@ -10,7 +10,7 @@ mod outgoing;
 mod records;
 mod trail;
 
-pub use self::authority::{RemoteFront, RemoteIssuer, join};
+pub use self::authority::{RemoteFront, RemoteIssuer};
 pub use self::channel::{Channel, ChannelParts, ChannelSettings};
 pub use self::facts::FactsStream;
 pub use self::keys::RemoteKeys;

@@ -41,14 +41,14 @@ mod pb {
 
 pub use client::{
     Channel, ChannelParts, ChannelSettings, FactsStream, RemoteFront, RemoteIssuer, RemoteKeys, RemoteRecords,
-    RemoteTrail, TallyStream, join,
+    RemoteTrail, TallyStream,
 };
 pub use convert::Malformed;
 pub use convert::request::NESTING_MAX;
 pub use failure::{CallRefused, Failed};
 pub use server::{
-    FactsFeed, Issue, Issued, MESSAGE_BYTES_MAX, Note, Parts, Proof, REQUEST_AGE_MAX_MS, REQUEST_EARLY_MAX_MS,
-    RefusedCall, Settings, Surroundings, server,
+    FactsFeed, Issue, Joining, MESSAGE_BYTES_MAX, Note, Parts, REQUEST_AGE_MAX_MS, REQUEST_EARLY_MAX_MS, RefusedCall,
+    Settings, Surroundings, server,
 };
 
 /// The descriptors of all messages, for the reflection service.

@@ -10,14 +10,18 @@ mod trail;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use countersign_audit::Ledger;
+use countersign_crypto::jws::PublicJwk;
 use countersign_crypto::spiffe::SpiffeId;
 use countersign_crypto::tls::{Peer, TlsAcceptor};
+use countersign_crypto::x509::Issued;
 use countersign_facts::Snapshot;
+use countersign_identity::Proof;
 use countersign_model::Clock;
 use countersign_services::{Front, KeyRelease, Records, Trail};
 use futures_util::future::BoxFuture;
@@ -66,44 +70,42 @@ pub trait FactsFeed: Send + Sync {
     /// The newest snapshot, and each that follows.
     fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>>;
 
+    /// The keys that snapshots are signed with: the present one, and the next if it was announced.
+    fn keys(&self) -> Vec<PublicJwk>;
+
     /// A service follows from now on, and can itself be reached at `address`. What comes back is dropped when it
     /// stops following.
     fn follows(&self, peer: &Peer, address: Option<&str>) -> Box<dyn Send + Sync>;
 }
 
-/// What a service that joins shows.
-pub enum Proof {
-    /// A join token.
-    Token(String),
-    /// The identity token of a platform.
-    Platform(String),
-}
-
-/// A certificate that was issued.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Issued {
-    /// The certificate and what leads from it to the authority's, each in DER.
-    pub chain_der: Vec<Vec<u8>>,
-    /// The authority's certificate, in PEM.
-    pub authority_pem: String,
-    /// What else the service has to know, as JSON: never a secret.
-    pub about: Vec<u8>,
+/// A service that wants its first certificate.
+#[derive(Debug)]
+pub struct Joining {
+    /// Who it says it is.
+    pub proof: Proof,
+    /// What it wants to be.
+    pub role: String,
+    /// A certificate request (PKCS #10) in DER.
+    pub certificate_request: Vec<u8>,
+    /// Where it calls from.
+    pub address: Option<IpAddr>,
 }
 
 /// Issues certificates to services.
 #[async_trait]
 pub trait Issue: Send + Sync {
-    /// A first certificate in the role `role`, for a key that is not shown.
+    /// A first certificate.
     ///
     /// # Errors
     /// [`Failed`].
-    async fn join(&self, proof: Proof, role: &str, certificate_request: &[u8]) -> Result<Issued, Failed>;
+    async fn join(&self, joining: Joining) -> Result<Issued, Failed>;
 
-    /// The next certificate of a service that has one.
+    /// The next certificate of the service that calls, by the one that it has.
     ///
     /// # Errors
     /// [`Failed`].
-    async fn renew(&self, peer: &Peer, certificate_request: &[u8]) -> Result<Issued, Failed>;
+    async fn renew(&self, peer: &Peer, certificate_request: Vec<u8>, address: Option<IpAddr>)
+    -> Result<Issued, Failed>;
 }
 
 /// Bounds.
@@ -237,12 +239,13 @@ impl Served {
     pub(crate) async fn call(
         &self,
         peer: Option<&Arc<Peer>>,
+        address: IpAddr,
         mut request: http::Request<Incoming>,
     ) -> http::Response<Held> {
         let method = methods::find(request.uri().path());
         match self.let_through(peer, method) {
             Ok((method, route, permit)) => {
-                let caller = Caller { peer: peer.cloned(), method };
+                let caller = Caller { peer: peer.cloned(), address, method };
                 request.extensions_mut().insert(caller);
                 let response = match method.lasts {
                     Lasts::Following => route(request).await,

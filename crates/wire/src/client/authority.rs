@@ -1,16 +1,17 @@
 //! The authority, elsewhere.
 
 use async_trait::async_trait;
+use countersign_crypto::x509::{CertificateRequest, Issued};
 use countersign_guard::{Bearer, Peer, Refusal};
-use countersign_model::Request;
+use countersign_identity::{Ask, IssueFailure, Issuer, Proof};
+use countersign_model::{Request, UnixMs};
 use countersign_services::{ControlFault, ControlRefused, ControlReply, Front, PublicCall, PublicReply};
 
 use super::channel::{Again, Channel};
 use super::outgoing::request_bytes;
 use crate::convert::authority::{control_in, peer_out, public_call_out, public_reply_in};
-use crate::failure::Failed;
+use crate::failure::{CallRefused, Failed};
 use crate::pb::join_request::Proof as ProofPart;
-use crate::server::{Issued, Proof};
 use crate::{methods, pb};
 
 /// Calls the authority over a channel.
@@ -88,7 +89,8 @@ impl Front for RemoteFront {
     }
 }
 
-/// Renews this service's certificate over a channel that shows the one it has.
+/// Gets certificates over a channel: one that shows the certificate in force, for renewals, or one made with
+/// [`join_client_config`](countersign_crypto::tls::join_client_config), for joining.
 pub struct RemoteIssuer {
     channel: Channel,
 }
@@ -100,31 +102,41 @@ impl RemoteIssuer {
         Self { channel }
     }
 
-    /// The next certificate, for the key that `certificate_request` (PKCS #10, DER) is signed by.
+    /// As [`Issuer::issue`], saying more about why not. Not tried again once it is sent: a join token is good for one
+    /// use.
     ///
     /// # Errors
     /// [`Failed`].
-    pub async fn renew(&self, certificate_request: Vec<u8>) -> Result<Issued, Failed> {
-        let message = pb::RenewRequest { certificate_request };
-        Ok(issued(self.channel.unary(&methods::RENEW, Again::IfUnsent, &message).await?))
+    pub async fn try_issue(&self, ask: Ask<'_>, request: &CertificateRequest) -> Result<Issued, Failed> {
+        let certificate_request = request.as_der().to_vec();
+        let reply = match ask {
+            Ask::Join { proof, role } => {
+                let proof = match proof {
+                    Proof::Token(token) => ProofPart::JoinToken(token.expose().to_string()),
+                    Proof::Platform(token) => ProofPart::PlatformToken(token.to_string()),
+                };
+                let message = pb::JoinRequest { proof: Some(proof), role: role.to_owned(), certificate_request };
+                self.channel.unary(&methods::JOIN, Again::IfUnsent, &message).await?
+            }
+            Ask::Renew => {
+                let message = pb::RenewRequest { certificate_request };
+                self.channel.unary(&methods::RENEW, Again::IfUnsent, &message).await?
+            }
+        };
+        let pb::CertificateReply { id, chain, expires, authority } = reply;
+        let id = id.parse().map_err(|_| Failed::Unavailable)?;
+        Ok(Issued { id, chain_der: chain, expires: UnixMs(expires), ca_pem: authority })
     }
 }
 
-/// Asks for a first certificate, over a channel made with
-/// [`join_client_config`](countersign_crypto::tls::join_client_config). Not tried again once sent: a join token is
-/// good for one use.
-///
-/// # Errors
-/// [`Failed`].
-pub async fn join(channel: &Channel, proof: Proof, role: &str, certificate_request: Vec<u8>) -> Result<Issued, Failed> {
-    let proof = match proof {
-        Proof::Token(token) => ProofPart::JoinToken(token),
-        Proof::Platform(token) => ProofPart::PlatformToken(token),
-    };
-    let message = pb::JoinRequest { proof: Some(proof), role: role.to_owned(), certificate_request };
-    Ok(issued(channel.unary(&methods::JOIN, Again::IfUnsent, &message).await?))
-}
-
-fn issued(reply: pb::CertificateReply) -> Issued {
-    Issued { chain_der: reply.chain, authority_pem: reply.authority, about: reply.about }
+#[async_trait]
+impl Issuer for RemoteIssuer {
+    async fn issue(&self, ask: Ask<'_>, request: &CertificateRequest) -> Result<Issued, IssueFailure> {
+        self.try_issue(ask, request).await.map_err(|failed| match failed {
+            Failed::Refused(_) | Failed::Call(CallRefused::Role | CallRefused::Removed | CallRefused::Malformed) => {
+                IssueFailure::Refused
+            }
+            Failed::Call(_) | Failed::Unavailable | Failed::Damaged => IssueFailure::Unavailable,
+        })
+    }
 }

@@ -67,6 +67,10 @@ impl FactsStream {
         loop {
             let message = tokio::time::timeout(SILENCE_MAX, stream.message()).await;
             let Ok(Ok(Some(message))) = message else { return Err(Ended::Unreachable) };
+            if let Some(keys) = &message.keys {
+                // From the authority itself: the connection says so. The signatures are for what comes after.
+                self.follower.trust(serde_json::from_slice(keys).map_err(|_| Ended::Refused)?);
+            }
             let message = facts_in(message).map_err(|_| Ended::Refused)?;
             let Some(update) = gathering.add(message).map_err(|error| refused(&error))? else { continue };
             let follower = Arc::clone(&self.follower);

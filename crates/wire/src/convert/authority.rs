@@ -126,6 +126,7 @@ pub(crate) fn facts_out(message: Message) -> pb::FactsMessage {
         index: message.index,
         parts: message.parts.into_iter().map(part).collect(),
         last: message.last,
+        keys: None,
     }
 }
 

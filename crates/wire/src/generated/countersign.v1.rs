@@ -2972,6 +2972,9 @@ pub struct FactsMessage {
     /// Whether the update is complete with this message.
     #[prost(bool, tag = "4")]
     pub last: bool,
+    /// The public keys that sign manifests, as a JSON list of JSON Web Keys: in the first message of a stream.
+    #[prost(bytes = "vec", optional, tag = "5")]
+    pub keys: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
 impl ::prost::Name for FactsMessage {
     const NAME: &'static str = "FactsMessage";
@@ -3059,15 +3062,18 @@ impl ::prost::Name for RenewRequest {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct CertificateReply {
+    /// The service's SPIFFE ID, as the authority chose it.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
     /// The certificate and what leads from it to the authority's, each in DER.
-    #[prost(bytes = "vec", repeated, tag = "1")]
+    #[prost(bytes = "vec", repeated, tag = "2")]
     pub chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Milliseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub expires: u64,
     /// The authority's certificate, in PEM.
-    #[prost(string, tag = "2")]
+    #[prost(string, tag = "4")]
     pub authority: ::prost::alloc::string::String,
-    /// What else the service has to know, as the crate `identity` encodes it. No secrets.
-    #[prost(bytes = "vec", tag = "3")]
-    pub about: ::prost::alloc::vec::Vec<u8>,
 }
 impl ::prost::Name for CertificateReply {
     const NAME: &'static str = "CertificateReply";

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,10 +52,10 @@ pub(super) async fn accept(
             },
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let (served, tls, stopped) = (Arc::clone(&served), tls.clone(), stopped.clone());
                 tokio::spawn(async move {
-                    connection(served, tls, stream, stopped).await;
+                    connection(served, tls, (stream, from.ip()), stopped).await;
                     drop(place);
                 });
             }
@@ -67,7 +68,12 @@ pub(super) async fn accept(
     let _ = tokio::time::timeout(served.settings.drain_max, stop.closed()).await;
 }
 
-async fn connection(served: Arc<Served>, tls: TlsAcceptor, stream: TcpStream, mut stopped: watch::Receiver<bool>) {
+async fn connection(
+    served: Arc<Served>,
+    tls: TlsAcceptor,
+    (stream, address): (TcpStream, IpAddr),
+    mut stopped: watch::Receiver<bool>,
+) {
     let _ = stream.set_nodelay(true);
     let handshake = tokio::time::timeout(served.settings.handshake_max, tls.accept(stream));
     let stream = tokio::select! {
@@ -81,7 +87,7 @@ async fn connection(served: Arc<Served>, tls: TlsAcceptor, stream: TcpStream, mu
     let peer = peer.map(Arc::new);
     let service = service_fn(|request| {
         let (served, peer) = (Arc::clone(&served), peer.clone());
-        async move { Ok::<_, Infallible>(served.call(peer.as_ref(), request).await) }
+        async move { Ok::<_, Infallible>(served.call(peer.as_ref(), address, request).await) }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

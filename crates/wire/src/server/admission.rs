@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ const SHARDS: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) peer: Option<Arc<Peer>>,
+    pub(crate) address: IpAddr,
     pub(crate) method: &'static Method,
 }
 

@@ -4,17 +4,21 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use countersign_crypto::x509::Issued;
 use countersign_facts::{Index, Message, Snapshot};
 use countersign_guard::Bearer;
+use countersign_identity::Proof;
 use countersign_model::Service;
 use countersign_model::request::Operation;
 use countersign_services::Front;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
 
 use super::admission::{Admission, caller};
-use super::{FactsFeed, Issue, Issued, Proof};
+use super::{FactsFeed, Issue, Joining};
 use crate::codec;
 use crate::convert::authority::{control_out, facts_out, peer_in, public_call_in, public_reply_out};
 use crate::convert::request::request_in;
@@ -83,35 +87,44 @@ impl Authority for AuthorityEnd {
         let follows = feed.follows(peer, message.address.as_deref());
         let mut snapshots = feed.snapshots();
         snapshots.mark_changed();
-        let following = Following { snapshots, have, service, waiting: VecDeque::new(), _follows: follows };
+        let keys = Some(serde_json::to_vec(&feed.keys()).map_err(|_| Failed::Unavailable)?);
+        let following = Following { snapshots, have, service, keys, waiting: VecDeque::new(), _follows: follows };
         Ok(Response::new(Box::pin(stream::unfold(following, Following::next))))
     }
 
     async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::CertificateReply>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let issuer = self.issuer.as_ref().ok_or(NOT_HERE)?;
+        let issuer = self.issuer.clone().ok_or(NOT_HERE)?;
+        let caller = caller(&extensions)?;
         let proof = match message.proof {
-            Some(ProofPart::JoinToken(token)) => Proof::Token(token),
-            Some(ProofPart::PlatformToken(token)) => Proof::Platform(token),
-            None => {
-                return Err(self.admission.refuse(&caller(&extensions)?, CallRefused::Malformed, None).await);
-            }
+            Some(ProofPart::JoinToken(token)) => Zeroizing::new(token).parse().ok().map(Proof::Token),
+            Some(ProofPart::PlatformToken(token)) => Some(Proof::Platform(Zeroizing::new(token))),
+            None => None,
         };
-        issued(issuer.join(proof, &message.role, &message.certificate_request).await)
+        let Some(proof) = proof else {
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, None).await);
+        };
+        let pb::JoinRequest { role, certificate_request, .. } = message;
+        let joining = Joining { proof, role, certificate_request, address: Some(caller.address) };
+        // To its end: a token is used up even if its bearer hangs up.
+        issued(tokio::spawn(async move { issuer.join(joining).await }).await)
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::CertificateReply>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let issuer = self.issuer.as_ref().ok_or(NOT_HERE)?;
+        let issuer = self.issuer.clone().ok_or(NOT_HERE)?;
         let caller = caller(&extensions)?;
-        let peer = caller.peer.as_deref().ok_or(Failed::Call(CallRefused::Role))?;
-        issued(issuer.renew(peer, &message.certificate_request).await)
+        let peer = caller.peer.ok_or(Failed::Call(CallRefused::Role))?;
+        let address = Some(caller.address);
+        let renewed = async move { issuer.renew(&peer, message.certificate_request, address).await };
+        issued(tokio::spawn(renewed).await)
     }
 }
 
-fn issued(issued: Result<Issued, Failed>) -> Result<Response<pb::CertificateReply>, Status> {
-    let Issued { chain_der, authority_pem, about } = issued?;
-    Ok(Response::new(pb::CertificateReply { chain: chain_der, authority: authority_pem, about }))
+fn issued(issued: Result<Result<Issued, Failed>, JoinError>) -> Result<Response<pb::CertificateReply>, Status> {
+    let Issued { id, chain_der, expires, ca_pem } = issued.map_err(|_| Failed::Unavailable)??;
+    let reply = pb::CertificateReply { id: id.to_string(), chain: chain_der, expires: expires.0, authority: ca_pem };
+    Ok(Response::new(reply))
 }
 
 /// One service's stream of facts.
@@ -120,6 +133,8 @@ struct Following {
     /// What the service has, or will have with the messages that wait.
     have: Index,
     service: Service,
+    /// Until they are sent.
+    keys: Option<Vec<u8>>,
     waiting: VecDeque<Message>,
     _follows: Box<dyn Send + Sync>,
 }
@@ -128,7 +143,9 @@ impl Following {
     async fn next(mut self) -> Option<(Result<pb::FactsMessage, Status>, Self)> {
         loop {
             if let Some(message) = self.waiting.pop_front() {
-                return Some((Ok(facts_out(message)), self));
+                let mut message = facts_out(message);
+                message.keys = self.keys.take();
+                return Some((Ok(message), self));
             }
             // A slow service skips snapshots: it is sent what it lacks of the newest.
             self.snapshots.changed().await.ok()?;
