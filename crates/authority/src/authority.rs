@@ -60,6 +60,8 @@ pub struct Authority {
     pub(crate) login_lifetime_ms: u64,
     pub(crate) people: People,
     pub(crate) identity: IdentityRules,
+    /// When this process began to be the authority.
+    pub(crate) started: UnixMs,
     /// Until when the last certificate of each service is valid.
     pub(crate) certified: Mutex<BTreeMap<SpiffeId, UnixMs>>,
 }
@@ -79,6 +81,7 @@ impl Authority {
         let login_lifetime_ms = parts.login_lifetime_ms.min(MAX_LIFETIME_MS);
         let challenges = Challenges::default();
         let people = People::new(Arc::new(Fetcher::new([])));
+        let started = registry.clock().now();
         Ok(Self {
             registry,
             store,
@@ -93,6 +96,7 @@ impl Authority {
             people,
             identity: IdentityRules::default(),
             certified: Mutex::default(),
+            started,
         })
     }
 

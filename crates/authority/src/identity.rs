@@ -52,7 +52,7 @@ pub struct IdentityRules {
     pub gateway_names: Vec<String>,
     /// The platforms whose tokens are believed. The first that fits counts.
     pub platforms: Vec<PlatformRule>,
-    /// Where the platforms' keys come from.
+    /// Where the platforms' keys come from; `None` is from where those of identity providers do.
     pub platform_keys: Option<Arc<dyn KeySource>>,
 }
 
@@ -158,6 +158,8 @@ impl Authority {
     /// [`PlatformRuleError`] for the first rule that can't be used.
     pub fn with_identity(mut self, mut rules: IdentityRules) -> Result<Self, PlatformRuleError> {
         rules.platforms.iter().try_for_each(PlatformRule::check)?;
+        let issuers = || Arc::clone(&self.people.issuers) as Arc<dyn KeySource>;
+        rules.platform_keys.get_or_insert_with(issuers);
         rules.certificate_ms = rules.certificate_ms.clamp(1000, MAX_WORKLOAD_LIFETIME_MS);
         self.identity = rules;
         Ok(self)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use countersign_crypto::sha256;
 use countersign_model::UnixMs;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +61,7 @@ impl Default for Roster {
     }
 }
 
-/// The key under which a service is stored: neither part has a slash.
+/// The key under which a service is stored: a digest, as keys are not sealed. Neither part has a slash.
 pub(crate) fn service_key((role, instance): &Place) -> Vec<u8> {
-    format!("{role}/{instance}").into_bytes()
+    sha256(format!("{role}/{instance}").as_bytes()).to_vec()
 }

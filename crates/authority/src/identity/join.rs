@@ -7,7 +7,7 @@ use countersign_crypto::x509::{AUTHORITY_ROLE, CertificateRequest, Issued, JoinT
 use countersign_model::{RequestId, UnixMs};
 
 use super::fact::{Roster, ServiceFact};
-use super::registry::id_of;
+use super::registry::{REMEMBERED_MS, id_of};
 use super::{Attempt, JoinProof, JoinRefused, JoinRequest};
 use crate::authority::Authority;
 use crate::registry::change::Change;
@@ -98,6 +98,7 @@ impl Authority {
                 *how = format!("a token of platform {}", fitting.rule);
                 let mut change = self.registry.begin().await;
                 change.forget_old(now);
+                self.forget_gone(&mut change, now);
                 let recognised = Recognised { role: fitting.role, instance: fitting.instance, by: fitting.rule };
                 self.admit(change, recognised, now).await?
             }
@@ -121,6 +122,25 @@ impl Authority {
         change.put_service(service).map_err(|_| JoinRefused::Unavailable)?;
         change.commit().await.map_err(|_| JoinRefused::Unavailable)?;
         Ok(id)
+    }
+
+    /// Drops services that a platform brought and that are gone: platforms make new ones all the time. What lives has
+    /// renewed since this process was started, once that is longer ago than a certificate lasts.
+    fn forget_gone(&self, change: &mut Change, now: UnixMs) {
+        if now.since(self.started) <= REMEMBERED_MS {
+            return;
+        }
+        let roster = change.roster_mut();
+        let brought = roster.services.values().filter(|one| one.by != BY_TOKEN && one.removed.is_none());
+        let is_gone = |one: &&ServiceFact| {
+            let certified = id_of(roster, &one.place()).and_then(|id| self.certified_until(&id));
+            now.since(certified.unwrap_or(one.joined)) > REMEMBERED_MS
+        };
+        let gone: Vec<_> = brought.filter(is_gone).map(ServiceFact::place).collect();
+        for place in gone {
+            change.forget_service(&place);
+        }
+        self.certified.lock().retain(|_, until| now.since(*until) <= REMEMBERED_MS);
     }
 
     /// A name that no service of the role has.

@@ -90,9 +90,13 @@ impl Change {
             self.uninvite(id);
         }
         for place in gone {
-            self.write(Write::delete(Kind::Service, &service_key(&place)));
-            self.roster_mut().services.remove(&place);
+            self.forget_service(&place);
         }
+    }
+
+    pub(super) fn forget_service(&mut self, place: &Place) {
+        self.write(Write::delete(Kind::Service, &service_key(place)));
+        self.roster_mut().services.remove(place);
     }
 
     pub(super) fn put_service(&mut self, service: ServiceFact) -> Result<(), RegistryError> {
