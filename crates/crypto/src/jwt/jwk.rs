@@ -178,10 +178,10 @@ impl JwkSet {
                 && named.alg.as_deref().is_none_or(|alg| alg == algorithm.as_str())
                 && kid.is_none_or(|kid| named.kid.as_deref() == Some(kid))
         });
-        match (fitting.next(), fitting.next()) {
-            (Some(named), None) => Some(&named.key),
-            _ => None,
-        }
+        let first = fitting.next()?;
+        // Some publish a key twice, once for each of its algorithms or with each of its certificates.
+        let one = fitting.all(|other| other.key.thumbprint() == first.key.thumbprint());
+        one.then_some(&first.key)
     }
 }
 

@@ -173,6 +173,9 @@ fn the_key_is_the_named_one_or_the_only_one_that_fits() {
     assert_eq!(verified(&set(&[named(&one, "1"), named(&two, "1")]), &token(&one, "1")), Err(JwtError::UnknownKey));
     assert!(verified(&set(&[named(&one, "1"), named(&other, "1")]), &token(&one, "1")).is_ok());
     assert_eq!(verified(&set(&[]), &nameless), Err(JwtError::UnknownKey));
+    // One key published twice is one key.
+    assert!(verified(&set(&[named(&one, "1"), named(&one, "1")]), &token(&one, "1")).is_ok());
+    assert!(verified(&set(&[named(&one, "1"), named(&one, "2")]), &nameless).is_ok());
 }
 
 #[test]
