@@ -45,6 +45,7 @@ pub mod people;
 pub mod public;
 mod registry;
 mod signing;
+mod snapshots;
 mod time;
 
 pub use answer::{
@@ -58,6 +59,7 @@ pub use front::LocalFront;
 pub use login::{LOGIN_NAMESPACE, Login};
 pub use registry::{Registry, RegistryParts};
 pub use signing::Signing;
+pub use snapshots::{Present, RENEW, SnapshotError, Snapshots};
 
 /// The role that operators have, in the tenant [`countersign_model::facts::OPERATORS`].
 pub const OPERATOR_ROLE: &str = "operator";

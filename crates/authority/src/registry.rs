@@ -20,13 +20,15 @@ use countersign_model::facts::{OPERATORS, Tenant, User, UserKind};
 use countersign_model::{Clock, Entropy, Name, TenantId, UserId};
 use countersign_policy::Policies;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 #[cfg(test)]
 pub(crate) use self::change::REVOCATIONS_MAX;
 use self::db::Db;
 use self::fact::Write;
 use self::fact::{
-    CertificatesFact, EpochFact, Kind, PoliciesFact, ProviderFact, SecretBytes, SigningKeyFact, TenantFact, TypesFact,
+    CertificatesFact, EpochFact, FactsKeysFact, Kind, PoliciesFact, ProviderFact, SecretBytes, SigningKeyFact,
+    TenantFact, TypesFact,
 };
 use crate::error::RegistryError;
 use crate::identity::DEFAULT_TRUST_DOMAIN;
@@ -63,6 +65,9 @@ pub struct Registry {
     roster: RwLock<Arc<Roster>>,
     signing: Mutex<Vec<(Vec<u8>, SigningKeyFact)>>,
     providers: RwLock<HashMap<TenantId, Arc<ProviderFact>>>,
+    facts_keys: Mutex<Option<FactsKeysFact>>,
+    /// Counts changes of anything.
+    changes: watch::Sender<u64>,
     /// One change at a time: each is made from the facts that the one before it published.
     changing: Arc<tokio::sync::Mutex<()>>,
     clock: Arc<dyn Clock>,
@@ -71,7 +76,7 @@ pub struct Registry {
 
 /// The tenants' wrapped keys.
 #[derive(Default)]
-struct Wrapped(RwLock<HashMap<TenantId, Arc<[u8]>>>);
+struct Wrapped(RwLock<Arc<HashMap<TenantId, Arc<[u8]>>>>);
 
 impl WrappedKeys for Wrapped {
     fn wrapped(&self, tenant: TenantId) -> Option<Arc<[u8]>> {
@@ -165,7 +170,7 @@ impl Registry {
         let loaded = load::load(&db)?;
         let policies =
             Policies::compile(&loaded.facts.types, &loaded.facts.policies).map_err(RegistryError::Policies)?;
-        let wrapped = Arc::new(Wrapped(RwLock::new(loaded.wrapped)));
+        let wrapped = Arc::new(Wrapped(RwLock::new(Arc::new(loaded.wrapped))));
         let tenant_keys =
             TenantKeys::new(parts.kms, Arc::<Wrapped>::clone(&wrapped) as Arc<dyn WrappedKeys>, parts.key_capacity);
         let state = State { facts: Arc::new(loaded.facts), policies: Arc::new(policies) };
@@ -181,6 +186,8 @@ impl Registry {
             roster: RwLock::new(Arc::new(loaded.roster)),
             signing: Mutex::new(loaded.signing),
             providers: RwLock::new(loaded.providers),
+            facts_keys: Mutex::new(loaded.facts_keys),
+            changes: watch::Sender::default(),
             changing: Arc::default(),
             clock: parts.clock,
             entropy: parts.entropy,
@@ -234,6 +241,24 @@ impl Registry {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    pub(crate) fn shared_clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// Tells of every change that is in force, whether or not decisions depend on it.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The tenants' wrapped keys: at least those of the tenants in the newest facts, if those were loaded before.
+    pub(crate) fn wrapped_keys(&self) -> Arc<HashMap<TenantId, Arc<[u8]>>> {
+        Arc::clone(&self.wrapped.0.read())
+    }
+
+    pub(crate) fn facts_keys(&self) -> Option<FactsKeysFact> {
+        self.facts_keys.lock().clone()
     }
 
     pub(crate) fn entropy(&self) -> &dyn Entropy {

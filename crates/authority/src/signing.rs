@@ -38,7 +38,7 @@ fn is_published(key: &SigningKeyFact, now: UnixMs) -> bool {
     key.retired.is_none_or(|retired| now.since(retired) <= RETIREMENT_MS)
 }
 
-fn published(keys: &[(Vec<u8>, SigningKeyFact)], now: UnixMs) -> Vec<PublicJwk> {
+pub(crate) fn published(keys: &[(Vec<u8>, SigningKeyFact)], now: UnixMs) -> Vec<PublicJwk> {
     keys.iter().filter(|(_, key)| is_published(key, now)).map(|(_, key)| key.public.clone()).collect()
 }
 

@@ -4,6 +4,7 @@ mod control;
 mod files;
 mod login;
 mod signing;
+mod snapshots;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

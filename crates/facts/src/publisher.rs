@@ -109,6 +109,13 @@ impl Publisher {
         self.sign(held, epoch, policy_epoch, Arc::clone(&newest.contents))
     }
 
+    /// The keys that a follower has to trust: the one that signs and, if it was announced, the one that will.
+    #[must_use]
+    pub fn keys(&self) -> Vec<PublicJwk> {
+        let held = self.held.lock();
+        std::iter::once(held.key.public_jwk().clone()).chain(held.next_key.clone()).collect()
+    }
+
     /// Names the key that will sign next, in every manifest from the next one on. A follower that has seen one of
     /// them accepts that key.
     pub fn announce(&self, next: PublicJwk) {

@@ -13,7 +13,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Registry;
 use super::fact::{
-    EpochFact, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact, TenantFact, TypesFact, Write,
+    EpochFact, FactsKeysFact, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact, TenantFact, TypesFact,
+    Write,
 };
 use crate::error::RegistryError;
 use crate::identity::fact::Roster;
@@ -37,6 +38,7 @@ pub(crate) struct Change {
     wrapped_key: Option<(TenantId, Arc<[u8]>)>,
     types_text: Option<Arc<str>>,
     signing: Option<Vec<(Vec<u8>, SigningKeyFact)>>,
+    facts_keys: Option<FactsKeysFact>,
     provider: Option<(TenantId, Option<Arc<ProviderFact>>)>,
     roster: Option<Roster>,
     store: Option<Arc<dyn Store>>,
@@ -58,6 +60,7 @@ impl Registry {
             wrapped_key: None,
             types_text: None,
             signing: None,
+            facts_keys: None,
             provider: None,
             roster: None,
             store: None,
@@ -218,6 +221,13 @@ impl Change {
         Ok(())
     }
 
+    /// Replaces the keys that sign snapshots of the facts. No fact is another by that.
+    pub(crate) fn set_facts_keys(&mut self, keys: FactsKeysFact) -> Result<(), RegistryError> {
+        self.put(Kind::FactsKeys, &[], &keys)?;
+        self.facts_keys = Some(keys);
+        Ok(())
+    }
+
     /// The tenant's identity provider from now on. Only the authority needs it, so it is not among the facts.
     pub(crate) fn set_provider(
         &mut self,
@@ -269,13 +279,16 @@ impl Change {
     fn publish(self) {
         let registry = &self.registry;
         if let Some((tenant, key)) = self.wrapped_key {
-            registry.wrapped.0.write().insert(tenant, key);
+            Arc::make_mut(&mut registry.wrapped.0.write()).insert(tenant, key);
         }
         if let Some(text) = self.types_text {
             *registry.types_text.lock() = text;
         }
         if let Some(keys) = self.signing {
             *registry.signing.lock() = keys;
+        }
+        if let Some(keys) = self.facts_keys {
+            *registry.facts_keys.lock() = Some(keys);
         }
         if let Some(roster) = self.roster {
             registry.set_roster(roster);
@@ -289,6 +302,7 @@ impl Change {
             let state = State { facts: Arc::new(self.facts), policies: self.policies };
             registry.facts.publish(state, registry.clock.now());
         }
+        registry.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 

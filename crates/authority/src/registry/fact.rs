@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     Invitation = 12,
     Service = 13,
     TrustDomain = 14,
+    FactsKeys = 15,
 }
 
 impl Kind {
@@ -51,6 +52,7 @@ impl Kind {
             12 => Self::Invitation,
             13 => Self::Service,
             14 => Self::TrustDomain,
+            15 => Self::FactsKeys,
             _ => return None,
         })
     }
@@ -73,6 +75,7 @@ impl Kind {
             Self::Invitation => "invitation",
             Self::Service => "service",
             Self::TrustDomain => "trust domain",
+            Self::FactsKeys => "facts keys",
         }
     }
 }
@@ -218,6 +221,14 @@ pub(crate) struct SigningKeyFact {
     pub retired: Option<UnixMs>,
     pub private: Option<SecretBytes>,
     pub public: PublicJwk,
+}
+
+/// The keys that sign snapshots of the facts: the one that does, since when, and the one that will.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct FactsKeysFact {
+    pub since: UnixMs,
+    pub current: SecretBytes,
+    pub next: SecretBytes,
 }
 
 #[derive(Serialize, Deserialize)]

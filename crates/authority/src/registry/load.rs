@@ -10,7 +10,7 @@ use countersign_model::{Name, SessionId, TenantId, TokenId, UserId};
 
 use super::db::Db;
 use super::fact::{
-    self, CertificatesFact, EpochFact, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact,
+    self, CertificatesFact, EpochFact, FactsKeysFact, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact,
 };
 use super::fact::{TenantFact, TypesFact, damaged};
 use crate::error::RegistryError;
@@ -23,6 +23,7 @@ pub(super) struct Loaded {
     pub wrapped: HashMap<TenantId, Arc<[u8]>>,
     pub signing: Vec<(Vec<u8>, SigningKeyFact)>,
     pub certificates: CertificateAuthority,
+    pub facts_keys: Option<FactsKeysFact>,
     pub roster: Roster,
     pub providers: HashMap<TenantId, Arc<ProviderFact>>,
 }
@@ -40,6 +41,7 @@ struct Loading {
     wrapped: HashMap<TenantId, Arc<[u8]>>,
     signing: Vec<(Vec<u8>, SigningKeyFact)>,
     certificates: Option<CertificateAuthority>,
+    facts_keys: Option<FactsKeysFact>,
     roster: Roster,
     providers: HashMap<TenantId, Arc<ProviderFact>>,
 }
@@ -93,6 +95,7 @@ impl Loading {
                 self.revocations.users.insert(UserId::from_bytes(uuid(kind, id)?), at);
             }
             Kind::SigningKey => self.signing.push((id.to_vec(), fact::read(kind, id, body)?)),
+            Kind::FactsKeys => self.facts_keys = Some(fact::read(kind, id, body)?),
             Kind::Provider => {
                 self.providers.insert(TenantId::from_bytes(uuid(kind, id)?), Arc::new(fact::read(kind, id, body)?));
             }
@@ -149,6 +152,7 @@ impl Loading {
             signing: self.signing,
             certificates: self.certificates.ok_or(missing(Kind::Certificates))?,
             roster: self.roster,
+            facts_keys: self.facts_keys,
             providers: self.providers,
         })
     }
