@@ -24,10 +24,12 @@ mod trace;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use countersign_audit::Reason;
 use countersign_guard::{Permit, Refusal, Settlement};
 use countersign_model::query::Judged;
+use countersign_model::request::Operation;
 use countersign_model::{Clock, Entropy, RecordTypes, Service, Tally};
 use countersign_services::{Call, CellError, KeyRelease, Keyring, Records, ServiceFailure};
 use countersign_store::{Batch, Rejected, Scan, SealedRow};
@@ -71,11 +73,27 @@ struct Work<'a> {
     keys: Keyring,
     spent: Spent,
     tally: &'a Mutex<Tally>,
+    /// Nobody waits for the answer any more.
+    given_up: &'a AtomicBool,
+}
+
+/// Somebody waits for an answer, until this is dropped.
+#[derive(Default)]
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Work<'_> {
     /// Sealed rows of the store, counted.
     async fn read_rows(&self, scan: &Scan) -> Result<Vec<SealedRow>, Failure> {
+        let reads = matches!(self.call.request.operation, Operation::Read(_));
+        if reads && self.given_up.load(Ordering::Relaxed) {
+            return Err(Failure::Unavailable);
+        }
         let rows = self.engine.records.read(&self.call, scan).await?;
         self.tally.lock().open(scan.record_type, scan.cells, rows.len() as u64);
         Ok(rows)
@@ -108,24 +126,25 @@ impl Engine {
 
     /// Does what the permit permits. The audit record is durable before this returns.
     ///
-    /// A change goes on to its end when the caller stops waiting: otherwise who hangs up at the right moment would
-    /// leave the record of an intent and none of what came of it. Reading stops, as nothing leaves.
+    /// When the caller stops waiting, a change goes on to its end: otherwise who hangs up at the right moment would
+    /// leave the record of an intent and none of what came of it. A read ends before its next call to the store, and
+    /// what the store has given until then is on record as a failed read.
     ///
     /// # Errors
     /// [`Failure`]; the failure is on record too.
     pub async fn execute(&self, permit: Permit) -> Result<Answer, Failure> {
-        if matches!(permit.judged(), Judged::Read(_)) {
-            return self.to_the_end(permit).await;
-        }
-        let engine = self.clone();
-        let to_the_end = tokio::spawn(async move { engine.to_the_end(permit).await });
-        to_the_end.await.unwrap_or(Err(Failure::Unavailable))
+        let waiting = Waiting::default();
+        let (engine, waited_for) = (self.clone(), Arc::clone(&waiting.0));
+        let to_the_end = tokio::spawn(async move { engine.to_the_end(permit, &waited_for).await });
+        let answer = to_the_end.await.unwrap_or(Err(Failure::Unavailable));
+        drop(waiting);
+        answer
     }
 
-    async fn to_the_end(&self, permit: Permit) -> Result<Answer, Failure> {
+    async fn to_the_end(&self, permit: Permit, given_up: &AtomicBool) -> Result<Answer, Failure> {
         let mut trace = Trace::default();
         let tally = Mutex::new(Tally::new(permit.principal().token, permit.epoch()));
-        let done = self.perform(&permit, &mut trace, &tally).await;
+        let done = self.perform(&permit, &mut trace, &tally, given_up).await;
         let accesses = trace.into_accesses();
         let tally = Some(tally.into_inner());
         let done = match done {
@@ -149,12 +168,18 @@ impl Engine {
         })
     }
 
-    async fn perform(&self, permit: &Permit, trace: &mut Trace, tally: &Mutex<Tally>) -> Result<Done, Failure> {
+    async fn perform(
+        &self,
+        permit: &Permit,
+        trace: &mut Trace,
+        tally: &Mutex<Tally>,
+        given_up: &AtomicBool,
+    ) -> Result<Done, Failure> {
         let call = Call::of(permit, Service::Gateway);
         let state = permit.state();
         let keys = self.keys.release(&call).await?;
         let spent = Spent::new(&self.limits);
-        let work = Work { engine: self, call, types: &state.facts.types, keys, spent, tally };
+        let work = Work { engine: self, call, types: &state.facts.types, keys, spent, tally, given_up };
         match permit.judged() {
             Judged::Read(query) => {
                 let rows = work.read(query, trace).await?;
