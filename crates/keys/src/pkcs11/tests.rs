@@ -7,13 +7,14 @@ use std::path::Path;
 use std::process::Command;
 
 use countersign_crypto::SystemEntropy;
-use countersign_model::UnixMs;
 use countersign_model::clock::ManualClock;
+use countersign_model::{FieldId, TenantId, TypeId, UnixMs};
 use cryptoki::object::{Attribute, AttributeType};
 
 use super::*;
 use crate::guarded_file::FileFault;
 use crate::kms::wrapped_version;
+use crate::{KeyError, TenantKeys, WrappedKeys};
 
 const MODULES: [&str; 2] = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so"];
 const CHILD: &str = "COUNTERSIGN_TEST_TOKENS";
@@ -122,6 +123,14 @@ fn apart(test: &str, body: fn(&House)) {
         .unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
+}
+
+struct One(Arc<[u8]>);
+
+impl WrappedKeys for One {
+    fn wrapped(&self, _: TenantId) -> Option<Arc<[u8]>> {
+        Some(Arc::clone(&self.0))
+    }
 }
 
 macro_rules! tests {
@@ -309,6 +318,29 @@ tests! {
         assert!(matches!(absent, Outage::KeyAbsent { .. }), "{absent}");
         house.create();
         assert!(matches!(kms.unwrap_key(&aad(), &wrapped), Err(KmsError::NotAuthentic)));
+    }
+
+    fn tenants_stay_open_within_their_bound_while_the_token_is_away(house: &House) {
+        house.new_token("house");
+        let kms = Arc::new(house.create());
+        let tenant = TenantId::from_u128(7);
+        let wrapped = crate::new_tenant_key(&*kms, &SystemEntropy, tenant).unwrap();
+        let keys = TenantKeys::new(kms, Arc::new(One(wrapped.into())), 10).bounded(house.clock(), 60_000);
+        let served = || keys.field(tenant, TypeId(0), FieldId(0)).is_ok();
+        assert!(served());
+        house.take_tokens_away();
+        house.clock.advance_ms(59_999);
+        keys.tend();
+        let health = keys.health();
+        assert!(served() && !health.is_well(), "{health:?}");
+        house.clock.advance_ms(1);
+        assert!(!served());
+        assert!(matches!(keys.open(tenant), Err(KeyError::Kms(KmsError::Unavailable(_)))));
+        house.put_tokens_back();
+        house.clock.advance_ms(5_000);
+        assert!(served(), "without a restart");
+        keys.tend();
+        assert!(keys.health().is_well());
     }
 
     fn one_token_lost_does_not_stop_another_of_the_same_module(house: &House) {

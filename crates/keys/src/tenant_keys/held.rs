@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use countersign_model::UnixMs;
 
+/// Clocks that are kept in step go back by less than this.
+const SET_BACK_MS: u64 = 60_000;
+
 /// When the key management service last unwrapped a tenant's key. Shared by everything that was derived from it.
 pub(super) struct Lease {
     unwrapped_ms: AtomicU64,
@@ -12,10 +15,10 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// How long ago the key was unwrapped. A clock that was set back makes it look new, not old; it is renewed as
-    /// time passes.
+    /// How long ago the key was unwrapped; for ever, if the clock was set back since, because then nobody knows.
     pub(super) fn age(&self, now: UnixMs) -> u64 {
-        now.since(UnixMs(self.unwrapped_ms.load(Ordering::Acquire)))
+        let unwrapped = UnixMs(self.unwrapped_ms.load(Ordering::Acquire));
+        if unwrapped.since(now) > SET_BACK_MS { u64::MAX } else { now.since(unwrapped) }
     }
 
     pub(super) fn renew(&self, at: UnixMs) {

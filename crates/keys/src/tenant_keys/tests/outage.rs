@@ -99,6 +99,24 @@ fn what_is_open_is_served_within_its_bound_refused_after_it_and_served_again_whe
 }
 
 #[test]
+fn a_clock_that_is_set_back_does_not_make_a_bound_longer() {
+    let (kms, clock) = (Away::new(), Arc::new(ManualClock::at(UnixMs(1_700_000_000_000))));
+    let stored = Arc::new(Stored::default());
+    let keys_at = |clock: &Arc<ManualClock>| {
+        TenantKeys::new(Arc::clone(&kms), Arc::clone(&stored) as Arc<dyn WrappedKeys>, 10)
+            .bounded(Arc::clone(clock) as Arc<dyn Clock>, HOUR_MS)
+    };
+    let mut keys = keys_at(&clock);
+    stored.keys.lock().insert(A, keys.wrap_new(&SystemEntropy, A).unwrap().into());
+    assert!(served(&keys, A));
+    kms.set_away(true);
+    keys.clock = Arc::new(ManualClock::at(clock.now().minus_ms(1_000)));
+    assert!(served(&keys, A), "a clock that is corrected by a second");
+    keys.clock = Arc::new(ManualClock::at(clock.now().minus_ms(10 * HOUR_MS)));
+    assert!(!served(&keys, A));
+}
+
+#[test]
 fn an_outage_stops_new_unwraps_at_once() {
     let House { kms, keys, .. } = house();
     kms.set_away(true);
