@@ -45,10 +45,10 @@ impl Platform {
 
 /// As Kubernetes makes them.
 fn claims(house: &House) -> Value {
-    let now = house.now().seconds();
+    let (begun, ends) = (house.now().minus_ms(60_000).seconds(), house.now().plus_ms(3_540_000).seconds());
     json!({
         "iss": CLUSTER, "sub": "system:serviceaccount:countersign:keys", "aud": ["countersign"],
-        "iat": now - 60, "nbf": now - 60, "exp": now + 3540, "jti": "1",
+        "iat": begun, "nbf": begun, "exp": ends, "jti": "1",
         "kubernetes.io": { "namespace": "countersign", "node": { "name": "n" }, "pod": { "name": "keys-0", "uid": "u" } },
     })
 }
@@ -209,16 +209,18 @@ async fn keys_are_asked_for_where_the_rule_gives_none() {
     assert_eq!(down.records("join_service")[0].verdict, Verdict::Failed);
 }
 
+type Change = fn(&mut PlatformRule);
+
 #[test]
 fn a_rule_that_says_too_little_or_too_much_is_refused() {
     let platform = Platform::new();
-    let wrong = |change: fn(&mut PlatformRule)| {
+    let wrong = |change: Change| {
         let mut rule = platform.rule();
         change(&mut rule);
         rule.check().unwrap_err().to_string()
     };
     assert_eq!(platform.rule().check(), Ok(()));
-    let cases: [(fn(&mut PlatformRule), &str); 11] = [
+    let cases: [(Change, &str); 11] = [
         (|rule| rule.name.clear(), "platform '': name must be"),
         (|rule| rule.issuer = "http://plain.example".into(), "issuer must be an https URL"),
         (|rule| rule.jwks = Some("{}".into()), "jwks must be"),
