@@ -15,7 +15,7 @@ mod slot;
 
 use std::path::Path;
 
-use countersign_model::{BudgetKind, BudgetLimits, Entropy, TokenId, UnixMs, UserId};
+use countersign_model::{BudgetKind, BudgetLimits, TokenId, UnixMs, UserId};
 use parking_lot::{Mutex, MutexGuard};
 
 use self::counters::{PrincipalCounter, Shard, TokenCounter, bucket};
@@ -87,7 +87,7 @@ impl Budgets {
     ///
     /// # Errors
     /// [`JournalFault`]; a last write that a crash cut off is none, damage before it is one that names the place.
-    pub fn open(path: &Path, entropy: &dyn Entropy, now: UnixMs) -> Result<Self, JournalFault> {
+    pub fn open(path: &Path, now: UnixMs) -> Result<Self, JournalFault> {
         let before = journal::open(path)?;
         let Replayed { tokens, principals } = before.as_ref().map(journal::replay).transpose()?.unwrap_or_default();
         let current = bucket(now);
@@ -103,8 +103,8 @@ impl Budgets {
                 shard.principals.insert(principal, counter);
             }
         }
-        let live = shards.iter().flat_map(Shard::slots).collect();
-        let journal = Journal::create(path, live, entropy)?;
+        let live: Vec<Slot> = shards.iter().flat_map(Shard::slots).collect();
+        let journal = Journal::create(path, &live)?;
         Ok(Self { shards: shards.into_iter().map(Mutex::new).collect(), journal })
     }
 

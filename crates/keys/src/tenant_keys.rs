@@ -122,7 +122,7 @@ impl TenantKeys {
         entropy: &dyn Entropy,
         tenant: TenantId,
     ) -> Result<Vec<u8>, KeyError> {
-        Ok(self.kms.wrap(provider, entropy, &tenant_key_aad(tenant), &SecretKey::generate(entropy))?)
+        self.wrap(provider, entropy, tenant, &SecretKey::generate(entropy))
     }
 
     /// The tenant's key, wrapped again by the provider that wraps it now, under the newest version of its key. To be
@@ -157,8 +157,21 @@ impl TenantKeys {
         tenant: TenantId,
         wrapped: &[u8],
     ) -> Result<Vec<u8>, KeyError> {
-        let aad = tenant_key_aad(tenant);
-        Ok(self.kms.wrap(provider, entropy, &aad, &self.kms.unwrap_key(&aad, wrapped)?)?)
+        let key = self.kms.unwrap_key(&tenant_key_aad(tenant), wrapped);
+        self.health.note(wrapped_by(wrapped).as_ref(), &key, self.clock.now());
+        self.wrap(provider, entropy, tenant, &key?)
+    }
+
+    fn wrap(
+        &self,
+        provider: Option<&Name>,
+        entropy: &dyn Entropy,
+        tenant: TenantId,
+        key: &SecretKey,
+    ) -> Result<Vec<u8>, KeyError> {
+        let wrapped = self.kms.wrap(provider, entropy, &tenant_key_aad(tenant), key);
+        self.health.note(provider, &wrapped, self.clock.now());
+        Ok(wrapped?)
     }
 
     /// The key management services behind this.

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use countersign_model::{Entropy, TokenId, UserId};
+use countersign_model::{TokenId, UserId};
 use parking_lot::{Condvar, Mutex};
 
 use super::counters::TokenCounter;
@@ -149,7 +149,6 @@ struct State {
 
 struct Writer {
     path: PathBuf,
-    beside: PathBuf,
     file: File,
     /// Where the next slot goes.
     place: u32,
@@ -158,12 +157,8 @@ struct Writer {
 
 impl Journal {
     /// Replaces the file at `path` by one with these slots.
-    pub(super) fn create(path: &Path, slots: Vec<Slot>, entropy: &dyn Entropy) -> Result<Self, JournalFault> {
-        let mut random = [0; 8];
-        entropy.fill(&mut random);
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
-        let writer = Writer::replace(path, PathBuf::from(beside), &slots)?;
+    pub(super) fn create(path: &Path, slots: &[Slot]) -> Result<Self, JournalFault> {
+        let writer = Writer::replace(path, slots)?;
         let state = State { queue: Vec::new(), next: 1, durable: 0, writer: Some(writer), failed: false };
         Ok(Self { state: Mutex::new(state), written: Condvar::new() })
     }
@@ -223,13 +218,17 @@ impl Journal {
 }
 
 impl Writer {
-    fn replace(path: &Path, beside: PathBuf, slots: &[Slot]) -> Result<Self, JournalFault> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    fn replace(path: &Path, slots: &[Slot]) -> Result<Self, JournalFault> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        // Emptied only when it is this process's: a crash may have left it, another process may be writing it.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside)?;
         lock(&file)?;
-        let mut writer = Self { path: path.to_owned(), beside, file, place: 1, rewrite_at: 0 };
+        file.set_len(0)?;
+        let mut writer = Self { path: path.to_owned(), file, place: 1, rewrite_at: 0 };
         writer.file.write_all(&header())?;
         writer.append(slots)?;
-        std::fs::rename(&writer.beside, path)?;
+        std::fs::rename(&beside, path)?;
         sync_folder(path)?;
         writer.rewrite_at = writer.place.saturating_mul(4).max(REWRITE_AT);
         Ok(writer)
@@ -248,7 +247,7 @@ impl Writer {
 
     fn rewrite_if_large(&mut self, live: &dyn Fn() -> Vec<Slot>) -> Result<(), JournalFault> {
         if self.place >= self.rewrite_at {
-            *self = Self::replace(&self.path, self.beside.clone(), &live())?;
+            *self = Self::replace(&self.path, &live())?;
         }
         Ok(())
     }

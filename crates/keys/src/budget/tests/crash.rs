@@ -26,7 +26,7 @@ fn reopened(bytes: &[u8], now: UnixMs) -> Result<(TempDir, Budgets), JournalFaul
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("budget");
     fs::write(&path, bytes).unwrap();
-    Ok((dir, Budgets::open(&path, &SystemEntropy, now)?))
+    Ok((dir, Budgets::open(&path, now)?))
 }
 
 fn never_more_left(after: &Budgets, before: &Budgets, now: UnixMs) {
@@ -180,7 +180,7 @@ const CHILD: &str = "COUNTERSIGN_TEST_BUDGET";
 #[test]
 fn spends_until_it_is_killed() {
     let Some(path) = std::env::var_os(CHILD) else { return };
-    let budgets = Budgets::open(&PathBuf::from(path), &SystemEntropy, NOW).unwrap();
+    let budgets = Budgets::open(&PathBuf::from(path), NOW).unwrap();
     let limits = BudgetLimits { per_token: 20_000, per_principal: 20_000, per_hour: 20_000 };
     for count in budgets.used(token(1), user(1), NOW).token + 1.. {
         if budgets.spend(token(1), &[Charge { principal: user(1), limits }], 1, NOW).is_err() {
@@ -209,7 +209,7 @@ fn killed_while_it_spends_it_comes_back_with_no_more_left() {
         // What it still said before it was gone.
         highest = output.last().unwrap_or(highest);
         child.wait().unwrap();
-        let after = Budgets::open(&path, &SystemEntropy, NOW).unwrap().used(token(1), user(1), NOW);
+        let after = Budgets::open(&path, NOW).unwrap().used(token(1), user(1), NOW);
         assert!(after.token >= highest && after.principal >= highest, "{after:?} {highest}");
         highest = after.token;
     }
