@@ -62,6 +62,7 @@ const STEPS: &[Step] = &[
     built("curl", "the commands that the documentation shows, with curl", suites::curl),
     built("python", "postgrest from PyPI works unchanged", suites::python),
     built("node", "@supabase/postgrest-js from npm works unchanged", suites::node),
+    built("oidc", "people log in with a certified OpenID Connect provider from npm", suites::oidc),
     built("leaks", "no value of the data occurs in any file of a stopped deployment", suites::leaks),
     built("crash", "SIGKILL under write load loses nothing that was acknowledged", suites::crash),
 ];

@@ -2,6 +2,8 @@
 //!
 //! They are marked `ignore` there, because plain `cargo test` should take seconds.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use crate::process::{cargo, command, have, read, root, run, target};
@@ -61,18 +63,33 @@ pub fn python() -> Result<Outcome> {
 
 /// The JavaScript client, in a copy of its suite under the target folder, so that nothing is installed in the tree.
 pub fn node() -> Result<Outcome> {
-    let suite = root().join("tests/clients/node");
-    let copy = target().join("clients/node");
+    installed("tests/clients/node", "clients/node")?;
+    println!("node {}", read(command("node").arg("--version"))?.trim());
+    shown("node")
+}
+
+/// Copies a Node.js project to below the target folder and installs there what it depends on.
+fn installed(project: &str, copy: &str) -> Result<PathBuf> {
+    let (project, copy) = (root().join(project), target().join(copy));
     std::fs::create_dir_all(&copy)?;
-    for entry in std::fs::read_dir(&suite)? {
+    for entry in std::fs::read_dir(&project)? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
             std::fs::copy(entry.path(), copy.join(entry.file_name()))?;
         }
     }
     run(command("npm").current_dir(&copy).args(["ci", "--silent", "--no-audit", "--no-fund"]))?;
-    println!("node {}", read(command("node").arg("--version"))?.trim());
-    shown("node")
+    Ok(copy)
+}
+
+/// A certified OpenID Connect provider, in a copy of its project under the target folder.
+pub fn oidc() -> Result<Outcome> {
+    let copy = installed("tests/oidc", "clients/oidc")?;
+    run(cargo()
+        .env("COUNTERSIGN_OIDC", copy)
+        .args(["test", "--quiet", "--workspace", "--all-features", "--lib", "--", "--ignored"])
+        .arg("people::tests::certified::"))?;
+    Ok(Outcome::Passed)
 }
 
 /// 500 values of the data, looked for in every byte of a stopped deployment.

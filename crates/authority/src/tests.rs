@@ -137,12 +137,12 @@ pub(super) fn kms(dir: &Path) -> Arc<dyn KmsProvider> {
 impl House {
     /// A new deployment with types and policies, and nobody but the operator.
     pub async fn new() -> Self {
-        Self::calling(None).await
+        Self::calling(NOW, None).await
     }
 
-    /// The same, which calls identity providers by means of `outbound`.
-    pub async fn calling(outbound: Option<Arc<dyn Outbound>>) -> Self {
-        let house = Self::begun(outbound).await;
+    /// The same at another time, which calls identity providers by means of `outbound`.
+    pub async fn calling(now: UnixMs, outbound: Option<Arc<dyn Outbound>>) -> Self {
+        let house = Self::begun(now, outbound).await;
         let operator = house.operator_token().await;
         house.ask(&operator, Control::TypesApply { text: TYPES.into(), dry_run: false }).await.unwrap();
         house.ask(&operator, Control::PoliciesApply { files: files(), dry_run: false }).await.unwrap();
@@ -150,12 +150,12 @@ impl House {
     }
 
     pub async fn empty() -> Self {
-        Self::begun(None).await
+        Self::begun(NOW, None).await
     }
 
-    async fn begun(outbound: Option<Arc<dyn Outbound>>) -> Self {
+    async fn begun(now: UnixMs, outbound: Option<Arc<dyn Outbound>>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::at(NOW));
+        let clock = Arc::new(ManualClock::at(now));
         let operator = new_key();
         let parts = registry_parts(dir.path(), &clock, kms(dir.path()));
         let registry = Registry::create(parts, &operator.public().unwrap()).unwrap();
@@ -213,7 +213,7 @@ impl House {
         };
         let names = ["gateway", "authority", "keys", "store"].map(str::to_owned);
         let trails: Vec<_> = names.into_iter().zip(guards.iter().zip(&ledgers).map(trail)).collect();
-        let budgets = Budgets::open(&dir.path().join("budgets"), &SystemEntropy, clock.now()).unwrap();
+        let budgets = Budgets::open(&dir.path().join("budgets"), clock.now()).unwrap();
         let keys: Arc<dyn KeyRelease> = Arc::new(KeyService::new(KeyServiceParts {
             guard: Arc::clone(&guards[2]),
             keys: registry.tenant_keys(),

@@ -45,9 +45,15 @@ impl Authority {
         if elsewhere && change.facts().users.values().any(|user| user.tenant == tenant) {
             return Err(Refusal::Forbidden.into());
         }
-        let user = checked(new, tenant, &change.facts().types, now)?;
+        let mut user = checked(new, tenant, &change.facts().types, now)?;
         let known = change.facts().user_names.get(&(tenant, user.name.clone())).copied();
         let before = known.and_then(|id| change.facts().users.get(&id).cloned());
+        if let Some(external) = before.as_ref().and_then(|before| before.external.clone()) {
+            if !user.ssh_keys.is_empty() {
+                return Err(invalid("SSH keys", format!("none, as {} logs in with the tenant's provider", user.name)));
+            }
+            user.external = Some(external);
+        }
         let id = known.unwrap_or_else(|| UserId::new(now, self.registry.entropy()));
         // Tokens don't say which key their login was made with. When a key is taken away, all of the person's
         // tokens go: the key may be in the wrong hands, and the person logs in again with one that is left.

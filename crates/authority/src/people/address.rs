@@ -22,10 +22,10 @@ impl HttpsUrl {
             return None;
         }
         let uri: http::Uri = text.parse().ok()?;
-        let port = match (uri.port(), uri.authority()?.as_str()) {
-            (Some(port), _) => Some(port.as_u16()).filter(|port| *port != 0)?,
-            (None, authority) if authority.ends_with(':') => return None,
-            (None, _) => 443,
+        // The library passes over a port that is none.
+        let port = match uri.authority()?.as_str().strip_prefix(uri.host()?)?.strip_prefix(':') {
+            None => 443,
+            Some(port) => port.parse().ok().filter(|port| *port != 0)?,
         };
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         (!host.is_empty()).then_some(Self { uri, host, port })

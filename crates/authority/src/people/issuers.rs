@@ -275,6 +275,3 @@ impl fmt::Debug for Issuers {
         f.debug_struct("Issuers").finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;
