@@ -158,7 +158,7 @@ pub async fn open(deployment: &Deployment, config: Config) -> Result<Opened, Pro
         };
         Ok::<_, Problem>(Arc::new(Guard::new(parts)))
     };
-    let budgets = Budgets::open(&deployment.budgets(), &*entropy, clock.now());
+    let budgets = Budgets::open(&deployment.budgets(), clock.now());
     let budgets = Arc::new(budgets.map_err(|error| cant("the plaintext budgets", &error))?);
     let key_service: Arc<dyn KeyRelease> = Arc::new(KeyService::new(KeyServiceParts {
         guard: guard(Service::Keys)?,

@@ -209,7 +209,7 @@ impl Stage {
         let keys = Arc::new(KeyService::new(KeyServiceParts {
             guard: guard_of(Service::Keys),
             keys: tenant_keys,
-            budgets: Arc::new(Budgets::open(&dir.path().join("budgets"), &SystemEntropy, clock.now()).unwrap()),
+            budgets: Arc::new(Budgets::open(&dir.path().join("budgets"), clock.now()).unwrap()),
             entropy: Arc::clone(&entropy) as Arc<dyn Entropy>,
         }));
         let records =
