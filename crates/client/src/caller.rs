@@ -20,7 +20,17 @@ tokio::task_local! {
 /// Whose request this is: a token that was verified, for as long as the request lasts. Cheap to clone.
 ///
 /// The token itself can't be read out of it, only be sent on: [`ForwardLayer`](crate::ForwardLayer),
-/// [`Self::authorize`].
+/// [`Self::authorize`]. And nobody but this crate makes one, from a token that it verified:
+///
+/// ```compile_fail,E0451
+/// let forged = countersign_client::Caller { parts: todo!() };
+/// ```
+///
+/// ```compile_fail,E0616
+/// fn steal(caller: &countersign_client::Caller) {
+///     let _ = &caller.parts;
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Caller {
     parts: Arc<Parts>,

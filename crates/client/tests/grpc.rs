@@ -1,4 +1,5 @@
 //! The same two layers on gRPC: a tonic server behind the one, tonic clients behind the other, two hops.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -140,6 +140,11 @@ fn same_token_same_rows(world: &World) -> Result<()> {
             assert_eq!(may, fields, "{user}: what `may` says is what comes");
         }
         println!("{user}: token {id} at {} services and Countersign, {} rows of {fields:?}", hops.len(), direct.len());
+        // Countersign's own record of who saw a customer names the same token.
+        let key = direct[0]["id"].as_str().context("no id")?;
+        let audit = ["--as", "robert@northwind", "audit", "who-saw", &format!("customer/{key}")];
+        let audit = world.deployment.run(&audit)?;
+        assert!(audit.contains(&id), "{user}: {audit}");
         seen.push(fields);
 
         // INVARIANT token-stays-home: the same client, to a server that isn't trusted.

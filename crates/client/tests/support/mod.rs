@@ -1,5 +1,5 @@
 //! HTTPS servers on loopback, one of which answers as Countersign does.
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test takes what it needs, and fails by panicking")]
 
 use std::collections::HashMap;
 use std::convert::Infallible;
