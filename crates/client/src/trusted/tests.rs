@@ -67,3 +67,36 @@ fn only_a_servers_url_can_be_trusted() {
     }
     assert_eq!(format!("{:?}", Trusted::new(["https://a.example"]).unwrap()), r#"["https://a.example:443"]"#);
 }
+
+/// Against a rule that looks at the text alone: whatever addresses are put together of, none is covered that doesn't
+/// begin with the trusted one, to its end.
+#[test]
+fn no_spelling_of_another_address_is_covered() {
+    const TRUSTED: &str = "https://orders.internal:8443";
+    let trusted = Trusted::new([TRUSTED]).unwrap();
+    let schemes = ["https://", "HTTPS://", "http://", "https:", "//", "", "ftp://", "https:///"];
+    let users = ["", "orders.internal:8443@", "user:pass@", "@", "orders.internal%40", "orders.internal#", "x."];
+    let hosts =
+        ["orders.internal", "ORDERS.internal", "orders.internal.", "evil.example", "[::1]", "orders%2einternal"];
+    let ports = ["", ":8443", ":08443", ":443", ":", ":84430", ":8443:443", ":-8443", ":8443@evil.example"];
+    let rests = ["", "/", "/path", "?q", "#f", ".evil.example/", "@evil.example/", "\\@evil.example", "/@evil.example"];
+    let mut covered = 0;
+    for text in every_way(&[&schemes, &users, &hosts, &ports, &rests]) {
+        let Ok(uri) = text.parse::<Uri>() else { continue };
+        if !trusted.covers(&uri) {
+            continue;
+        }
+        covered += 1;
+        let text = text.to_ascii_lowercase().replace(":08443", ":8443");
+        let rest = text.strip_prefix(TRUSTED).unwrap_or_else(|| panic!("{text}"));
+        assert!(rest.is_empty() || rest.starts_with(['/', '?', '#']), "{text}");
+    }
+    assert!(covered >= 10, "{covered}");
+}
+
+/// One of each, put together, in every way.
+fn every_way(parts: &[&[&str]]) -> Vec<String> {
+    parts.iter().fold(vec![String::new()], |begun, part| {
+        begun.iter().flat_map(|begun| part.iter().map(move |next| format!("{begun}{next}"))).collect()
+    })
+}
