@@ -21,7 +21,11 @@ pub(super) fn json(status: u16, document: &impl Serialize) -> PublicReply {
 
 /// Why a request is not answered with what it asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub(super) struct Trouble(Box<Told>);
+
+/// What the caller is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
     status: u16,
     code: &'static str,
     message: Cow<'static, str>,
@@ -49,20 +53,22 @@ impl Trouble {
             500.. => "server_error",
             _ => "invalid_request",
         };
-        Self { status, code, message: message.into(), hint: None, error, header: None }
+        Self(Box::new(Told { status, code, message: message.into(), hint: None, error, header: None }))
     }
 
-    fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
-    }
-
-    const fn error(mut self, error: &'static str) -> Self {
-        self.error = error;
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
         self
     }
 
-    fn header(self, name: &'static str, value: Cow<'static, str>) -> Self {
-        Self { header: Some((name, value)), ..self }
+    fn error(mut self, error: &'static str) -> Self {
+        self.0.error = error;
+        self
+    }
+
+    fn header(mut self, name: &'static str, value: Cow<'static, str>) -> Self {
+        self.0.header = Some((name, value));
+        self
     }
 
     fn retry(self) -> Self {
@@ -154,13 +160,14 @@ impl Trouble {
     }
 
     pub(super) fn reply(self, with_oauth: bool) -> PublicReply {
-        let mut document = json!({ "code": self.code, "details": null, "hint": self.hint, "message": self.message });
+        let Told { status, code, message, hint, error, header } = *self.0;
+        let mut document = json!({ "code": code, "details": null, "hint": hint, "message": message });
         if let (true, Some(members)) = (with_oauth, document.as_object_mut()) {
-            members.insert("error".to_owned(), self.error.into());
-            members.insert("error_description".to_owned(), self.message.into());
+            members.insert("error".to_owned(), error.into());
+            members.insert("error_description".to_owned(), message.into());
         }
-        let mut reply = json(self.status, &document);
-        reply.headers.extend(self.header.map(|(name, value)| (name.to_owned(), value.into_owned())));
+        let mut reply = json(status, &document);
+        reply.headers.extend(header.map(|(name, value)| (name.to_owned(), value.into_owned())));
         reply
     }
 }

@@ -139,7 +139,7 @@ async fn pages_follow_one_another_over_all_ledgers() {
     let page = read(&house, &andrew, AuditQuery { after: next(&newest), ..Default::default() }).await;
     assert_eq!(actions(&page), ["read_audit"]);
 
-    let mut after = Some("0.0".to_owned());
+    let mut after = Some("gateway=0,authority=0".to_owned());
     let mut all = Vec::new();
     for _ in 0..50 {
         let query = AuditQuery { after: after.clone(), limit: Some(3), ..Default::default() };
@@ -161,7 +161,7 @@ async fn pages_follow_one_another_over_all_ledgers() {
     let times: Vec<_> = all.iter().map(|one| one["time"].as_str().unwrap().to_owned()).collect();
     assert!(times.is_sorted(), "{times:?}");
 
-    for wrong in ["", "0", "0.0.0", "x.y", "-1.0"] {
+    for wrong in ["", "0", "gateway", "gateway=x", "gateway=-1", "gateway=0,"] {
         let query = AuditQuery { after: Some(wrong.into()), ..Default::default() };
         let refused = house.ask(&andrew, Control::AuditRead(query)).await.unwrap_err();
         assert!(matches!(refused, Failed::Control(ControlFailure::Invalid { .. })), "{refused:?}");

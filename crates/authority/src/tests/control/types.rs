@@ -116,7 +116,7 @@ async fn changes_are_on_record_before_and_after_and_looks_once() {
     let operators = house.registry.latest().facts.tenant_names[&name("operators")];
     let operator = house.operator_token().await;
     let verdicts = |action: &str| {
-        let records = house.ledgers[0].query(Some(operators), &LedgerQuery::default()).unwrap();
+        let records = house.ledgers[1].query(Some(operators), &LedgerQuery::default()).unwrap();
         let of_action = records.into_iter().filter(|(_, record)| record.body.action == action);
         of_action.map(|(_, record)| (record.verdict, record.body.detail)).collect::<Vec<_>>()
     };
@@ -133,7 +133,7 @@ async fn changes_are_on_record_before_and_after_and_looks_once() {
 
     // No record, no change.
     let state = house.registry.latest();
-    house.ledgers[0].close().await;
+    house.ledgers[1].close().await;
     assert!(house.ask(&operator, Control::TenantAdd { name: name("unseen") }).await.is_err());
     assert!(Arc::ptr_eq(&state, &house.registry.latest()));
 }
