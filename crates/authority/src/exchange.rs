@@ -2,9 +2,10 @@
 
 use countersign_guard::{Permit, Refusal, Settlement};
 use countersign_model::control::Control;
+use countersign_model::facts::UserKind;
 use countersign_model::query::Judged;
 use countersign_model::request::Narrowing;
-use countersign_token::{Binding, Introspection, Minted, Presented, Verified};
+use countersign_token::{Binding, Introspection, MintError, Minted, Presented, Verified};
 use std::sync::Arc;
 
 use crate::answer::NewToken;
@@ -65,6 +66,8 @@ impl Authority {
         let parent = self.good_token(subject)?;
         let minted = match actor {
             None => minter.narrow(&parent, narrowing, lifetime_ms, now, self.registry.entropy())?,
+            // The guard would refuse a token in which a person acts.
+            Some(actor) if actor.principal().facts.kind == UserKind::Person => return Err(MintError::Parties.into()),
             Some(actor) => {
                 let actor = self.good_token(actor)?;
                 minter.exchange(&parent, &actor, narrowing, lifetime_ms, now, self.registry.entropy())?

@@ -15,7 +15,7 @@ mod token;
 
 use std::sync::Arc;
 
-use countersign_crypto::dpop::{DpopError, Proof};
+use countersign_crypto::dpop::Proof;
 use countersign_guard::{Dpop, Guard, Peer};
 use countersign_model::control::Control;
 use countersign_model::request::{Door, Operation};
@@ -102,20 +102,14 @@ impl Public {
         self.authority.registry().clock().now()
     }
 
-    /// The key that the caller proves to hold, if it proves one. `tokens` are those that it presents: a proof may be
-    /// for one of them, or for none, as in a request for a first token.
-    fn proven_key(&self, call: &PublicCall, tokens: &[&str]) -> Result<Option<Binding>, Trouble> {
+    /// The key that the caller proves to hold, if it proves one; the proof is used up. It need not be for one of the
+    /// tokens in the body: it is for this endpoint, this minute and this once.
+    fn proven_key(&self, call: &PublicCall) -> Result<Option<Binding>, Trouble> {
         let Some(proof) = &call.dpop else { return Ok(None) };
         let now = self.now();
-        let mut verified = Proof::verify(proof, &call.method, &call.url, None, now);
-        for token in tokens {
-            if verified == Err(DpopError::Token) {
-                verified = Proof::verify(proof, &call.method, &call.url, Some(token), now);
-            }
-        }
-        let verified = verified.map_err(|_| Trouble::proof())?;
-        self.proofs.spend(verified.digest(), verified.expires(), now).map_err(|_| Trouble::proof())?;
-        Ok(Some(Binding::Jkt(verified.jkt())))
+        let proof = Proof::verify(proof, &call.method, &call.url, None, now).map_err(|_| Trouble::proof())?;
+        self.proofs.spend(proof.digest(), proof.expires(), now).map_err(|_| Trouble::proof())?;
+        Ok(Some(Binding::Jkt(proof.jkt())))
     }
 }
 

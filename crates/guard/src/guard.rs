@@ -8,7 +8,7 @@ use countersign_model::facts::{OPERATORS, Principal};
 use countersign_model::query::Judged;
 use countersign_model::request::Operation;
 use countersign_model::{Clock, Request, Service, Tally};
-use countersign_token::{ReplayWindow, Verifier};
+use countersign_token::{Binding, ReplayWindow, Verifier};
 
 use crate::bearer::Bearer;
 use crate::permit::{Inner, Permit, body_of};
@@ -45,6 +45,17 @@ impl fmt::Debug for Dpop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dpop").field("method", &self.method).finish_non_exhaustive()
     }
+}
+
+/// How a token came here, and so what has to be proved of one that is bound to a key.
+#[derive(Clone, Copy)]
+enum Came<'a> {
+    /// From its holder: at this end of a connection.
+    From(&'a Peer),
+    /// From its holder, who proved this key, or none.
+    Proving(Option<Binding>),
+    /// From a service that may carry tokens, which its certificate has shown.
+    Carried,
 }
 
 /// What a [`Guard`] is made of.
@@ -111,11 +122,29 @@ impl Guard {
     /// # Errors
     /// [`Refusal`] says why; [`Refusal::AuditUnavailable`] also stands in for a refusal that could not be recorded.
     pub async fn admit(&self, bearer: Option<Bearer>, peer: &Peer, request: Request) -> Result<Permit, Refusal> {
+        self.admit_from(bearer, Came::From(peer), request).await
+    }
+
+    /// As [`Self::admit`], for an endpoint that takes several tokens with one request: it has verified the request's
+    /// only proof itself, and used it up, and says here of which key that was.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub async fn admit_proved(
+        &self,
+        bearer: Option<Bearer>,
+        proved: Option<Binding>,
+        request: Request,
+    ) -> Result<Permit, Refusal> {
+        self.admit_from(bearer, Came::Proving(proved), request).await
+    }
+
+    async fn admit_from(&self, bearer: Option<Bearer>, came: Came<'_>, request: Request) -> Result<Permit, Refusal> {
         let state = self.parts.facts.load();
         let mut known = None;
         let outcome = match &bearer {
             None => Err(Refusal::NoToken),
-            Some(bearer) => self.judge_under(&state, bearer, Some(peer), &request, &mut known),
+            Some(bearer) => self.judge_under(&state, bearer, came, &request, &mut known),
         };
         match (outcome, bearer, known) {
             (Ok(judged), Some(bearer), Some(principal)) => {
@@ -214,7 +243,7 @@ impl Guard {
     /// [`Refusal`] says why not.
     pub fn identify(&self, bearer: &Bearer) -> Result<Principal, Refusal> {
         let mut known = None;
-        self.know(&self.parts.facts.load(), bearer, None, &mut known)?;
+        self.know(&self.parts.facts.load(), bearer, Came::Carried, &mut known)?;
         known.ok_or(Refusal::UnknownPrincipal)
     }
 
@@ -241,18 +270,17 @@ impl Guard {
         request: &Request,
         known: &mut Option<Principal>,
     ) -> Result<Judgement, Refusal> {
-        let judged = self.judge_under(&state, bearer, None, request, known)?;
+        let judged = self.judge_under(&state, bearer, Came::Carried, request, known)?;
         let principal = known.clone().ok_or(Refusal::UnknownPrincipal)?;
         Ok(Judgement { principal, judged, state })
     }
 
-    /// `known` is set as soon as the caller is, so that a refusal's record can say who it was. `peer` is asked for its
-    /// proof, if it is the end of the connection that the request came in by.
+    /// `known` is set as soon as the caller is, so that a refusal's record can say who it was.
     fn know<'k>(
         &self,
         state: &State,
         bearer: &Bearer,
-        peer: Option<&Peer>,
+        came: Came<'_>,
         known: &'k mut Option<Principal>,
     ) -> Result<&'k Principal, Refusal> {
         let now = self.parts.clock.now();
@@ -264,22 +292,25 @@ impl Guard {
         if verified.revoked_by(&state.facts.revocations) {
             return Err(Refusal::Revoked);
         }
-        if let Some(peer) = peer {
-            let proved = verified.check_possession(bearer.presented(), &peer.evidence(), &self.proofs, now);
-            proved.map_err(|_| Refusal::Unbound)?;
-        }
-        Ok(principal)
+        let proved = match came {
+            Came::From(peer) => {
+                verified.check_possession(bearer.presented(), &peer.evidence(), &self.proofs, now).is_ok()
+            }
+            Came::Proving(key) => verified.binding().is_none_or(|bound| Some(*bound) == key),
+            Came::Carried => true,
+        };
+        if proved { Ok(principal) } else { Err(Refusal::Unbound) }
     }
 
     fn judge_under(
         &self,
         state: &State,
         bearer: &Bearer,
-        peer: Option<&Peer>,
+        came: Came<'_>,
         request: &Request,
         known: &mut Option<Principal>,
     ) -> Result<Judged, Refusal> {
-        let principal = self.know(state, bearer, peer, known)?;
+        let principal = self.know(state, bearer, came, known)?;
         if let Some(named) = &request.tenant
             && named.as_str() != principal.tenant_name.as_str()
         {

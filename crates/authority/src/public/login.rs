@@ -26,7 +26,7 @@ impl Public {
         let (challenge, signature) = (fields.text("id")?, fields.text("signature")?);
         let lifetime_ms = fields.number("expires_in")?.map(|seconds| seconds.saturating_mul(1000));
         fields.finish("user, tenant, id, signature, expires_in")?;
-        let binding = self.proven_key(call, &[])?;
+        let binding = self.proven_key(call)?;
         let door = Some(Door::Http);
         let login = Login { request: call.request, door, user, tenant, challenge, signature, lifetime_ms };
         let minted = self.authority.login_bound(login, binding).await?;

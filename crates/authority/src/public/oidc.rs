@@ -36,7 +36,7 @@ impl Public {
         let (code, iss) = (Zeroizing::new(fields.text("code")?), fields.maybe_text("iss")?);
         let lifetime_ms = fields.number("expires_in")?.map(|seconds| seconds.saturating_mul(1000));
         fields.finish("id, code, state, iss, expires_in")?;
-        let binding = self.proven_key(call, &[])?;
+        let binding = self.proven_key(call)?;
         let back = CodeReturn { id, code, state, iss };
         let minted = self.authority.code_return(&attempt(call, lifetime_ms, binding), back).await?;
         Ok(self.grant(minted, binding))
@@ -67,7 +67,7 @@ impl Public {
         let id = fields.text("id")?;
         let lifetime_ms = fields.number("expires_in")?.map(|seconds| seconds.saturating_mul(1000));
         fields.finish("id, expires_in")?;
-        let binding = self.proven_key(call, &[])?;
+        let binding = self.proven_key(call)?;
         match self.authority.device_poll(&attempt(call, lifetime_ms, binding), &id).await {
             Ok(minted) => Ok(self.grant(minted, binding)),
             Err(wait @ DevicePoll::Pending) => Err(Trouble::device("authorization_pending", wait.to_string())),

@@ -48,12 +48,11 @@ impl Public {
                 (Some(Bearer::new(subject)), Some(Bearer::new(actor)))
             }
         };
-        let presented: Vec<&str> = [&subject, &actor].into_iter().flatten().map(Bearer::as_str).collect();
-        let proven = self.proven_key(&call, &presented)?;
-        let subject = self.guard.admit(subject, &peer(&call), control(call.request, asked.clone())).await?;
+        let proven = self.proven_key(&call)?;
+        let subject = self.guard.admit_proved(subject, proven, control(call.request, asked.clone())).await?;
         let actor = match actor {
             None => None,
-            Some(actor) => Some(self.admit_actor(&call, actor, asked, &subject).await?),
+            Some(actor) => Some(self.admit_actor(&call, actor, proven, asked, &subject).await?),
         };
         let binding = if actor.is_some() { proven } else { holder.or(proven) };
         Ok(reply::json(200, &self.authority.exchange(subject, actor, binding).await?))
@@ -64,13 +63,14 @@ impl Public {
         &self,
         call: &PublicCall,
         actor: Bearer,
+        proven: Option<Binding>,
         asked: Control,
         subject: &Permit,
     ) -> Result<Permit, Trouble> {
         let request = control(call.request, asked);
         let request =
             countersign_model::Request { tenant: Some(subject.principal().tenant_name.to_string()), ..request };
-        Ok(self.guard.admit(Some(actor), &peer(call), request).await?)
+        Ok(self.guard.admit_proved(Some(actor), proven, request).await?)
     }
 
     /// Revokes the token in the body or header, its session, or somebody else's.
@@ -229,3 +229,6 @@ fn read_revocation(mut source: Source<'_>) -> Result<Revocation, Trouble> {
     source.finish("token, token_type_hint, session, token_id, session_id, user")?;
     Ok(Revocation { token, control })
 }
+
+#[cfg(test)]
+mod tests;
