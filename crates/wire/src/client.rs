@@ -11,6 +11,7 @@ mod records;
 mod trail;
 
 pub use self::authority::{RemoteFront, RemoteIssuer};
+pub(crate) use self::channel::Again;
 pub use self::channel::{Channel, ChannelParts, ChannelSettings};
 pub use self::facts::FactsStream;
 pub use self::keys::RemoteKeys;

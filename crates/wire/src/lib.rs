@@ -39,6 +39,10 @@ mod pb {
     include!("generated/countersign.v1.rs");
 }
 
+use bytes::Bytes;
+use countersign_model::Request;
+use prost::Message;
+
 pub use client::{
     Channel, ChannelParts, ChannelSettings, FactsStream, RemoteFront, RemoteIssuer, RemoteKeys, RemoteRecords,
     RemoteTrail, TallyStream,
@@ -53,3 +57,19 @@ pub use server::{
 
 /// The descriptors of all messages, for the reflection service.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
+
+/// The request that a peer's bytes say, or `None` if they are not one within bounds.
+#[must_use]
+pub fn read_request(bytes: &[u8]) -> Option<Request> {
+    let message = codec::decode(Bytes::copy_from_slice(bytes))?;
+    convert::request::request_in(message).ok()
+}
+
+/// A request as it travels, or `None` if it nests deeper than [`NESTING_MAX`].
+#[must_use]
+pub fn write_request(request: &Request) -> Option<Vec<u8>> {
+    Some(convert::request::request_out(request).ok()?.encode_to_vec())
+}
+
+#[cfg(test)]
+mod tests;

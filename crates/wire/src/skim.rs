@@ -78,10 +78,10 @@ impl Shapes {
 /// What a decoded message takes, itself; at least (a test holds this against the generated types).
 pub(crate) fn memory_bytes(name: &str) -> usize {
     match name {
-        "Read" | "Embed" | "Select" | "Request" | "Insert" | "Update" | "Delete" => 384,
-        "Cell" | "FieldTag" | "Text" | "Empty" | "FieldSet" | "TextList" | "FilterList" | "InputRow"
-        | "CountResult" => 96,
-        _ => 192,
+        // What there can rightly be very many of.
+        "NamedInput" | "Cell" | "FieldTag" | "InputRow" | "SealedRow" | "Requirement" | "Text" => 96,
+        "Change" | "Filter" | "Test" => 128,
+        _ => 384,
     }
 }
 

@@ -7,6 +7,7 @@ use countersign_crypto::tls::{self, ServerName};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -42,9 +43,7 @@ pub(crate) async fn run(shared: Arc<Shared>, index: usize) {
         turn = turn.wrapping_add(1);
         let Some(address) = address else {
             shared.put(index, None);
-            if addresses.changed().await.is_err() {
-                return;
-            }
+            changed(&mut addresses).await;
             continue;
         };
         let connecting = tokio::time::timeout(shared.parts.settings.connect_max, connect(&shared, &address));
@@ -55,7 +54,8 @@ pub(crate) async fn run(shared: Arc<Shared>, index: usize) {
                 shared.put(index, Some(connection.sender));
                 let still_there = async {
                     loop {
-                        if addresses.changed().await.is_err() || !addresses.borrow().contains(&address) {
+                        changed(&mut addresses).await;
+                        if !addresses.borrow().contains(&address) {
                             return;
                         }
                     }
@@ -71,10 +71,17 @@ pub(crate) async fn run(shared: Arc<Shared>, index: usize) {
                 tokio::select! {
                     () = tokio::time::sleep(pause(&shared, failures)) => {}
                     // A directory that changes is a reason to try at once.
-                    changed = addresses.changed() => if changed.is_err() { return; },
+                    () = changed(&mut addresses) => {}
                 }
             }
         }
+    }
+}
+
+/// Waits until the addresses change: for ever, if nobody is left to change them.
+async fn changed(addresses: &mut watch::Receiver<Vec<String>>) {
+    if addresses.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

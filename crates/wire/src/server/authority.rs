@@ -151,7 +151,7 @@ impl Following {
             self.snapshots.changed().await.ok()?;
             let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
             self.waiting = snapshot.messages_since(&self.have, self.service).into();
-            self.have = snapshot.index().of_service(self.service);
+            self.have = snapshot.index().clone();
         }
     }
 }
