@@ -35,6 +35,13 @@ pub struct Target {
 /// Every target.
 pub const TARGETS: &[Target] = &[
     Target { name: "token", run: targets::token::run, words: targets::token::WORDS },
+    Target { name: "proof", run: targets::proof::run, words: targets::proof::WORDS },
+    Target {
+        name: "certificate_request",
+        run: targets::certificate_request::run,
+        words: targets::certificate_request::WORDS,
+    },
+    Target { name: "identity_token", run: targets::identity_token::run, words: targets::identity_token::WORDS },
     Target { name: "query_string", run: targets::query_string::run, words: targets::query_string::WORDS },
     Target { name: "filter", run: targets::filter::run, words: targets::filter::WORDS },
     Target { name: "csv_row", run: targets::csv_row::run, words: targets::csv_row::WORDS },

@@ -9,6 +9,8 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateSigningRequestDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{BACKDATED_MS, CertificateAuthority, ServerCertificate, X509Error, date, new_key};
@@ -113,12 +115,21 @@ impl CertificateRequest {
         }
         let parsed = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(der))
             .map_err(|_| X509Error::Request)?;
+        // The library would pass over what comes after the request.
+        let (rest, _) = X509CertificationRequest::from_der(der).map_err(|_| X509Error::Request)?;
         let public = parsed.public_key;
         // The library tells curves apart by the signature's digest alone.
-        if public.algorithm() != &PKCS_ECDSA_P256_SHA256 || public.der_bytes().len() != POINT_BYTES {
+        if !rest.is_empty() || public.algorithm() != &PKCS_ECDSA_P256_SHA256 || public.der_bytes().len() != POINT_BYTES
+        {
             return Err(X509Error::Request);
         }
         Ok(Self { der: der.to_vec(), public })
+    }
+
+    /// The public key: an uncompressed point (SEC 1, section 2.3.3).
+    #[must_use]
+    pub fn public_key(&self) -> &[u8] {
+        self.public.der_bytes()
     }
 
     /// The request in DER.
