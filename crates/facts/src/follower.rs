@@ -55,15 +55,19 @@ pub struct FollowerParts {
 /// seen can't be taken back by sending something older.
 pub struct Follower {
     parts: FollowerParts,
+    /// One update at a time. `held` is locked only for a moment, so that whoever asks need not wait for policies to
+    /// be compiled.
+    applying: Mutex<()>,
     held: Mutex<Held>,
     wrapped: Arc<SnapshotKeys>,
     directory: watch::Sender<Arc<Directory>>,
 }
 
+#[derive(Clone)]
 struct Held {
     keys: Vec<PublicJwk>,
     manifest: Option<(String, Manifest)>,
-    /// Of the parts that this service has.
+    /// As it was signed, with the parts that are not for this service.
     index: Index,
     facts: Arc<Facts>,
     policies: Arc<Policies>,
@@ -106,10 +110,11 @@ impl Follower {
             policies: Arc::clone(&parts.facts.load().policies),
             directory: Arc::default(),
         };
-        Self { parts, held: Mutex::new(held), wrapped: Arc::default(), directory: watch::Sender::default() }
+        let (wrapped, directory) = (Arc::default(), watch::Sender::default());
+        Self { parts, applying: Mutex::default(), held: Mutex::new(held), wrapped, directory }
     }
 
-    /// Which parts are in force: what to tell the authority so that it sends only the others.
+    /// The index of what is in force, empty at first: what to tell the authority so that it sends only what differs.
     #[must_use]
     pub fn index(&self) -> Index {
         self.held.lock().index.clone()
@@ -122,7 +127,10 @@ impl Follower {
     }
 
     /// Trusts these keys instead, as the authority named them over a connection that was verified by other means.
+    ///
+    /// Waits for an update that is being applied.
     pub fn trust(&self, keys: Vec<PublicJwk>) {
+        let _alone = self.applying.lock();
         self.held.lock().keys = keys;
     }
 
@@ -146,7 +154,8 @@ impl Follower {
     /// # Errors
     /// [`ApplyError`]; nothing has changed then.
     pub fn apply(&self, update: &Update) -> Result<Applied, ApplyError> {
-        let held = &mut *self.held.lock();
+        let _alone = self.applying.lock();
+        let held = &self.held.lock().clone();
         if let Some((text, manifest)) = &held.manifest
             && *text == update.manifest
         {
@@ -159,11 +168,12 @@ impl Follower {
             });
         }
         let (manifest, keys) = self.check_manifest(held, &update.manifest)?;
-        let index = self.check_index(held, &manifest, update)?;
-        let changes = self.check_parts(&held.index, &index, &update.parts)?;
+        let index = Self::check_index(held, &manifest, update)?;
+        let own = |index: &Index| index.of_service(self.parts.service);
+        let changes = check_parts(&own(&held.index), &own(&index), &update.parts)?;
         check_epochs(held, &manifest, &changes)?;
         let next = next(held, &manifest, &changes)?;
-        Ok(self.put_in_force(held, Accepted { text: &update.manifest, manifest, keys, index }, changes.len(), next))
+        Ok(self.put_in_force(Accepted { text: &update.manifest, manifest, keys, index }, changes.len(), next))
     }
 
     /// The manifest, and the keys that are trusted once it is in force.
@@ -180,8 +190,8 @@ impl Follower {
         Ok((manifest, keys))
     }
 
-    /// The index that was signed, without what is not for this service.
-    fn check_index(&self, held: &Held, manifest: &Manifest, update: &Update) -> Result<Index, ApplyError> {
+    /// The index that was signed.
+    fn check_index(held: &Held, manifest: &Manifest, update: &Update) -> Result<Index, ApplyError> {
         let bytes = match &update.index {
             Some(bytes) => bytes,
             None if held.manifest.as_ref().is_some_and(|(_, known)| known.index == manifest.index) => {
@@ -197,39 +207,11 @@ impl Follower {
         if let Some(kind) = always.into_iter().find(|kind| index.digest(PartId::whole(*kind)).is_none()) {
             return Err(ApplyError::Missing(kind));
         }
-        Ok(index.of_service(self.parts.service))
+        Ok(index)
     }
 
-    /// What has to change to come from the parts in `old` to those in `new`. Every part that came must be one that
-    /// was signed, and every one that is needed must have come.
-    fn check_parts<'u>(&self, old: &Index, new: &Index, came: &'u [Part]) -> Result<Changes<'u>, ApplyError> {
-        let mut changes = Changes::new();
-        for part in came {
-            let kind = part.id.kind();
-            let digest = new.digest(part.id).ok_or(ApplyError::Unasked(kind))?;
-            if part.bytes.len() > PART_BYTES_MAX {
-                return Err(ApplyError::TooLarge);
-            }
-            if changes.contains_key(&part.id) {
-                return Err(ApplyError::Unasked(kind));
-            }
-            if sha256(&part.bytes) != *digest {
-                return Err(ApplyError::Altered(kind));
-            }
-            if old.digest(part.id) != Some(digest) {
-                changes.insert(part.id, Some(&part.bytes));
-            }
-        }
-        for (id, digest) in new.iter() {
-            if old.digest(id) != Some(digest) && !changes.contains_key(&id) {
-                return Err(ApplyError::Missing(id.kind()));
-            }
-        }
-        changes.extend(old.iter().filter(|(id, _)| new.digest(*id).is_none()).map(|(id, _)| (id, None)));
-        Ok(changes)
-    }
-
-    fn put_in_force(&self, held: &mut Held, accepted: Accepted<'_>, parts: usize, next: Next) -> Applied {
+    fn put_in_force(&self, accepted: Accepted<'_>, parts: usize, next: Next) -> Applied {
+        let held = &mut *self.held.lock();
         let Accepted { text, manifest, keys, index } = accepted;
         let compiled = next.policies.is_some();
         let now = self.parts.clock.now();
@@ -270,6 +252,35 @@ struct Accepted<'u> {
     manifest: Manifest,
     keys: Vec<PublicJwk>,
     index: Index,
+}
+
+/// What has to change to come from the parts in `old` to those in `new`. Every part that came must be one that
+/// was signed, and every one that is needed must have come.
+fn check_parts<'u>(old: &Index, new: &Index, came: &'u [Part]) -> Result<Changes<'u>, ApplyError> {
+    let mut changes = Changes::new();
+    for part in came {
+        let kind = part.id.kind();
+        let digest = new.digest(part.id).ok_or(ApplyError::Unasked(kind))?;
+        if part.bytes.len() > PART_BYTES_MAX {
+            return Err(ApplyError::TooLarge);
+        }
+        if changes.contains_key(&part.id) {
+            return Err(ApplyError::Unasked(kind));
+        }
+        if sha256(&part.bytes) != *digest {
+            return Err(ApplyError::Altered(kind));
+        }
+        if old.digest(part.id) != Some(digest) {
+            changes.insert(part.id, Some(&part.bytes));
+        }
+    }
+    for (id, digest) in new.iter() {
+        if old.digest(id) != Some(digest) && !changes.contains_key(&id) {
+            return Err(ApplyError::Missing(id.kind()));
+        }
+    }
+    changes.extend(old.iter().filter(|(id, _)| new.digest(*id).is_none()).map(|(id, _)| (id, None)));
+    Ok(changes)
 }
 
 /// INVARIANT one-epoch-one-state: what decisions depend on changes only together with the epoch, what policies are

@@ -169,8 +169,10 @@ const ENTRY_BYTES: usize = 34;
 pub struct Index(BTreeMap<PartId, Digest>);
 
 impl Index {
+    /// The most parts.
+    pub const LEN_MAX: usize = 256 * PartKind::ALL.len();
     /// The longest encoded index.
-    pub const BYTES_MAX: usize = 1 + ENTRY_BYTES * 256 * PartKind::ALL.len();
+    pub const BYTES_MAX: usize = 1 + ENTRY_BYTES * Self::LEN_MAX;
 
     /// The digest of a part, if it is there.
     #[must_use]

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::buckets::Buckets;
 use crate::directory::{Directory, ServiceEntry};
 use crate::error::PublishError;
+use crate::follower::FUTURE_MAX_MS;
 use crate::form::{self, Revoked};
 use crate::manifest::{Deployment, Manifest};
 use crate::part::{Encoded, Index, PartId, PartKind};
@@ -137,12 +138,15 @@ impl Publisher {
         policy_epoch: u64,
         contents: Arc<Contents>,
     ) -> Result<Arc<Snapshot>, PublishError> {
-        // Each later than the one before, so that followers can tell which is newer.
+        // Each later than the one before, so that followers can tell which is newer; but not in a future that they
+        // would refuse, after a clock that was far ahead was put right.
+        let now = self.clock.now();
         let after = held.newest.as_ref().map_or(UnixMs(0), |newest| newest.issued().plus_ms(1));
+        let issued = if after.since(now) > FUTURE_MAX_MS { now } else { now.max(after) };
         let manifest = Manifest {
             epoch,
             policy_epoch,
-            issued: self.clock.now().max(after),
+            issued,
             index: countersign_crypto::sha256(&contents.index_bytes),
             next_key: held.next_key.clone(),
         };

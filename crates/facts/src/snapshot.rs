@@ -45,13 +45,13 @@ impl Snapshot {
         self.manifest.issued
     }
 
-    /// Which parts it has. A service that was sent all of this has [`Index::of_service`] of it.
+    /// Which parts it has, those included that not every service is given.
     #[must_use]
     pub fn index(&self) -> &Index {
         &self.contents.index
     }
 
-    /// The parts that a service with this role and these parts lacks, with manifest and index.
+    /// What a service with this role lacks that has the snapshot with the index `have` (an empty one if it has none).
     #[must_use]
     pub fn update_since(&self, have: &Index, service: Service) -> Update {
         let Contents { index, index_bytes, parts } = &*self.contents;
@@ -61,8 +61,8 @@ impl Snapshot {
             .filter(|(id, _)| lacks(id))
             .map(|(id, bytes)| Part { id: *id, bytes: bytes.clone() })
             .collect();
-        let whole = have == &index.of_service(service);
-        Update { manifest: self.text.clone(), index: (!whole).then(|| index_bytes.clone()), parts }
+        let same = have == index;
+        Update { manifest: self.text.clone(), index: (!same).then(|| index_bytes.clone()), parts }
     }
 
     /// As [`Self::update_since`], cut into messages of a size that can be sent.
@@ -84,8 +84,7 @@ impl fmt::Debug for Snapshot {
 
 impl Index {
     /// Of these parts, those that a service of this role is given.
-    #[must_use]
-    pub fn of_service(&self, service: Service) -> Self {
+    pub(crate) fn of_service(&self, service: Service) -> Self {
         let mut own = self.clone();
         own.retain(|id| id.kind().is_for(service));
         own
@@ -175,7 +174,7 @@ impl Gathering {
             }
             _ => return Err(ApplyError::Messages),
         };
-        let too_many = update.parts.len() > Index::BYTES_MAX;
+        let too_many = update.parts.len() > Index::LEN_MAX;
         // Of the whole so far: cheap, as messages are large and few.
         self.bytes = update.len_bytes();
         if too_many

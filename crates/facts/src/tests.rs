@@ -3,6 +3,7 @@
 mod changes;
 mod golden;
 mod keys;
+mod random;
 mod refused;
 
 use std::collections::HashMap;

@@ -316,3 +316,18 @@ fn a_large_snapshot_comes_in_messages() {
     let message = Message { index: messages[0].index.clone(), ..messages[1].clone() };
     assert_eq!(with_index.add(message).unwrap_err(), ApplyError::Messages);
 }
+
+#[test]
+fn a_key_wrapped_anew_is_no_news_to_a_gateway_and_no_reason_to_refuse() {
+    let mut world = World::new();
+    let place = world.service(Service::Gateway);
+    place.follow(&world.publish()).unwrap();
+    Arc::make_mut(&mut world.sources.wrapped).insert(tenant_id(2), vec![7; 65].into());
+    let update = place.update(&world.publish());
+    assert!(update.parts.is_empty() && update.index.is_some());
+    place.follower.apply(&update).unwrap();
+    // From then on it is as up to date as anybody.
+    let update = place.update(&world.publish());
+    assert!(update.parts.is_empty() && update.index.is_none());
+    place.follower.apply(&update).unwrap();
+}

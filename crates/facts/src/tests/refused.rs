@@ -201,6 +201,34 @@ fn a_manifest_from_the_future() {
     place.follow(&snapshot).unwrap();
 }
 
+/// A clock that can be put right.
+struct Settable(std::sync::atomic::AtomicU64);
+
+impl Clock for Settable {
+    fn now(&self) -> UnixMs {
+        UnixMs(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn an_authority_whose_clock_was_put_right_is_followed_again() {
+    let world = World::new();
+    let place = world.service(Service::Gateway);
+    let now = world.clock.now();
+    let clock = Arc::new(Settable(now.0.into()));
+    let publisher = Publisher::new(deployment(), key(1), Arc::clone(&clock) as Arc<dyn Clock>);
+    place.follow(&publisher.publish(&world.sources).unwrap()).unwrap();
+    // A little back: each is still later than the one before.
+    clock.0.store(now.0 - 1000, std::sync::atomic::Ordering::SeqCst);
+    let renewed = publisher.renew().unwrap();
+    assert_eq!(renewed.issued(), now.plus_ms(1));
+    place.follow(&renewed).unwrap();
+    clock.0.store(now.0 + 3_600_000, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(place.follow(&publisher.renew().unwrap()).unwrap_err(), ApplyError::Future);
+    clock.0.store(now.0 + 10, std::sync::atomic::Ordering::SeqCst);
+    place.follow(&publisher.renew().unwrap()).unwrap();
+}
+
 #[test]
 fn another_deployments_snapshot() {
     let mut world = World::new();
