@@ -37,9 +37,9 @@ pub enum JournalFault {
     /// Another process has it.
     #[error("another process uses the budget journal")]
     InUse,
-    /// An earlier write failed; what is on the disk is not known until the journal is opened again.
-    #[error("an earlier write to the budget journal failed")]
-    Stopped,
+    /// The write failed that this one was part of.
+    #[error("the write to the budget journal failed")]
+    Unwritten,
 }
 
 /// Counters as the journal has them.
@@ -142,9 +142,11 @@ struct State {
     next: u64,
     /// The last write that is durable.
     durable: u64,
+    /// The last write that failed. One that succeeds after it makes its slots durable too, because it writes the
+    /// file anew.
+    failed: u64,
     /// With whoever is writing, while somebody is.
     writer: Option<Writer>,
-    failed: bool,
 }
 
 struct Writer {
@@ -153,28 +155,30 @@ struct Writer {
     /// Where the next slot goes.
     place: u32,
     rewrite_at: u32,
+    /// A write failed, so that nobody knows what the file holds.
+    broken: bool,
 }
 
 impl Journal {
     /// Replaces the file at `path` by one with these slots.
     pub(super) fn create(path: &Path, slots: &[Slot]) -> Result<Self, JournalFault> {
         let writer = Writer::replace(path, slots)?;
-        let state = State { queue: Vec::new(), next: 1, durable: 0, writer: Some(writer), failed: false };
+        let state = State { queue: Vec::new(), next: 1, durable: 0, failed: 0, writer: Some(writer) };
         Ok(Self { state: Mutex::new(state), written: Condvar::new() })
     }
 
     /// Returns when the slots are durable. One thread writes what all that wait have brought. `live` gives everything
-    /// that has to be in the file, for writing it anew when it has grown.
+    /// that has to be in the file, these slots too, for writing it anew when it has grown or a write has failed.
     pub(super) fn commit(&self, slots: &[Slot], live: &dyn Fn() -> Vec<Slot>) -> Result<(), JournalFault> {
         let mut state = self.state.lock();
         state.queue.extend_from_slice(slots);
         let mine = state.next;
         loop {
-            if state.failed {
-                return Err(JournalFault::Stopped);
-            }
             if state.durable >= mine {
                 return Ok(());
+            }
+            if state.failed >= mine {
+                return Err(JournalFault::Unwritten);
             }
             let Some(mut writer) = state.writer.take() else {
                 self.written.wait(&mut state);
@@ -185,14 +189,14 @@ impl Journal {
             state.next = number.saturating_add(1);
             drop(state);
             // Nobody holds a counter's lock while waiting here, so `live` can take them.
-            let written = writer.append(&batch).and_then(|()| writer.rewrite_if_large(live));
+            let written = writer.write(&batch, live);
             state = self.state.lock();
             state.writer = Some(writer);
             self.written.notify_all();
             match written {
                 Ok(()) => state.durable = number,
                 Err(fault) => {
-                    state.failed = true;
+                    state.failed = number;
                     return Err(fault);
                 }
             }
@@ -225,7 +229,7 @@ impl Writer {
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside)?;
         lock(&file)?;
         file.set_len(0)?;
-        let mut writer = Self { path: path.to_owned(), file, place: 1, rewrite_at: 0 };
+        let mut writer = Self { path: path.to_owned(), file, place: 1, rewrite_at: 0, broken: false };
         writer.file.write_all(&header())?;
         writer.append(slots)?;
         std::fs::rename(&beside, path)?;
@@ -234,21 +238,27 @@ impl Writer {
         Ok(writer)
     }
 
+    /// Appends, or writes anew what `live` gives, which has these slots in it.
+    fn write(&mut self, slots: &[Slot], live: &dyn Fn() -> Vec<Slot>) -> Result<(), JournalFault> {
+        if self.broken || self.place >= self.rewrite_at {
+            self.broken = true;
+            *self = Self::replace(&self.path, &live())?;
+            return Ok(());
+        }
+        self.broken = true;
+        self.append(slots)?;
+        self.broken = false;
+        Ok(())
+    }
+
     fn append(&mut self, slots: &[Slot]) -> Result<(), JournalFault> {
         let began = self.place;
         let mut bytes = Vec::with_capacity(slots.len().saturating_mul(SLOT_BYTES));
         for slot in slots {
             bytes.extend_from_slice(&slot.encode(u64::from(self.place), began));
-            self.place = self.place.checked_add(1).ok_or(JournalFault::Stopped)?;
+            self.place = self.place.checked_add(1).ok_or(io::ErrorKind::FileTooLarge).map_err(io::Error::from)?;
         }
         self.file.write_all(&bytes)?;
         Ok(self.file.sync_data()?)
-    }
-
-    fn rewrite_if_large(&mut self, live: &dyn Fn() -> Vec<Slot>) -> Result<(), JournalFault> {
-        if self.place >= self.rewrite_at {
-            *self = Self::replace(&self.path, &live())?;
-        }
-        Ok(())
     }
 }

@@ -191,14 +191,28 @@ fn what_is_past_its_window_leaves_memory_and_journal() {
 }
 
 #[test]
-fn a_journal_that_cannot_be_written_refuses() {
+fn a_journal_that_cannot_be_written_refuses_until_it_can_be_again() {
     let dir = tempfile::tempdir().unwrap();
     let budgets = open(&dir, NOW);
     budgets.spend(token(1), &[charge(1)], 1, NOW).unwrap();
     budgets.journal.break_it();
+    // The way out of it is barred too: there is a folder where the new file would be.
+    let beside = dir.path().join("budget.new");
+    std::fs::create_dir(&beside).unwrap();
     assert!(budgets.spend(token(1), &[charge(1)], 1, NOW).is_ok(), "within what is durable");
-    assert!(matches!(budgets.spend(token(2), &[charge(2)], 1, NOW), Err(BudgetError::Journal(JournalFault::Io(_)))));
-    assert!(matches!(budgets.spend(token(3), &[charge(3)], 1, NOW), Err(BudgetError::Journal(JournalFault::Stopped))));
+    for number in 2..5 {
+        let refused = budgets.spend(token(number), &[charge(number)], 7, NOW);
+        assert!(matches!(refused, Err(BudgetError::Journal(JournalFault::Io(_)))), "{refused:?}");
+    }
+    std::fs::remove_dir(&beside).unwrap();
+    budgets.spend(token(5), &[charge(5)], 1, NOW).unwrap();
+    budgets.spend(token(6), &[charge(6)], 1, NOW).unwrap();
+    drop(budgets);
+    let after = open(&dir, NOW);
+    for (number, least) in [(1, 2), (2, 7), (3, 7), (4, 7), (5, 1), (6, 1)] {
+        let used = after.used(token(number), user(number), NOW);
+        assert!(used.token >= least && used.principal >= least, "{number}: {used:?}");
+    }
 }
 
 #[test]
