@@ -1,4 +1,5 @@
-//! PROPERTY: a certificate request is believed only if the key that it is about signed it; and whatever it asks for, what is issued is a certificate of the service that the authority had in mind, for an hour at most.
+//! PROPERTY: a certificate request is believed only if the key that it is about signed it; and whatever it asks for,
+//! what is issued is a certificate of the service that the authority had in mind, for an hour at most.
 
 use std::sync::LazyLock;
 
@@ -68,7 +69,8 @@ pub fn run(data: &[u8]) -> u64 {
 /// change. And whether it is made of one of them.
 fn mutant(data: &[u8], originals: &[Vec<u8>]) -> (Vec<u8>, bool) {
     let [b'@', number, changes @ ..] = data else { return (data.to_vec(), false) };
-    let mut bytes = originals.get(usize::from(number.wrapping_sub(b'0')) % originals.len()).cloned().unwrap_or_default();
+    let mut bytes =
+        originals.get(usize::from(number.wrapping_sub(b'0')) % originals.len()).cloned().unwrap_or_default();
     for change in changes.chunks_exact(3) {
         let [high, low, difference] = change else { continue };
         let place = usize::from(u16::from_be_bytes([*high, *low])) % bytes.len();
