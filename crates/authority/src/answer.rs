@@ -56,6 +56,9 @@ pub struct WhoAmI {
     pub tenant: Name,
     /// Roles.
     pub roles: Vec<Name>,
+    /// Who acts for the user with the token, if somebody does. What is below is what both may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Name>,
     /// The login.
     pub session: SessionId,
     /// The token.

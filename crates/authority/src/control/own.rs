@@ -96,6 +96,7 @@ fn who_am_i(caller: &Principal, state: &State) -> Result<WhoAmI, ControlFailure>
         user: caller.facts.name.clone(),
         tenant: caller.tenant_name.clone(),
         roles: caller.facts.roles.clone(),
+        actor: caller.actor.as_ref().map(|actor| actor.facts.name.clone()),
         session: caller.session,
         token: caller.token,
         issued: rfc3339(caller.issued),

@@ -101,7 +101,7 @@ async fn an_agent_acts_for_a_person_and_the_token_says_so() {
     assert_eq!(reply.1["token_type"], "Bearer");
     let acting = token(&reply);
     let me = world.house.ask(&acting, Control::WhoAmI).await.unwrap();
-    assert_eq!(me["user"], "nancy");
+    assert_eq!((&me["user"], &me["actor"]), (&json!("nancy"), &json!("copilot")));
 
     let asker = world.house.token("andrew", "northwind", &admin).await;
     let (status, said) = world.post("/v1/token/introspect", &json!({ "token": acting }), None, Some(&asker)).await;
