@@ -88,6 +88,25 @@ async fn a_token_of_a_certificate_comes_on_its_connection() {
     assert_eq!(house.admit(&token, &peer(None)).await.err(), Some(Refusal::Unbound));
 }
 
+/// For an endpoint that takes two tokens with one proof, which can name one token at most.
+#[tokio::test]
+async fn a_proof_that_was_checked_before_stands_for_every_token_of_its_key_and_for_no_other() {
+    let house = House::new();
+    let (one, other) = (Binding::Jkt([1; 32]), Binding::Jkt([2; 32]));
+    let unbound = house.token("clerk", "acme");
+    let token = house.bound(&unbound, one);
+    let admit = |token: &str, proved| {
+        house.guard.admit_proved(Some(Bearer::new(token.to_owned())), proved, request(read(&["id"])))
+    };
+    for again in 0..2 {
+        assert!(admit(&token, Some(one)).await.is_ok(), "{again}");
+    }
+    for proved in [None, Some(other), Some(Binding::Certificate([1; 32]))] {
+        assert_eq!(admit(&token, proved).await.err(), Some(Refusal::Unbound));
+        assert!(admit(&unbound, proved).await.is_ok());
+    }
+}
+
 /// Behind the gateway the certificate of the service that carries it stands for the proof.
 #[tokio::test]
 async fn services_behind_judge_a_bound_token_without_a_proof() {
