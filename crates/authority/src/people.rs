@@ -23,7 +23,7 @@ mod provider;
 mod token_endpoint;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
