@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 use countersign_crypto::jws;
 use countersign_model::request::{Action, Narrowing};
 use countersign_model::{Name, SessionId, TenantId, UnixMs, UserId};
-use countersign_token::{MAX_LIFETIME_MS, Minter, Unverified, Verifier};
+use countersign_token::{Binding, MAX_LIFETIME_MS, Minter, Unverified, Verifier};
 
-use super::Fixed;
+use super::{Fixed, mutant};
 use crate::signature;
 
 /// Pieces of tokens.
@@ -46,29 +46,18 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     };
     let parent = verifier.verify(&whole, NOW).expect("what was just minted");
     let narrowed = minter.narrow(&parent, &narrowing, Some(600_000), NOW, &Fixed).expect("a token").into_token();
-    Fixture { verifier, minted: vec![whole, narrowed] }
+    let bound = minter.bound_to(Some(Binding::Jkt([7; 32])));
+    let agent = UserId::from_u128(7);
+    let actor = bound.mint(agent, tenant, session, MAX_LIFETIME_MS, NOW, &Fixed).expect("a token").into_token();
+    let acting = verifier.verify(&actor, NOW).expect("what was just minted");
+    let acting = bound.exchange(&parent, &acting, &narrowing, None, NOW, &Fixed).expect("a token").into_token();
+    Fixture { verifier, minted: vec![whole, narrowed, actor, acting] }
 });
 
-/// Runs the target. An input that begins with `@` stands for a minted token with changes: a digit for which one,
-/// then (two bytes of place, one of difference) for each change. So the corpus needs no tokens and mutants stay near.
+/// Runs the target.
 pub fn run(data: &[u8]) -> u64 {
     let fixture = &*FIXTURE;
-    let token = match data {
-        [b'@', number, changes @ ..] => {
-            let minted = fixture.minted.get(usize::from(number.wrapping_sub(b'0')) % fixture.minted.len());
-            let mut bytes = minted.cloned().unwrap_or_default().into_bytes();
-            for change in changes.chunks_exact(3) {
-                let [high, low, difference] = change else { continue };
-                let place = usize::from(u16::from_be_bytes([*high, *low])) % bytes.len();
-                if let Some(byte) = bytes.get_mut(place) {
-                    *byte ^= difference & 0x7f;
-                }
-            }
-            bytes
-        }
-        other => other.to_vec(),
-    };
-    let Ok(token) = String::from_utf8(token) else { return 0 };
+    let Some(token) = mutant(data, &fixture.minted) else { return 0 };
     // Showing a token to its holder must not fall over either.
     let _ = Unverified::read(&token);
     match fixture.verifier.verify(&token, NOW) {
