@@ -39,6 +39,7 @@ struct State {
     finished: usize,
     peer: Option<Peer>,
     public: Option<PublicCall>,
+    reply: Option<PublicReply>,
 }
 
 impl Default for Fake {
@@ -90,6 +91,11 @@ impl Fake {
     /// What was last asked of the authority's own endpoints.
     pub(crate) fn public(&self) -> Option<PublicCall> {
         self.state.lock().public.take()
+    }
+
+    /// The next answer of the authority's own endpoints is this.
+    pub(crate) fn reply(&self, reply: PublicReply) {
+        self.state.lock().reply = Some(reply);
     }
 
     async fn admit(&self, bearer: Option<&Bearer>, request: &Request) -> Result<(), Problem> {
@@ -147,11 +153,15 @@ impl Backend for Fake {
     }
 
     async fn public(&self, call: PublicCall) -> PublicReply {
-        let said = format!("{} {} {}", call.method, call.path, String::from_utf8_lossy(&call.body));
-        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        let reply = PublicReply { status: 200, headers, body: serde_json::json!({ "said": said }).to_string().into() };
-        self.state.lock().public = Some(call);
-        reply
+        let delay = self.state.lock().delay;
+        tokio::time::sleep(delay).await;
+        let mut state = self.state.lock();
+        state.finished = state.finished.saturating_add(1);
+        state.public = Some(call);
+        state.reply.take().unwrap_or_else(|| {
+            let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+            PublicReply { status: 200, headers, body: b"{}".to_vec() }
+        })
     }
 
     fn caller(&self, bearer: &Bearer) -> Option<(TenantId, UserId)> {

@@ -231,12 +231,6 @@ pub enum Problem {
     /// The answer took too long to make.
     #[error("the answer took too long")]
     TimedOut,
-    /// A login that was not accepted, for whatever reason.
-    #[error("login refused")]
-    LoginRefused,
-    /// A token exchange that is not one of ours (RFC 8693).
-    #[error("{0}")]
-    TokenRequest(&'static str),
     /// The guard's.
     #[error(transparent)]
     Refused(Refusal),

@@ -112,14 +112,6 @@ impl<'a> Fields<'a> {
         self.read(key, "true or false")
     }
 
-    /// A whole number, zero or more.
-    ///
-    /// # Errors
-    /// [`Problem::WrongValue`].
-    pub fn number(&mut self, key: &'static str) -> Result<Option<u64>, Problem> {
-        self.read(key, "a whole number, zero or more")
-    }
-
     /// Something else that says itself whether it is right.
     ///
     /// # Errors
@@ -151,23 +143,13 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`Problem`] with line and column.
     pub fn objects(&mut self, key: &'static str) -> Result<Vec<Self>, Problem> {
-        self.maybe_objects(key)?.ok_or(Problem::MissingKey(key))
-    }
-
-    /// A list of objects.
-    ///
-    /// # Errors
-    /// [`Problem`] with line and column.
-    pub fn maybe_objects(&mut self, key: &'static str) -> Result<Option<Vec<Self>>, Problem> {
-        let Some(raw) = self.take(key) else { return Ok(None) };
+        let raw = self.take(key).ok_or(Problem::MissingKey(key))?;
         let wrong = || self.wrong(key, raw, "a list of objects");
         let items: Vec<&'a RawValue> = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
         if !items.iter().all(|item| item.get().starts_with('{')) {
             return Err(wrong());
         }
-        let objects: Result<Vec<Self>, Problem> =
-            items.into_iter().map(|item| Self::within(self.whole, item.get(), self.limits)).collect();
-        objects.map(Some)
+        items.into_iter().map(|item| Self::within(self.whole, item.get(), self.limits)).collect()
     }
 
     /// All members, of which each is a text, a number or a flag under a name. Consumes the object.

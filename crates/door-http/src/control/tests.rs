@@ -1,6 +1,3 @@
-use countersign_model::control::Revoke;
-use countersign_model::request::{Action, Narrowing};
-
 use super::*;
 
 struct Sent<'a> {
@@ -117,113 +114,95 @@ fn parameters_are_read_strictly() {
     assert!(matches!(user.lowered(), Err(Problem::Syntax { part: Part::Path, .. })));
 }
 
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-
 #[test]
-fn token_exchange_as_json_and_as_a_form() {
-    let details =
-        r#"[{"type":"countersign","actions":["read"],"datatypes":["customer"],"fields":["company"],"purpose":"p"}]"#;
-    let json =
-        format!(r#"{{"grant_type":"{GRANT}","subject_token":"t","expires_in":600,"authorization_details":{details}}}"#);
-    let encoded = percent_encoding::utf8_percent_encode(details, percent_encoding::NON_ALPHANUMERIC);
-    let form = format!(
-        "grant_type={}&subject_token=t&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token\
-         &expires_in=600&authorization_details={encoded}",
-        GRANT.replace(':', "%3A")
-    );
-    let narrowing = Narrowing {
-        actions: Some(vec![Action::Read]),
-        types: Some(vec![name("customer")]),
-        fields: Some(vec![name("company")]),
-        purpose: Some("p".into()),
-    };
-    let expected = Control::Narrow { narrowing, lifetime_ms: Some(600_000) };
-    for (content_type, body) in
-        [("application/json", json.as_str()), ("application/x-www-form-urlencoded", form.as_str())]
-    {
-        let sent = Sent { content_type: Some(content_type), ..Sent::new(Target::Exchange, body) };
-        let read = sent.with(exchange).unwrap_or_else(|problem| panic!("{body}: {problem}"));
-        assert_eq!(read.token.as_deref(), Some("t"));
-        assert_eq!(read.control, expected);
-    }
-    let bare = Sent::new(Target::Exchange, r#"{"grant_type":"urn:ietf:params:oauth:grant-type:token-exchange"}"#);
-    assert_eq!(
-        bare.with(exchange).unwrap().control,
-        Control::Narrow { narrowing: Narrowing::default(), lifetime_ms: None }
-    );
+fn services() {
+    assert_eq!(Sent::new(Target::ServiceList, "").lowered(), Ok(Control::ServiceList));
+    let invite = |body| Sent::new(Target::ServiceInvite, body).lowered();
+    let (role, one) = (name("keys"), Some(name("keys-1")));
+    let named = invite(r#"{"role":"keys","name":"keys-1"}"#);
+    assert_eq!(named, Ok(Control::ServiceInvite { role: role.clone(), name: one }));
+    assert_eq!(invite(r#"{"role":"keys"}"#), Ok(Control::ServiceInvite { role: role.clone(), name: None }));
+    assert_eq!(invite("{}"), Err(Problem::MissingKey("role")));
+    let unknown = invite(r#"{"role":"keys","minutes":60}"#);
+    assert!(matches!(unknown, Err(Problem::UnknownKey { known: "role, name", .. })), "{unknown:?}");
+
+    let remove = |query, segment| Sent { query, segment, ..Sent::new(Target::ServiceRemove, "") }.lowered();
+    assert_eq!(remove("role=keys", "keys-1"), Ok(Control::ServiceRemove { role, name: name("keys-1") }));
+    assert!(matches!(remove("", "keys-1"), Err(Problem::Syntax { part: Part::Query, .. })));
+    assert!(matches!(remove("role=Keys", "keys-1"), Err(Problem::Syntax { part: Part::Query, .. })));
+    assert!(matches!(remove("role=keys", "Keys"), Err(Problem::Syntax { part: Part::Path, .. })));
 }
 
 #[test]
-fn a_misspelt_limit_gives_no_token() {
-    let exchange_of = |members: &str| {
-        let body = format!(r#"{{"grant_type":"{GRANT}"{members}}}"#);
-        Sent::new(Target::Exchange, &body).with(exchange).err()
-    };
-    assert_eq!(exchange_of(""), None);
-    for (members, at_least) in [
-        (r#","authorisation_details":[]"#, "unknown"),
-        (r#","scope":"read""#, "scope"),
-        (r#","audience":"x""#, "audience"),
-        (r#","actor_token":"x""#, "actor_token"),
-        (r#","requested_token_type":"refresh""#, "token type"),
-        (r#","authorization_details":[{"type":"payment"}]"#, "type"),
-        (r#","authorization_details":[{"actions":["read"]}]"#, "type"),
-        (r#","authorization_details":[{"type":"countersign","action":["read"]}]"#, "unknown"),
-        (r#","authorization_details":[{"type":"countersign","actions":["write"]}]"#, "actions"),
-        (r#","authorization_details":[{"type":"countersign","fields":"company"}]"#, "fields"),
-        (r#","authorization_details":[{"type":"countersign"},{"type":"countersign"}]"#, "one object"),
-        (r#","authorization_details":{"type":"countersign"}"#, "authorization_details"),
-        (r#","expires_in":"10""#, "expires_in"),
-        (r#","expires_in":-1"#, "expires_in"),
+fn identity_providers() {
+    assert_eq!(Sent::new(Target::ProviderRead, "").lowered(), Ok(Control::ProviderRead));
+    assert_eq!(Sent::new(Target::ProviderRemove, "").lowered(), Ok(Control::ProviderRemove));
+    let put = |body: &str| Sent::new(Target::ProviderPut, body).lowered();
+    let least = r#"{"issuer":"https://id.example","client_id":"c","role_claim":"groups","roles":{"Sales":"support"}}"#;
+    let Ok(Control::ProviderPut(provider)) = put(least) else { panic!() };
+    assert_eq!((provider.issuer.as_str(), provider.name_claim.as_str()), ("https://id.example", "preferred_username"));
+    assert_eq!(provider.roles, [("Sales".to_owned(), name("support"))].into());
+    for wrong in [
+        "",
+        "{}",
+        &least.replace("role_claim", "role_clam"),
+        &least.replace(r#""client_id":"c""#, r#""client_id":"c","client_id":"d""#),
+        &least.replace(r#""client_id":"c""#, r#""client_id":"c","client_secrets":"d""#),
+        &least.replace("support", "Support"),
     ] {
-        let problem = exchange_of(members).expect(members).to_string();
-        assert!(problem.contains(at_least), "{members}: {problem}");
+        assert!(matches!(put(wrong), Err(Problem::Syntax { part: Part::Body, .. })), "{wrong}");
     }
-    let other_grant = Sent::new(Target::Exchange, r#"{"grant_type":"password"}"#);
-    assert!(matches!(other_grant.with(exchange), Err(Problem::TokenRequest(_))));
-    let form =
-        |body| Sent { content_type: Some("application/x-www-form-urlencoded"), ..Sent::new(Target::Exchange, body) };
-    assert!(matches!(form("grant_type=a&grant_type=b").with(exchange), Err(Problem::Repeated(_))));
-    assert!(matches!(form("").with(exchange), Err(Problem::MissingKey("grant_type"))));
-    // Details that close the list around them don't become members of their own.
-    let smuggled = format!("grant_type={GRANT}&authorization_details=[],%22expires_in%22:9");
-    assert!(form(&smuggled).with(exchange).is_err());
+    let secret = least.replace(r#""client_id":"c""#, r#""client_id":5,"client_secret":"hush-hush""#);
+    assert!(!put(&secret).unwrap_err().to_string().contains("hush"), "a message holds no value");
+    let form = Sent { content_type: Some("text/plain"), ..Sent::new(Target::ProviderPut, least) };
+    assert_eq!(form.lowered(), Err(Problem::UnsupportedMedia));
 }
 
 #[test]
-fn revoking() {
-    let read = |body: &str| Sent::new(Target::Revoke, body).with(revoke);
-    let control = |body: &str| read(body).map(|exchange| exchange.control);
-    assert_eq!(control("{}"), Ok(Control::RevokeOwn { session: false }));
-    assert_eq!(control(r#"{"session":true}"#), Ok(Control::RevokeOwn { session: true }));
-    assert_eq!(read(r#"{"token":"t","token_type_hint":"access_token"}"#).unwrap().token.as_deref(), Some("t"));
-    assert_eq!(control(r#"{"user":"nancy"}"#), Ok(Control::Revoke(Revoke::Person(name("nancy")))));
+fn receipts() {
     let id = "0190b6c2-3f5e-7abc-8def-0123456789ab";
-    let token = control(&format!(r#"{{"token_id":"{id}"}}"#));
-    assert_eq!(token, Ok(Control::Revoke(Revoke::Token(id.parse().unwrap()))));
-    let session = control(&format!(r#"{{"session_id":"{id}"}}"#));
-    assert_eq!(session, Ok(Control::Revoke(Revoke::Session(id.parse().unwrap()))));
-    for wrong in [r#"{"user":"a","session":true}"#, r#"{"user":"a","token":"t"}"#] {
-        assert!(matches!(control(wrong), Err(Problem::TokenRequest(_))), "{wrong}");
+    let receipt = |segment| Sent { segment, ..Sent::new(Target::Receipt, "") }.lowered();
+    assert_eq!(receipt(id), Ok(Control::Receipt { request: id.parse().unwrap() }));
+    for wrong in ["", "1", "0190b6c2"] {
+        assert!(matches!(receipt(wrong), Err(Problem::Syntax { part: Part::Path, .. })), "{wrong}");
     }
-    assert!(matches!(control(r#"{"token_id":"x"}"#), Err(Problem::WrongValue { key: "token_id", .. })));
-    assert!(matches!(control(r#"{"person":"x"}"#), Err(Problem::UnknownKey { .. })));
-    let empty = Sent { content_type: None, ..Sent::new(Target::Revoke, "") };
-    assert_eq!(empty.with(revoke).unwrap().control, Control::RevokeOwn { session: false });
-    let form = Sent { content_type: Some("application/x-www-form-urlencoded"), ..Sent::new(Target::Revoke, "token=t") };
-    assert_eq!(form.with(revoke).unwrap().token.as_deref(), Some("t"));
 }
 
 #[test]
-fn logging_in() {
-    let limits = Limits::default();
-    assert_eq!(challenge(r#"{"user":"nancy","tenant":"chinook"}"#, &limits), Ok((name("nancy"), name("chinook"))));
-    assert!(challenge(r#"{"user":"nancy","tenant":"chinook","password":"x"}"#, &limits).is_err());
-    let body = r#"{"user":"nancy","tenant":"chinook","id":"1","signature":"-----BEGIN","expires_in":60}"#;
-    let read = login(body, &limits).ok().unwrap();
-    assert_eq!((read.id.as_str(), read.lifetime_ms), ("1", Some(60_000)));
-    assert!(matches!(
-        login(r#"{"user":"nancy","tenant":"a","id":"1"}"#, &limits),
-        Err(Problem::MissingKey("signature"))
-    ));
+fn kinds_of_users() {
+    use countersign_model::facts::UserKind;
+    let kind = |body| match (Sent { segment: "nancy", ..Sent::new(Target::UserPut, body) }.lowered()) {
+        Ok(Control::UserPut { user, .. }) => Ok(user.kind),
+        Ok(_) => panic!(),
+        Err(problem) => Err(problem),
+    };
+    assert_eq!(kind("{}"), Ok(UserKind::Person));
+    assert_eq!(kind(r#"{"kind":"agent"}"#), Ok(UserKind::Agent));
+    assert_eq!(kind(r#"{"kind":"service"}"#), Ok(UserKind::Service));
+    assert!(matches!(kind(r#"{"kind":"robot"}"#), Err(Problem::WrongValue { key: "kind", .. })));
+}
+
+/// Whoever comes without a good token asks for what the path says, and for nothing that would change anything.
+#[test]
+fn bare_requests_change_nothing() {
+    for route in crate::routes::ROUTES {
+        if matches!(route.target, Target::Records | Target::Public | Target::OpenApi | Target::Health) {
+            continue;
+        }
+        let control = bare(route.target);
+        let harmless = matches!(
+            control,
+            Control::WhoAmI
+                | Control::TenantList
+                | Control::UserList { tenant: None }
+                | Control::TypesRead
+                | Control::TypesApply { dry_run: true, .. }
+                | Control::PoliciesRead
+                | Control::PoliciesApply { dry_run: true, .. }
+                | Control::ServiceList
+                | Control::ProviderRead
+                | Control::AuditRead(_)
+        );
+        assert!(harmless, "{} {}", route.method, route.path);
+    }
 }

@@ -103,8 +103,6 @@ impl Problem {
             Self::BodyTooLarge(_) => wire(S::PAYLOAD_TOO_LARGE, "54000", text()),
             Self::TooSlow => wire(S::REQUEST_TIMEOUT, "57014", text()),
             Self::TimedOut => wire(S::GATEWAY_TIMEOUT, "57014", text()),
-            Self::LoginRefused => wire(S::UNAUTHORIZED, "28000", text()).with(NO_TOKEN).oauth("invalid_grant"),
-            Self::TokenRequest(_) => wire(S::BAD_REQUEST, "PGRST102", text()),
             Self::Refused(refusal) => refused(refusal),
             Self::Failed(failure) => failed(failure),
             Self::Control { kind, .. } => control(*kind, text()),
@@ -227,11 +225,6 @@ impl Wire {
 
     const fn with(mut self, challenge: Challenge) -> Self {
         self.challenge = challenge;
-        self
-    }
-
-    const fn oauth(mut self, word: &'static str) -> Self {
-        self.oauth = word;
         self
     }
 

@@ -54,8 +54,6 @@ fn all() -> Vec<Problem> {
         Problem::BodyBroken,
         Problem::TooSlow,
         Problem::TimedOut,
-        Problem::LoginRefused,
-        Problem::TokenRequest("the only token type is access_token"),
         control(ControlProblem::NotFound),
         control(ControlProblem::Exists),
         control(ControlProblem::Invalid),

@@ -188,52 +188,11 @@ async fn what_needs_no_token() {
     let fake = Arc::new(Fake::default());
     let health = call(&fake, sent("GET", "/healthz"), "").await;
     assert_eq!((health.status, health.body.as_str()), (200, r#"{"status":"ok"}"#));
-    let metadata = call(&fake, sent("GET", "/.well-known/oauth-authorization-server"), "").await.json();
-    assert_eq!(metadata["issuer"], "https://here:8443");
-    assert_eq!(call(&fake, sent("GET", "/v1/jwks.json"), "").await.json()["keys"], serde_json::json!([]));
+    for path in ["/.well-known/oauth-authorization-server", "/v1/jwks.json"] {
+        assert_eq!(call(&fake, sent("GET", path), "").await.status, 200, "{path}");
+    }
     assert_eq!(call(&fake, sent("GET", "/v1/openapi.json"), "").await.json()["openapi"], "3.1.0");
     assert!(fake.requests().is_empty());
-}
-
-#[tokio::test]
-async fn logging_in() {
-    let fake = Arc::new(Fake::default());
-    let body = r#"{"user":"nancy","tenant":"chinook"}"#;
-    let challenge = call(&fake, sent("POST", "/v1/login/challenge"), body).await;
-    assert_eq!(challenge.json(), serde_json::json!({"id": "1", "text": "sign this", "expires": 60}));
-    let body = r#"{"user":"nancy","tenant":"chinook","id":"1","signature":"good"}"#;
-    let login = call(&fake, sent("POST", "/v1/login"), body).await;
-    let expected = serde_json::json!({"access_token": GOOD, "token_type": "Bearer", "expires_in": 600});
-    assert_eq!((login.status, login.json()), (200, expected));
-    let refused = call(&fake, sent("POST", "/v1/login"), &body.replace("good", "bad")).await;
-    assert_eq!((refused.status, refused.json()["error"].as_str()), (401, Some("invalid_grant")));
-    let long = format!(r#"{{"user":"{}"}}"#, "x".repeat(MAX_LOGIN_BYTES));
-    assert_eq!(call(&fake, sent("POST", "/v1/login"), &long).await.status, 413);
-    let form = sent("POST", "/v1/login").header("content-type", "application/x-www-form-urlencoded");
-    assert_eq!(call(&fake, form, "user=nancy").await.status, 415);
-    assert_eq!(call(&fake, sent("POST", "/v1/login?user=nancy"), body).await.status, 400);
-}
-
-#[tokio::test]
-async fn tokens() {
-    let fake = Arc::new(Fake::default());
-    const GRANT: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange";
-    let form = |request: http::request::Builder| request.header("content-type", "application/x-www-form-urlencoded");
-    let got = call(&fake, form(sent("POST", "/v1/token")), &format!("{GRANT}&subject_token={GOOD}")).await;
-    assert_eq!((got.status, got.json()["access_token"].as_str()), (200, Some("narrow")));
-    let got = call(&fake, form(with_token("POST", "/v1/token")), &format!("{GRANT}&subject_token={GOOD}")).await;
-    assert_eq!(got.status, 200);
-    let got = call(&fake, form(with_token("POST", "/v1/token")), &format!("{GRANT}&subject_token=other")).await;
-    assert_eq!((got.status, got.json()["error"].as_str()), (400, Some("invalid_request")));
-    let got = call(&fake, form(sent("POST", "/v1/token")), GRANT).await;
-    assert_eq!((got.status, got.json()["error"].as_str()), (401, Some("invalid_token")));
-
-    let got = call(&fake, form(sent("POST", "/v1/token/revoke")), &format!("token={GOOD}")).await;
-    assert_eq!((got.status, got.body.as_str()), (200, r#"{"done":"use_own_token"}"#));
-    let got = call(&fake, form(sent("POST", "/v1/token/revoke")), "token=bad").await;
-    assert_eq!(got.status, 200, "RFC 7009, section 2.2");
-    let got = call(&fake, sent("POST", "/v1/token/revoke"), "{}").await;
-    assert_eq!(got.status, 401);
 }
 
 #[tokio::test]
@@ -251,6 +210,40 @@ async fn control_requests() {
     assert_eq!((got.status, got.code()), (400, "PGRST102".into()));
     let got = call(&fake, with_token("PATCH", "/v1/users/nancy"), "").await;
     assert_eq!((got.status, got.header("allow")), (405, "PUT, DELETE"));
+}
+
+#[tokio::test]
+async fn services_providers_and_receipts() {
+    let fake = Arc::new(Fake::default());
+    let provider = r#"{"issuer":"https://id.example","client_id":"c","role_claim":"groups","roles":{}}"#;
+    let receipt = "/v1/audit/receipt/0190b6c2-3f5e-7abc-8def-0123456789ab";
+    for (method, path, body, action) in [
+        ("GET", "/v1/services", "", "manage_services"),
+        ("POST", "/v1/services", r#"{"role":"keys"}"#, "manage_services"),
+        ("DELETE", "/v1/services/keys-1?role=keys", "", "manage_services"),
+        ("GET", "/v1/provider", "", "manage_provider"),
+        ("PUT", "/v1/provider", provider, "manage_provider"),
+        ("DELETE", "/v1/provider", "", "manage_provider"),
+        ("GET", receipt, "", "read_audit"),
+    ] {
+        let got = call(&fake, with_token(method, path), body).await;
+        assert_eq!((got.status, got.json()["done"].as_str()), (200, Some(action)), "{method} {path}");
+        let asked = fake.last();
+
+        // Without a good token the guard hears of it all the same, and nothing of the rest is looked at.
+        let limits = Limits { body_bytes: 3, ..Limits::default() };
+        for token in ["", "Bearer bad"] {
+            let request = sent(method, path);
+            let request = if token.is_empty() { request } else { request.header("authorization", token) };
+            let got = call_under(&fake, limits.clone(), request, "not JSON, and too long").await;
+            assert_eq!(got.status, 401, "{method} {path}");
+            let bare = fake.last();
+            assert_ne!(bare.id, asked.id);
+            assert_eq!(bare.operation.action(), action, "{method} {path}");
+        }
+    }
+    let got = call(&fake, with_token("DELETE", "/v1/services/keys-1"), "").await;
+    assert_eq!((got.status, got.code()), (400, "PGRST100".into()), "which of the roles is meant");
 }
 
 #[tokio::test]
@@ -323,6 +316,8 @@ async fn a_change_is_finished_although_its_caller_went_away() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(fake.finished(), 1);
 }
+
+mod public;
 
 #[test]
 fn the_openapi_document_describes_exactly_the_routes() {

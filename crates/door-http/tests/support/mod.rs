@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Service};
-use countersign_authority::{Authority, AuthorityParts, LOGIN_NAMESPACE, Registry, RegistryParts};
+use countersign_authority::{Authority, AuthorityParts, LOGIN_NAMESPACE, LocalFront, Registry, RegistryParts, Signing};
 use countersign_crypto::{SystemEntropy, ssh};
 use countersign_door_http::{App, AppParts, Limits, Router};
-use countersign_engine::{Engine, EngineLimits, KeyService, StoreService};
+use countersign_engine::{Engine, EngineLimits};
 use countersign_guard::{Guard, GuardParts, Peer};
 use countersign_keys::FileKms;
+use countersign_keys::budget::Budgets;
 use countersign_model::clock::ManualClock;
 use countersign_model::{Clock, Entropy, UnixMs};
+use countersign_services::{KeyRelease, KeyService, KeyServiceParts, LedgerTrail, Records, StoreService, Trail};
 use countersign_store::{SqliteStore, Store};
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, Full};
@@ -124,21 +126,12 @@ impl House {
         let data = dir.path().join("data");
         std::fs::create_dir_all(&data).unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data, Default::default()).unwrap());
-        let parts = AuthorityParts {
-            registry: Arc::clone(&registry),
-            store: Arc::clone(&store),
-            audit: sink(Service::Authority),
-            ledgers: ledgers.clone(),
-            issuer: HERE.into(),
-            audience: HERE.into(),
-            login_lifetime_ms: 3_600_000,
-            token_capacity: 100,
-        };
-        let authority = Arc::new(Authority::open(parts).await.unwrap());
+        let signing = Signing::open(&registry, HERE.into(), HERE.into(), 100).await.unwrap();
+        let verifier = signing.verifier();
         let guard = |service: Service| {
             Arc::new(Guard::new(GuardParts {
                 service,
-                verifier: authority.verifier(),
+                verifier: Arc::clone(&verifier),
                 facts: registry.facts(),
                 audit: sink(service),
                 clock: clock.clone(),
@@ -146,18 +139,41 @@ impl House {
                 plan_capacity: 1000,
             }))
         };
-        let engine = Engine::new(
-            Arc::new(KeyService::new(guard(Service::Keys), registry.tenant_keys())),
-            Arc::new(StoreService::new(guard(Service::Store), store)),
-            clock.clone(),
-            Arc::clone(&entropy),
-            EngineLimits::default(),
-        );
+        let keys: Arc<dyn KeyRelease> = Arc::new(KeyService::new(KeyServiceParts {
+            guard: guard(Service::Keys),
+            keys: registry.tenant_keys(),
+            budgets: Arc::new(Budgets::open(&dir.path().join("budgets"), now).unwrap()),
+            entropy: Arc::clone(&entropy),
+        }));
+        let records: Arc<dyn Records> =
+            Arc::new(StoreService::new(guard(Service::Store), Arc::clone(&store), Arc::clone(&keys)));
+        let trail = |service: Service| {
+            let at = Service::ALL.iter().position(|one| *one == service).unwrap();
+            let trail: Arc<dyn Trail> = Arc::new(LedgerTrail::new(guard(service), Arc::clone(&ledgers[at])));
+            (service.to_string(), trail)
+        };
+        let trails: Vec<_> = Service::ALL.into_iter().map(trail).collect();
+        let authority = Authority::open(AuthorityParts {
+            registry: Arc::clone(&registry),
+            store: Some(store),
+            keys: Arc::clone(&keys),
+            records: Arc::clone(&records),
+            audit: sink(Service::Authority),
+            trails: Arc::new(trails),
+            signing,
+            login_lifetime_ms: 3_600_000,
+        });
+        let authority = Arc::new(authority.await.unwrap());
+        let engine =
+            Engine::new(Arc::clone(&keys), records, clock.clone(), Arc::clone(&entropy), EngineLimits::default());
         let app = App::new(AppParts {
             guard: guard(Service::Gateway),
-            control: guard(Service::Authority),
+            verifier: Arc::clone(&verifier),
             engine: Arc::new(engine),
-            authority,
+            keys,
+            front: Arc::new(LocalFront::new(authority, guard(Service::Authority))),
+            names: vec!["127.0.0.1".into()],
+            key_capacity: 100,
             clock: clock.clone(),
             entropy,
         });
