@@ -113,7 +113,7 @@ fn form_of(page: &str) -> Option<(String, BTreeMap<String, String>)> {
 }
 
 fn attribute(tag: &str, name: &str) -> Option<String> {
-    let from = tag.find(&format!("{name}=\""))? + name.len() + 2;
-    let value = &tag[from..];
+    let begin = format!("{name}=\"");
+    let value = &tag[tag.find(&begin)?..][begin.len()..];
     Some(value[..value.find('"')?].replace("&amp;", "&"))
 }

@@ -24,10 +24,10 @@ impl World {
     }
 
     fn later(&self, seconds: u64) {
-        self.house.clock.advance_ms(seconds * 1000);
-        let now = self.house.now().seconds();
-        self.fake.says("iat", json!(now));
-        self.fake.says("exp", json!(now + 300));
+        self.house.clock.advance_ms(seconds.saturating_mul(1000));
+        let now = self.house.now();
+        self.fake.says("iat", json!(now.seconds()));
+        self.fake.says("exp", json!(now.plus_ms(300_000).seconds()));
     }
 }
 

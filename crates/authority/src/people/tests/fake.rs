@@ -60,7 +60,7 @@ impl Fake {
                 "sub": "4711",
                 "aud": "countersign",
                 "iat": NOW.seconds(),
-                "exp": NOW.seconds() + 300,
+                "exp": NOW.plus_ms(300_000).seconds(),
                 "preferred_username": "Margaret",
                 "groups": ["Accounting", "Bowling"],
             })),
