@@ -4,9 +4,11 @@
 mod calls;
 mod certificates;
 mod connections;
+mod facts;
 
 mod latency;
 mod refusals;
+mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
