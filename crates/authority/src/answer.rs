@@ -5,6 +5,7 @@ use std::fmt;
 
 use countersign_audit::receipt::ReceiptView;
 use countersign_model::control::{ControlAction, PolicyFile};
+use countersign_model::facts::UserKind;
 use countersign_model::request::{Action, Door, Narrowing};
 use countersign_model::{Name, RecordId, RequestId, SessionId, TenantId, TokenId, UserId, Value};
 use serde::Serialize;
@@ -144,7 +145,7 @@ pub struct ServiceEntry {
     pub name: String,
     /// When it joined, RFC 3339.
     pub joined: String,
-    /// `join token`, or the name of the platform that spoke for it.
+    /// `join token`, `same process`, or the name of the platform that spoke for it.
     pub joined_by: String,
     /// Until when its last certificate is valid, RFC 3339; absent if it got none since the authority was started.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +191,8 @@ pub struct UserEntry {
     pub attributes: BTreeMap<Name, Value>,
     /// Keys that log in.
     pub ssh_keys: Vec<UserKey>,
+    /// A person, a service or an agent.
+    pub kind: UserKind,
     /// When any of these last changed, RFC 3339.
     pub changed: String,
 }

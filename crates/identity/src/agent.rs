@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::folder::{Folder, FolderError};
 use crate::held::{Held, Known, NotIssued, ask, hold};
-use crate::issuer::{Ask, IssueFailure, Issuer, Proof};
+use crate::issuer::{Ask, Issuer, Proof};
 
 /// The longest that the clock is not looked at while waiting, so that a machine that slept, or whose clock was set,
 /// renews soon after.
@@ -194,7 +194,7 @@ impl Agent {
 
     async fn replace(&self, issuer: &dyn Issuer, what: Ask<'_>) -> Result<UnixMs, NotIssued> {
         let answer = tokio::time::timeout(Duration::from_millis(ANSWER_MS), ask(issuer, what)).await;
-        let (key, issued) = answer.map_err(|_| NotIssued::Issuer(IssueFailure::Unavailable))??;
+        let (key, issued) = answer.map_err(|_| NotIssued::Unavailable)??;
         self.take(&key, issued)
     }
 

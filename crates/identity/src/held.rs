@@ -26,15 +26,27 @@ pub struct Known {
 /// Why a service has no certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotIssued {
-    /// The authority gave none.
-    #[error(transparent)]
-    Issuer(#[from] IssueFailure),
+    /// The authority does not accept the proof or the present certificate.
+    #[error("the authority does not accept who this service says it is")]
+    Refused,
+    /// The authority can't be reached or can't answer now.
+    #[error("the authority is not available")]
+    Unavailable,
     /// The authority gave one that is not what was asked for: for another role, key, deployment or time.
     #[error("the authority gave a certificate that is not the one asked for")]
     Wrong,
     /// A key could not be made.
     #[error("a key could not be made")]
     Crypto,
+}
+
+impl From<IssueFailure> for NotIssued {
+    fn from(failure: IssueFailure) -> Self {
+        match failure {
+            IssueFailure::Refused => Self::Refused,
+            IssueFailure::Unavailable => Self::Unavailable,
+        }
+    }
 }
 
 /// A key with its certificate.

@@ -26,7 +26,7 @@ pub(crate) struct ServiceFact {
     pub role: String,
     pub instance: String,
     pub joined: UnixMs,
-    /// `join token`, or the name of the platform's rule.
+    /// `join token`, `same process`, or the name of the platform's rule.
     pub by: String,
     pub removed: Option<UnixMs>,
 }

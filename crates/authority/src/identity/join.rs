@@ -1,5 +1,7 @@
 //! First contact, and renewal.
 
+use std::net::IpAddr;
+
 use countersign_crypto::same_bytes;
 use countersign_crypto::spiffe::SpiffeId;
 use countersign_crypto::tls::Peer;
@@ -8,12 +10,15 @@ use countersign_model::{RequestId, UnixMs};
 
 use super::fact::{Roster, ServiceFact};
 use super::registry::{REMEMBERED_MS, id_of};
-use super::{Attempt, JoinProof, JoinRefused, JoinRequest};
+use super::{Attempt, JOINING_ROLES, JoinProof, JoinRefused, JoinRequest};
 use crate::authority::Authority;
 use crate::registry::change::Change;
 
 /// How a service is recorded that came with a join token.
 const BY_TOKEN: &str = "join token";
+
+/// And one that is in the same process as the authority.
+const BY_PROCESS: &str = "same process";
 
 /// Hexadecimal digits of a made-up name come from this many random bytes.
 const NAME_BYTES: usize = 5;
@@ -38,12 +43,58 @@ impl Authority {
             JoinProof::Platform(_) => "a platform's token".to_owned(),
         };
         let outcome = self.recognise_and_certify(&join, &mut how, now).await;
-        let from = join.address.map(|address| format!("; from {address}")).unwrap_or_default();
         let id = outcome.as_ref().ok().map(|issued| issued.id.clone());
-        let attempt = Attempt { request: join.request, action: "join_service", id, detail: format!("{how}{from}") };
+        let attempt = Attempt { request: join.request, action: "join_service", id, detail: how + &from(join.address) };
         let issued = self.on_record(attempt, outcome, now).await?;
         self.is_certified(&issued);
         Ok(issued)
+    }
+
+    /// A certificate for a service that is in the same process as this authority, its first one or the next. On record
+    /// before it is given out.
+    ///
+    /// # Errors
+    /// [`JoinRefused::Refused`] for a service that was removed, and for roles that services don't join in; the others
+    /// of [`JoinRefused`].
+    pub async fn inside_certificate(
+        &self,
+        request: RequestId,
+        role: &str,
+        instance: &str,
+        certificate_request: &[u8],
+    ) -> Result<Issued, JoinRefused> {
+        let now = self.registry.clock().now();
+        let outcome = self.certify_inside(role, instance, certificate_request, now).await;
+        let id = outcome.as_ref().ok().map(|issued| issued.id.clone());
+        let attempt = Attempt { request, action: "renew_certificate", id, detail: BY_PROCESS.to_owned() };
+        let issued = self.on_record(attempt, outcome, now).await?;
+        self.is_certified(&issued);
+        Ok(issued)
+    }
+
+    async fn certify_inside(
+        &self,
+        role: &str,
+        instance: &str,
+        certificate_request: &[u8],
+        now: UnixMs,
+    ) -> Result<Issued, JoinRefused> {
+        if !JOINING_ROLES.contains(&role) {
+            return Err(JoinRefused::Refused);
+        }
+        let known = self.registry.roster().services.get(&(role.to_owned(), instance.to_owned())).cloned();
+        let id = match known {
+            Some(known) if known.removed.is_some() => return Err(JoinRefused::Refused),
+            Some(known) => id_of(&self.registry.roster(), &known.place()).ok_or(JoinRefused::Refused)?,
+            None => {
+                let mut change = self.registry.begin().await;
+                change.forget_old(now);
+                let by = BY_PROCESS.to_owned();
+                let who = Recognised { role: role.to_owned(), instance: Some(instance.to_owned()), by };
+                self.admit(change, who, now).await?
+            }
+        };
+        self.certify(&id, certificate_request, now)
     }
 
     /// A new certificate under the name of the one that the service showed in the handshake. On record before it is
@@ -57,13 +108,14 @@ impl Authority {
         request: RequestId,
         peer: &Peer,
         certificate_request: &[u8],
+        address: Option<IpAddr>,
     ) -> Result<Issued, JoinRefused> {
         let now = self.registry.clock().now();
         let outcome = match self.may_renew(peer, now) {
             true => self.certify(&peer.id, certificate_request, now),
             false => Err(JoinRefused::Refused),
         };
-        let detail = format!("with certificate {}", hex::encode(peer.sha256));
+        let detail = format!("with certificate {}{}", hex::encode(peer.sha256), from(address));
         let attempt = Attempt { request, action: "renew_certificate", id: Some(peer.id.clone()), detail };
         let issued = self.on_record(attempt, outcome, now).await?;
         self.is_certified(&issued);
@@ -131,7 +183,8 @@ impl Authority {
             return;
         }
         let roster = change.roster_mut();
-        let brought = roster.services.values().filter(|one| one.by != BY_TOKEN && one.removed.is_none());
+        let brought =
+            roster.services.values().filter(|one| one.by != BY_TOKEN && one.by != BY_PROCESS && one.removed.is_none());
         let is_gone = |one: &&ServiceFact| {
             let certified = id_of(roster, &one.place()).and_then(|id| self.certified_until(&id));
             now.since(certified.unwrap_or(one.joined)) > REMEMBERED_MS
@@ -163,6 +216,10 @@ impl Authority {
     pub(super) fn certified_until(&self, id: &SpiffeId) -> Option<UnixMs> {
         self.certified.lock().get(id).copied()
     }
+}
+
+fn from(address: Option<IpAddr>) -> String {
+    address.map(|address| format!("; from {address}")).unwrap_or_default()
 }
 
 /// What the token is an invitation to, if it is one that waits.

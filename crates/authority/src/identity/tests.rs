@@ -44,7 +44,7 @@ impl House {
     }
 
     async fn renews(&self, issued: &Issued) -> Result<Issued, JoinRefused> {
-        self.authority.renew(self.request(), &peer(issued), &csr()).await
+        self.authority.renew(self.request(), &peer(issued), &csr(), None).await
     }
 
     /// The deployment's own records of this action, oldest first.
@@ -172,10 +172,10 @@ async fn nobody_is_renewed_who_did_not_join_or_is_the_authority_or_from_elsewher
         ["spiffe://countersign/store/s2", "spiffe://elsewhere/store/s1", "spiffe://countersign/authority/a"];
     for id in strangers {
         let peer = tls::Peer { id: id.parse().unwrap(), ..good.clone() };
-        let renewed = house.authority.renew(house.request(), &peer, &csr()).await;
+        let renewed = house.authority.renew(house.request(), &peer, &csr(), None).await;
         assert_eq!(renewed, Err(JoinRefused::Refused), "{id}");
     }
-    let renewed = house.authority.renew(house.request(), &good, &[1, 2, 3]).await;
+    let renewed = house.authority.renew(house.request(), &good, &[1, 2, 3], None).await;
     assert_eq!(renewed, Err(JoinRefused::Request));
     for role in ["authority", "operator", "", "a/b"] {
         let invited = house.authority.new_join_token(role, None).await;
@@ -193,6 +193,26 @@ async fn the_authority_certifies_itself() {
     assert_eq!(issued.id.to_string(), "spiffe://countersign/authority/main");
     assert_eq!(tls::certificate_sha256(&issued.chain_der[1]), house.registry.ca_sha256());
     assert_eq!(house.authority.own_certificate(house.request(), "a/b", &csr()).await, Err(JoinRefused::Request));
+}
+
+#[tokio::test]
+async fn services_in_its_own_process_need_no_token_and_can_be_removed_like_others() {
+    let house = House::new().await;
+    let certified = |role: &'static str, instance: &'static str| {
+        let (authority, request) = (Arc::clone(&house.authority), house.request());
+        async move { authority.inside_certificate(request, role, instance, &csr()).await }
+    };
+    let issued = certified("store", "main").await.unwrap();
+    assert_eq!(issued.id.to_string(), "spiffe://countersign/store/main");
+    assert_eq!(certified("store", "main").await.unwrap().id, issued.id);
+    assert!(house.renews(&issued).await.is_ok());
+    let list = house.operates(Control::ServiceList).await.unwrap();
+    assert_eq!((list.as_array().unwrap().len(), &list[0]["joined_by"]), (1, &json!("same process")));
+    for (role, instance) in [("authority", "main"), ("operator", "main"), ("store", "a/b")] {
+        assert_eq!(certified(role, instance).await, Err(JoinRefused::Refused), "{role}/{instance}");
+    }
+    house.operates(Control::ServiceRemove { role: name("store"), name: name("main") }).await.unwrap();
+    assert_eq!(certified("store", "main").await, Err(JoinRefused::Refused));
 }
 
 #[tokio::test]

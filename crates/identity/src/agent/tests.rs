@@ -6,6 +6,7 @@ use countersign_crypto::tls::{ClientCertificates, mutual_server_config};
 use countersign_crypto::x509::{CertificateAuthority, CertificateRequest, JoinToken};
 
 use super::*;
+use crate::IssueFailure;
 use crate::held::{certify, join};
 
 const NOW: UnixMs = UnixMs(1_785_000_000_000);
