@@ -1,7 +1,9 @@
 //! The keys of tenants: who holds the key that wraps them, and where unwrapped ones are kept while in use.
 //!
-//! What it is for: the [`KmsProvider`] trait and its first implementation [`FileKms`]; [`TenantKeys`], which
-//! gives the data keys of one field of one tenant and keeps a bounded number of them.
+//! What it is for: the [`KmsProvider`] trait and its implementations [`FileKms`], [`PassphraseKms`] and
+//! `Pkcs11Kms` (feature `pkcs11`), of which a [`KmsSet`] has one for the deployment and others for single tenants;
+//! [`TenantKeys`], which gives the data keys of one field of one tenant and keeps a bounded number of them for a
+//! bounded time; [`budget`], which counts what was released in plain text.
 //! What it is not: it decides nothing about who may use a key, and stores no wrapped keys ([`WrappedKeys`]
 //! is implemented by whoever does).
 //!

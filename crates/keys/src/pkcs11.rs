@@ -16,6 +16,7 @@
 //! restarted. A PIN that the token refused is never tried a second time.
 
 mod connection;
+mod login;
 mod module;
 
 use std::path::PathBuf;

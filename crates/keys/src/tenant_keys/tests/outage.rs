@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use countersign_model::UnixMs;
+use countersign_model::{Name, UnixMs};
 use countersign_model::clock::ManualClock;
 
 use super::*;
