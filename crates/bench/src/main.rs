@@ -7,6 +7,7 @@
 
 mod cipher;
 mod durable;
+mod facts;
 mod guard;
 mod hello;
 mod ledger;
@@ -48,6 +49,7 @@ type Group = (&'static str, fn(&Options, &mut Report) -> Result<()>);
 const GROUPS: &[Group] = &[
     ("https", stack::measure),
     ("guard", guard::measure),
+    ("facts", facts::measure),
     ("cipher", cipher::measure),
     ("durable", durable::measure),
     ("ledger", ledger::measure),

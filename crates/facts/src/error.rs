@@ -1,3 +1,4 @@
+use crate::follower::NotPrepared;
 use countersign_crypto::jws::JwsError;
 
 use crate::part::PartKind;
@@ -24,6 +25,9 @@ pub enum PublishError {
 /// Says nothing of what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
+    /// Ours: the service could not take what is new in it.
+    #[error(transparent)]
+    NotPrepared(#[from] NotPrepared),
     /// The manifest is not signed by a key that is trusted.
     #[error("the snapshot's signature is not accepted: {0}")]
     Signature(#[source] JwsError),

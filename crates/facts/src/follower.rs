@@ -49,7 +49,18 @@ pub struct FollowerParts {
     pub verifier: Arc<Verifier>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Told of new record types before anybody decides by them: what a store needs. The update is not put in force
+    /// unless this succeeds.
+    pub prepare: Option<Prepare>,
 }
+
+/// Takes new record types, or fails to.
+pub type Prepare = Box<dyn Fn(&RecordTypes) -> Result<(), NotPrepared> + Send + Sync>;
+
+/// The service could not take new record types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the service can't take the new record types")]
+pub struct NotPrepared;
 
 /// Verifies snapshots and puts them in force. Lives as long as its service, through all reconnections: what it has
 /// seen can't be taken back by sending something older.
@@ -173,6 +184,11 @@ impl Follower {
         let changes = check_parts(&own(&held.index), &own(&index), &update.parts)?;
         check_epochs(held, &manifest, &changes)?;
         let next = next(held, &manifest, &changes)?;
+        if let Some(prepare) = &self.parts.prepare
+            && (held.manifest.is_none() || next.facts.types != held.facts.types)
+        {
+            prepare(&next.facts.types)?;
+        }
         Ok(self.put_in_force(Accepted { text: &update.manifest, manifest, keys, index }, changes.len(), next))
     }
 

@@ -38,7 +38,7 @@
 //! let facts = Arc::new(FactsCell::following(nothing_known()?, 30_000));
 //! let verifier = Arc::new(Verifier::new("https://here", "https://here", jws::VerifyingKeys::new(vec![])?, 100));
 //! let keys = vec![key.public_jwk().clone()];
-//! let parts = FollowerParts { deployment, service: Service::Store, keys, facts: facts.clone(), verifier, clock };
+//! let parts = FollowerParts { deployment, service: Service::Store, keys, facts: facts.clone(), verifier, clock, prepare: None };
 //! let follower = Follower::new(parts);
 //! follower.apply(&snapshot.update_since(&follower.index(), Service::Store))?;
 //! assert_eq!(facts.load().facts.epoch, 1);
@@ -60,7 +60,7 @@ mod wrapped;
 
 pub use directory::{Directory, ServiceEntry};
 pub use error::{ApplyError, PublishError};
-pub use follower::{Applied, FUTURE_MAX_MS, Follower, FollowerParts, nothing_known};
+pub use follower::{Applied, FUTURE_MAX_MS, Follower, FollowerParts, NotPrepared, Prepare, nothing_known};
 pub use manifest::{Deployment, MANIFEST_TYPE};
 pub use part::{Digest, Index, PART_BYTES_MAX, Part, PartId, PartKind};
 pub use publisher::{Publisher, Sources};

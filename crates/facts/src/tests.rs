@@ -189,6 +189,7 @@ impl World {
             facts: Arc::clone(&facts),
             verifier,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            prepare: None,
         });
         Place { service, facts, follower }
     }
