@@ -113,7 +113,7 @@ fn text(claims: &Claims, claim: &str) -> Option<String> {
 /// A name as we have them: in lower case, of an address what stands before the `@`, and `-` in place of what names
 /// can't have.
 fn name_from(text: &str) -> Option<Name> {
-    let local = text.split('@').next().unwrap_or_default().to_lowercase();
+    let local = text.split('@').next().unwrap_or_default().to_ascii_lowercase();
     let allowed = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' { c } else { '-' };
     let name: String = local.chars().take(Name::MAX_BYTES).map(allowed).collect();
     Name::new(name.trim_end_matches('-')).ok()
