@@ -1,4 +1,5 @@
 //! Two services that speak mutual TLS over real sockets while both of their certificates are renewed again and again.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
