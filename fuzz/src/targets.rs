@@ -12,6 +12,7 @@ pub mod query_string;
 pub mod snapshot;
 pub mod token;
 pub mod types_file;
+pub mod wire_request;
 
 use countersign_model::Entropy;
 

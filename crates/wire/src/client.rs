@@ -2,7 +2,7 @@
 
 mod authority;
 mod batch;
-mod channel;
+pub(crate) mod channel;
 mod facts;
 mod keys;
 mod lane;
@@ -11,7 +11,6 @@ mod records;
 mod trail;
 
 pub use self::authority::{RemoteFront, RemoteIssuer};
-pub(crate) use self::channel::Again;
 pub use self::channel::{Channel, ChannelParts, ChannelSettings};
 pub use self::facts::FactsStream;
 pub use self::keys::RemoteKeys;

@@ -63,4 +63,5 @@ pub(crate) fn fields_in(fields: Option<pb::FieldSet>) -> FieldSet {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "small numbers of the tests")]
 mod tests;

@@ -72,4 +72,5 @@ pub fn write_request(request: &Request) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "small numbers of the tests")]
 mod tests;

@@ -6,7 +6,7 @@ use countersign_identity::{Ask, IssueFailure, Issuer, Proof};
 use std::net::IpAddr;
 
 use super::*;
-use crate::client::Again;
+use crate::client::channel::Again;
 use crate::server::{Issue, Joining};
 use crate::{Failed, RemoteIssuer, methods, pb};
 

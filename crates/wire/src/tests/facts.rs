@@ -12,14 +12,17 @@ use super::*;
 use crate::FactsStream;
 use crate::server::FactsFeed;
 
+/// Who follows, and where they are reached.
+type Followers = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
 struct Feed {
     publisher: Publisher,
     keys: Mutex<Vec<PublicJwk>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
-    following: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    following: Followers,
 }
 
-struct Follows(Arc<Mutex<Vec<(String, Option<String>)>>>, String);
+struct Follows(Followers, String);
 
 impl Drop for Follows {
     fn drop(&mut self) {
@@ -100,7 +103,7 @@ async fn facts_arrive_at_once_and_again_after_the_authority_was_away() {
         keys: Vec::new(),
         facts: Arc::clone(&cell),
         verifier,
-        clock: Arc::clone(&deployment.clock),
+        clock: Arc::clone(&deployment.clock), prepare: None
     }));
     let slot = deployment.slot("store");
     let settings = ChannelSettings { backoff_max: Duration::from_millis(100), ..ChannelSettings::default() };
@@ -155,7 +158,7 @@ async fn facts_with_another_signature_are_not_taken() {
         keys: Vec::new(),
         facts: Arc::clone(&cell),
         verifier,
-        clock: Arc::clone(&deployment.clock),
+        clock: Arc::clone(&deployment.clock), prepare: None
     }));
     let channel = deployment.channel("keys", "authority", &served.address);
     let stream = FactsStream::new(channel, follower, None);

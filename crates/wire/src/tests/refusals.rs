@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::client::Again;
+use crate::client::channel::Again;
 use crate::{Failed, methods, pb};
 
 async fn refused(keys: &RemoteKeys, request: &Request) -> Option<Failed> {

@@ -14,7 +14,7 @@ use countersign_services::{
 };
 
 use super::*;
-use crate::client::Again;
+use crate::client::channel::Again;
 use crate::{Failed, RemoteFront, RemoteTrail, methods};
 
 struct OneKey(Arc<SealKey>);
