@@ -15,7 +15,7 @@ use countersign_audit::{Body, Record, Service, Verdict};
 use countersign_guard::{Permit, Refusal, Settlement};
 use countersign_model::TenantId;
 use countersign_model::control::{Control, Revoke};
-use countersign_model::facts::{OPERATORS, Principal};
+use countersign_model::facts::{OPERATORS, Principal, User};
 use countersign_model::query::Judged;
 use countersign_model::request::Narrowing;
 use countersign_model::{Name, UnixMs};
@@ -129,7 +129,7 @@ impl Authority {
             tenant: Some(tenant),
             tally: None,
             body: Body {
-                user_name: Some(format!("{}@{}", caller.facts.name, caller.tenant_name)),
+                user_name: Some(format!("{}@{}", caller.acting().1.name, caller.tenant_name)),
                 action: request.operation.action().to_owned(),
                 epoch: permit.state().facts.epoch,
                 affected: Some(1),
@@ -151,7 +151,8 @@ pub(crate) fn called(service: &'static str) -> impl FnOnce(ServiceFailure) -> Co
 }
 
 fn is_operator(caller: &Principal) -> bool {
-    caller.tenant_name.as_str() == OPERATORS && caller.facts.roles.iter().any(|role| role.as_str() == OPERATOR_ROLE)
+    let has_role = |user: &User| user.roles.iter().any(|role| role.as_str() == OPERATOR_ROLE);
+    caller.tenant_name.as_str() == OPERATORS && has_role(&caller.facts) && has_role(caller.acting().1)
 }
 
 const fn is_change(control: &Control) -> bool {

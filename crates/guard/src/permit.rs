@@ -142,14 +142,11 @@ impl Permit {
 /// The part of an audit record that says who asked for what. Who asks is whoever acts; the user they act for is whom
 /// they did it on behalf of. The login is the user's in either case: it is what ends the token.
 pub(crate) fn body_of(principal: &Principal, request: &Request, epoch: u64) -> Body {
-    let (user, facts, on_behalf_of) = match &principal.actor {
-        None => (principal.user, &principal.facts, None),
-        Some(actor) => (actor.user, &actor.facts, Some(principal.user)),
-    };
+    let (user, facts) = principal.acting();
     Body {
         user: Some(user),
         user_name: Some(facts.name.to_string()),
-        on_behalf_of,
+        on_behalf_of: principal.actor.as_ref().map(|_| principal.user),
         session: Some(principal.session),
         token: Some(principal.token),
         action: request.operation.action().to_owned(),

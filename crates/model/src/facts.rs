@@ -223,6 +223,14 @@ pub struct Principal {
     pub actor: Option<Actor>,
 }
 
+impl Principal {
+    /// Whose hand it is: the actor's where there is one, else the user's own.
+    #[must_use]
+    pub fn acting(&self) -> (UserId, &Arc<User>) {
+        self.actor.as_ref().map_or((self.user, &self.facts), |actor| (actor.user, &actor.facts))
+    }
+}
+
 /// A service or agent that acts for somebody else, in the same tenant.
 #[derive(Debug, Clone)]
 pub struct Actor {

@@ -43,9 +43,11 @@ impl Authority {
         let mut change = self.registry.begin().await;
         let now = self.registry.clock().now();
         let (revoked, subject) = if change.is_full_of_revocations(caller.tenant) {
-            // More than was asked for rather than less: one entry for the person takes the place of many.
-            change.revoke_user(caller.user, now)?;
-            ("person", caller.facts.name.to_string())
+            // More than was asked for rather than less: one entry for the person takes the place of many. Who acts for
+            // somebody ends their own logins, and with them this token.
+            let (user, facts) = caller.acting();
+            change.revoke_user(user, now)?;
+            ("person", facts.name.to_string())
         } else if session {
             change.revoke_session(caller.tenant, caller.session, now)?;
             ("session", caller.session.to_string())
