@@ -165,6 +165,7 @@ fn entry(id: UserId, user: &User, tenant: &Name, state: &State) -> UserEntry {
         unknown_roles: user.roles.iter().filter(is_unknown).cloned().collect(),
         attributes: user.attributes.clone(),
         ssh_keys: user.ssh_keys.iter().filter_map(key).collect(),
+        kind: user.kind,
         changed: rfc3339(user.changed),
     }
 }
