@@ -60,6 +60,7 @@ fn place(key: &SigningKey) -> Place {
         facts: Arc::clone(&facts),
         verifier: Arc::new(Verifier::new("https://issuer", "https://audience", none, 1)),
         clock: clock(),
+        prepare: None,
     });
     Place { facts, follower }
 }
