@@ -155,6 +155,12 @@ impl Ledger {
         Ok(Self { service, storage, keys, entropy, index, durable, queue, thread })
     }
 
+    /// Whose ledger this is.
+    #[must_use]
+    pub const fn service(&self) -> Service {
+        self.service
+    }
+
     /// How many records are durable. Records at positions below can be read.
     #[must_use]
     pub fn size(&self) -> u64 {

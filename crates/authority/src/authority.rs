@@ -108,6 +108,19 @@ impl Authority {
         self
     }
 
+    /// The same authority with these other services: one that runs apart gets its certificate, by which it calls
+    /// them, from itself.
+    #[must_use]
+    pub fn with_services(
+        mut self,
+        keys: Arc<dyn KeyRelease>,
+        records: Arc<dyn Records>,
+        trails: Arc<dyn Trails>,
+    ) -> Self {
+        (self.keys, self.records, self.trails) = (keys, records, trails);
+        self
+    }
+
     /// What is known of identity providers: where their keys come from.
     #[must_use]
     pub const fn issuers(&self) -> &Arc<Issuers> {

@@ -48,6 +48,7 @@ pub struct Snapshots {
     publishing: Mutex<()>,
     poked: Notify,
     newest: watch::Sender<Arc<Snapshot>>,
+    directory: watch::Sender<Arc<Directory>>,
 }
 
 /// The services that follow, and what was last said of them.
@@ -116,14 +117,21 @@ impl Snapshots {
         let mut fleet = Fleet::default();
         let first = publisher.publish(&sources(&registry, &mut fleet))?;
         let (poked, newest) = (Notify::new(), watch::Sender::new(first));
+        let directory = watch::Sender::new(Arc::clone(&fleet.directory));
         let (fleet, publishing) = (Mutex::new(fleet), Mutex::default());
-        Ok(Arc::new(Self { registry, publisher, fleet, publishing, poked, newest }))
+        Ok(Arc::new(Self { registry, publisher, fleet, publishing, poked, newest, directory }))
     }
 
     /// The newest snapshot, and each that follows.
     #[must_use]
     pub fn newest(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.newest.subscribe()
+    }
+
+    /// The services that follow, and those that were removed, as they come and go.
+    #[must_use]
+    pub fn directory(&self) -> watch::Receiver<Arc<Directory>> {
+        self.directory.subscribe()
     }
 
     /// The keys that services have to trust for snapshots: the one that signs and the one that will. They are told
@@ -179,6 +187,11 @@ impl Snapshots {
             let sources = sources(&self.registry, &mut self.fleet.lock());
             let snapshot = self.publisher.publish(&sources)?;
             self.newest.send_replace(snapshot);
+            self.directory.send_if_modified(|known| {
+                let changed = !Arc::ptr_eq(known, &sources.directory);
+                *known = Arc::clone(&sources.directory);
+                changed
+            });
             Ok(())
         };
         tokio::task::spawn_blocking(publish).await.map_err(|_| SnapshotError::Interrupted)?

@@ -9,6 +9,7 @@ mod limits;
 mod log;
 mod section;
 mod server;
+mod services;
 mod setting;
 mod store;
 mod tokens;
@@ -24,7 +25,8 @@ pub use limits::Limits;
 pub use log::{Format, Level, Log};
 use section::{Refused, Section};
 pub use server::Server;
-pub use setting::{Names, Whole};
+pub use services::Services;
+pub use setting::{Names, Roles, Text, Whole};
 pub use store::Store;
 pub use tokens::Tokens;
 
@@ -33,6 +35,8 @@ pub use tokens::Tokens;
 pub struct Config {
     /// Where and as whom the server listens.
     pub server: Server,
+    /// Which services the process is, and how it finds the others.
+    pub services: Services,
     /// How much a request may ask for.
     pub limits: Limits,
     /// Access tokens.
@@ -81,13 +85,14 @@ fn nearest_of(word: &str, known: &[&'static str]) -> String {
 }
 
 impl Config {
-    fn sections(&self) -> [&dyn Section; 7] {
-        [&self.server, &self.limits, &self.tokens, &self.keys, &self.store, &self.audit, &self.log]
+    fn sections(&self) -> [&dyn Section; 8] {
+        [&self.server, &self.services, &self.limits, &self.tokens, &self.keys, &self.store, &self.audit, &self.log]
     }
 
-    fn sections_mut(&mut self) -> [&mut dyn Section; 7] {
+    fn sections_mut(&mut self) -> [&mut dyn Section; 8] {
         [
             &mut self.server,
+            &mut self.services,
             &mut self.limits,
             &mut self.tokens,
             &mut self.keys,

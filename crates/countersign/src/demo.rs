@@ -15,7 +15,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::cli::Context;
-use crate::compose;
+use crate::compose::{self, Opening};
 use crate::deployment::Deployment;
 use crate::problem::Problem;
 use crate::server::{self, Listening};
@@ -35,12 +35,12 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<(), P
     let fresh = !deployment.exists();
     if fresh {
         place::begin(&deployment)?;
-        compose::init(&deployment)?;
+        compose::init(&deployment, &crate::config::Config::default())?;
     }
     let config = compose::config(&deployment)?;
     let lock = server::lock(&deployment)?;
     let listening = listen(context, arguments.listen, config.server.listen)?;
-    let opened = Arc::new(compose::open(&deployment, config).await?);
+    let opened = Arc::new(compose::open_as(&deployment, config, Opening { serves: true, ..Opening::default() }).await?);
     let transport = Arc::new(Transport::InProcess(Box::new(InProcess::new(Arc::clone(&opened), None))));
     terminal.line(&format!("{} {}", terminal.bold("Countersign, the demo, in"), dir.display()))?;
     if place::unfinished(&deployment) {
@@ -55,7 +55,8 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<(), P
     }
     story::commands(&terminal, &deployment, listening.address())?;
     drop(transport);
-    server::serve(&terminal, &deployment, lock, opened, listening).await
+    let opened = Arc::into_inner(opened).ok_or_else(|| Problem::failed("the deployment is still in use"))?;
+    server::serve(&terminal, &deployment, lock, opened, Some(listening)).await
 }
 
 /// The address asked for or, where nobody asked for one, any that is free.

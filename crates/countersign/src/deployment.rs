@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use countersign_model::Service;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::{Exit, Problem, io};
@@ -78,6 +79,18 @@ impl Deployment {
     #[must_use]
     pub fn budgets(&self) -> PathBuf {
         self.data().join("budgets")
+    }
+
+    /// The key and certificate of one service of this folder.
+    #[must_use]
+    pub fn identity(&self, service: Service) -> PathBuf {
+        self.dir.join("identity").join(service.as_str())
+    }
+
+    /// The key of one service's own audit records, wrapped.
+    #[must_use]
+    pub fn service_key(&self, service: Service) -> PathBuf {
+        self.data().join(format!("{service}.key"))
     }
 
     /// Audit records.

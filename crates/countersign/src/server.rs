@@ -4,9 +4,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_crypto::tls::{CertificateSlot, server_config};
+use countersign_crypto::tls::{CertificateSlot, TlsError, server_config};
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, UnixMs};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::compose::Opened;
 use crate::deployment::{Deployment, Lock, Running};
@@ -61,7 +63,8 @@ pub fn lock(deployment: &Deployment) -> Result<Lock, Problem> {
     })
 }
 
-/// Serves until Ctrl-C or SIGTERM, then lets requests under way finish.
+/// Serves until Ctrl-C or SIGTERM, then lets requests under way finish: users' requests at `door`, which only a
+/// gateway has, and other services' calls.
 ///
 /// # Errors
 /// If the certificate can't be made.
@@ -69,31 +72,87 @@ pub async fn serve(
     terminal: &Terminal,
     deployment: &Deployment,
     mut lock: Lock,
-    opened: Arc<Opened>,
+    mut opened: Opened,
+    door: Option<Listening>,
+) -> Result<(), Problem> {
+    // Before anybody is told, so that a signal sent by whoever waits for the lines below is not missed.
+    let stop = Stop::new()?;
+    let (stopping, mut stopped) = watch::channel(false);
+    let mut wires = JoinSet::new();
+    for wire in std::mem::take(&mut opened.wires) {
+        terminal.line(&format!("ready {} {}", wire.service, wire.address))?;
+        tracing::info!(service = %wire.service, address = %wire.address, "takes calls from other services");
+        let mut asked = stopping.subscribe();
+        wires.spawn(wire.serve(async move { drop(asked.wait_for(|asked| *asked).await) }));
+    }
+    let opened = Arc::new(opened);
+    let served = {
+        let serving = async {
+            let Some(listening) = door else {
+                drop(stopped.wait_for(|asked| *asked).await);
+                return Ok(());
+            };
+            let asked = async move { drop(stopped.wait_for(|asked| *asked).await) };
+            answer(terminal, deployment, &mut lock, &opened, listening, asked).await
+        };
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            () = stop.asked() => {
+                stopping.send_replace(true);
+                serving.await
+            }
+            // It did not come to serving.
+            served = &mut serving => {
+                stopping.send_replace(true);
+                served
+            }
+        }
+    };
+    while let Some(ended) = wires.join_next().await {
+        ended.map_err(|_| Problem::failed("a service's listener failed"))??;
+    }
+    opened.close().await;
+    tracing::info!("stopped");
+    drop(lock);
+    served
+}
+
+/// Answers users' requests.
+async fn answer(
+    terminal: &Terminal,
+    deployment: &Deployment,
+    lock: &mut Lock,
+    opened: &Arc<Opened>,
     listening: Listening,
+    asked: impl Future<Output = ()> + Send,
 ) -> Result<(), Problem> {
     let (ip, names) = (listening.address.ip(), &opened.config.server.names.0);
     if !ip.is_unspecified() && !names.iter().any(|name| name.parse() == Ok(ip)) {
         tracing::warn!(address = %ip, "the certificate is not good for this address: add it to [server] names");
     }
-    let first = opened.certificate()?;
-    let slot = CertificateSlot::new(&first).map_err(|error| Problem::failed(error.to_string()))?;
-    let tls = server_config(&slot).map_err(|error| Problem::failed(error.to_string()))?;
+    let failed = |error: TlsError| Problem::failed(error.to_string());
+    // A gateway that runs apart has one certificate, which it renews itself.
+    let (slot, renewing) = match opened.gateway_slot() {
+        Some(slot) => (slot, None),
+        None => {
+            let first = opened.certificate()?;
+            let slot = CertificateSlot::new(&first).map_err(failed)?;
+            let renewing = tokio::spawn(renew(Arc::clone(opened), Arc::clone(&slot), first.expires));
+            (slot, Some(renewing))
+        }
+    };
+    let tls = server_config(&slot).map_err(failed)?;
     let listener = tokio::net::TcpListener::from_std(listening.listener)
         .map_err(|error| Problem::failed(format!("can't listen: {error}")))?;
     let running = Running { address: listening.address, pid: std::process::id() };
-    // Before anybody is told, so that a signal sent by whoever waits for the line below is not missed.
-    let stop = Stop::new()?;
-    deployment.announce(&mut lock, &running)?;
+    deployment.announce(lock, &running)?;
     terminal.line(&format!("ready {}", running.url()))?;
     tracing::info!(address = %listening.address, "ready");
-    let renewing = tokio::spawn(renew(Arc::clone(&opened), Arc::clone(&slot), first.expires));
-    countersign_door_http::serve(listener, tls, opened.router().clone(), stop.asked()).await;
-    renewing.abort();
-    drop(renewing.await);
-    opened.close().await;
-    tracing::info!("stopped");
-    drop(lock);
+    countersign_door_http::serve(listener, tls, opened.router()?.clone(), asked).await;
+    if let Some(renewing) = renewing {
+        renewing.abort();
+        drop(renewing.await);
+    }
     Ok(())
 }
 

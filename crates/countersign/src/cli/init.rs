@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<(), Problem> {
     let dir = context.one_dir(arguments.folder.as_ref())?;
     let deployment = Deployment::at(&dir);
-    compose::init(&deployment)?;
+    compose::init(&deployment, &crate::config::Config::default())?;
     let (dir, terminal) = (dir.display(), &context.terminal);
     terminal.note(&format!("made a deployment in {dir}"));
     terminal.note("  countersign.toml         the configuration, every default written out");

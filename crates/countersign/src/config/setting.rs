@@ -1,7 +1,10 @@
 //! The kinds of values that keys take.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use countersign_model::Service;
+use countersign_model::service::NotAService;
 use toml::de::DeValue;
 
 /// A kind of value.
@@ -92,6 +95,117 @@ impl Setting for String {
 
     fn write(&self) -> String {
         quoted(self)
+    }
+}
+
+/// Text that may be empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text(String);
+
+impl Text {
+    /// No text.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(String::new())
+    }
+
+    /// This text.
+    #[must_use]
+    pub fn of(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, if it isn't empty.
+    #[must_use]
+    pub fn get(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(self.0.as_str())
+    }
+}
+
+impl Setting for Text {
+    fn expected() -> String {
+        "text in quotes".to_owned()
+    }
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        let text = value.as_str()?;
+        (!text.contains(char::is_control)).then(|| Self(text.to_owned()))
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.0)
+    }
+}
+
+/// The services that one process is: at least one, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roles(BTreeSet<Service>);
+
+impl Roles {
+    /// Every service.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(Service::ALL.into_iter().collect())
+    }
+
+    /// Whether this service is among them.
+    #[must_use]
+    pub fn has(&self, service: Service) -> bool {
+        self.0.contains(&service)
+    }
+
+    /// Whether all are, so that there is nobody else to call.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.0.len() == Service::ALL.len()
+    }
+
+    /// Them.
+    pub fn iter(&self) -> impl Iterator<Item = Service> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// The one that this process joins the others as: the first of them.
+    #[must_use]
+    pub fn first(&self) -> Service {
+        self.0.first().copied().unwrap_or(Service::Gateway)
+    }
+}
+
+impl std::fmt::Display for Roles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_all() {
+            return f.write_str("all");
+        }
+        let words: Vec<_> = self.iter().map(Service::as_str).collect();
+        f.write_str(&words.join(","))
+    }
+}
+
+impl std::str::FromStr for Roles {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::all());
+        }
+        let services = text.split(',').map(|word| word.trim().parse());
+        let services: Result<BTreeSet<Service>, NotAService> = services.collect();
+        services.map(Self).map_err(|error| format!("{error}; or all"))
+    }
+}
+
+impl Setting for Roles {
+    fn expected() -> String {
+        "\"all\", or some of \"authority\", \"gateway\", \"keys\" and \"store\" with commas between".to_owned()
+    }
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        value.as_str()?.parse().ok()
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.to_string())
     }
 }
 

@@ -26,7 +26,7 @@ impl InProcess {
 
     pub(super) async fn send(&self, ask: Ask) -> Result<Reply, Problem> {
         let request = ask.build(Full::new)?;
-        let response = self.opened.router().answer(Peer::default(), request).await;
+        let response = self.opened.router()?.answer(Peer::default(), request).await;
         let (head, body) = response.into_parts();
         let Ok(body) = body.collect().await;
         let body = body.to_bytes();

@@ -1,0 +1,51 @@
+//! Services that this process neither is nor has a way to.
+
+use async_trait::async_trait;
+use countersign_guard::Bearer;
+use countersign_model::{Opened, Service, TenantId, TypeId};
+use countersign_services::{Call, KeyRelease, Keyring, Records, SealGrant, SealPurpose, ServiceFailure};
+use countersign_store::{Batch, Rejected, Scan, SealedRow};
+
+/// Nobody to call: every call fails. What an authority has until it has a certificate to call others with, and what a
+/// command has that opens the authority's folder while nothing is served.
+pub(super) struct Absent;
+
+const ABSENT: ServiceFailure = ServiceFailure::Unavailable;
+
+#[async_trait]
+impl KeyRelease for Absent {
+    async fn release(&self, _: &Call<'_>) -> Result<Keyring, ServiceFailure> {
+        Err(ABSENT)
+    }
+
+    async fn count(&self, _: &Call<'_>, _: &[Opened]) -> Result<(), ServiceFailure> {
+        Err(ABSENT)
+    }
+
+    async fn seal_key(&self, _: &Bearer, _: Service, _: SealPurpose) -> Result<SealGrant, ServiceFailure> {
+        Err(ABSENT)
+    }
+
+    async fn new_tenant_key(&self, _: &Call<'_>, _: TenantId) -> Result<Vec<u8>, ServiceFailure> {
+        Err(ABSENT)
+    }
+}
+
+#[async_trait]
+impl Records for Absent {
+    async fn read(&self, _: &Call<'_>, _: &Scan) -> Result<Vec<SealedRow>, ServiceFailure> {
+        Err(ABSENT)
+    }
+
+    async fn write(&self, _: &Call<'_>, _: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {
+        Err(ABSENT)
+    }
+
+    async fn create_tenant(&self, _: &Call<'_>, _: TenantId) -> Result<(), ServiceFailure> {
+        Err(ABSENT)
+    }
+
+    async fn any_records(&self, _: &Call<'_>, _: TypeId) -> Result<bool, ServiceFailure> {
+        Err(ABSENT)
+    }
+}
