@@ -73,7 +73,7 @@ pub(super) async fn believe(
     if claims.sub.is_empty() || claims.sub.len() > SUBJECT_MAX_BYTES {
         return Err(NotBelieved::Bad("id token: sub"));
     }
-    let name = text(&claims, &settings.name_claim).and_then(|text| name_from(&text));
+    let name = claim(&claims, &settings.name_claim).and_then(|said| name_from(said.as_str()?));
     let roles = roles(&claims, provider);
     Ok(Identity { external: ExternalId { issuer: claims.iss, subject: claims.sub }, name, roles })
 }
@@ -103,10 +103,12 @@ const fn wrong_claim(error: ClaimsError) -> &'static str {
     }
 }
 
-fn text(claims: &Claims, claim: &str) -> Option<String> {
-    match claim {
-        "sub" => Some(claims.sub.clone()),
-        _ => claims.other.get(claim)?.as_str().map(str::to_owned),
+/// A claim. An address that the provider has not verified is what its owner wrote there, so it counts as none.
+fn claim(claims: &Claims, name: &str) -> Option<Value> {
+    match name {
+        "sub" => Some(claims.sub.clone().into()),
+        "email" if claims.other.get("email_verified") != Some(&Value::Bool(true)) => None,
+        _ => claims.other.get(name).cloned(),
     }
 }
 
@@ -122,9 +124,9 @@ fn name_from(text: &str) -> Option<Name> {
 /// The roles that the mapping gives for the values of the claim: a text or a list of texts.
 fn roles(claims: &Claims, provider: &ProviderFact) -> Vec<Name> {
     let role = |value: &Value| provider.settings.roles.get(value.as_str()?).cloned();
-    let found: BTreeSet<Name> = match claims.other.get(&provider.settings.role_claim) {
+    let found: BTreeSet<Name> = match claim(claims, &provider.settings.role_claim) {
         Some(Value::Array(values)) => values.iter().filter_map(role).collect(),
-        Some(value) => role(value).into_iter().collect(),
+        Some(value) => role(&value).into_iter().collect(),
         None => BTreeSet::new(),
     };
     found.into_iter().collect()

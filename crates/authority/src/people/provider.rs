@@ -6,7 +6,7 @@ use countersign_crypto::jwt::Algorithm;
 use countersign_crypto::tls;
 use countersign_model::UnixMs;
 use countersign_model::control::NewProvider;
-use countersign_model::facts::{OPERATORS, Principal};
+use countersign_model::facts::{OPERATORS, Principal, User};
 
 use super::address::HttpsUrl;
 use crate::OPERATOR_ROLE;
@@ -58,6 +58,11 @@ impl Authority {
         let mut change = self.registry.begin().await;
         let missing = || ControlFailure::NotFound { what: "provider", name: caller.tenant_name.to_string() };
         let old = self.registry.provider(caller.tenant).ok_or_else(missing)?;
+        // Without the provider somebody has to be left who can log in.
+        let has_key = |user: &Arc<User>| user.tenant == caller.tenant && !user.ssh_keys.is_empty();
+        if !change.facts().users.values().any(has_key) {
+            return Err(ControlFailure::LastPerson);
+        }
         end_logins(&mut change, caller, &old, self.registry.clock().now())?;
         change.set_provider(caller.tenant, None)?;
         change.commit().await?;

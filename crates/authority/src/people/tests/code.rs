@@ -259,3 +259,36 @@ async fn a_token_is_bound_to_the_key_that_was_proved() {
     let (status, said) = read(&world.public.answer(finish).await);
     assert_eq!((status, &said["error"]), (400, &json!("invalid_dpop_proof")));
 }
+
+#[tokio::test]
+async fn the_same_person_twice_is_one_user_and_the_same_return_twice_is_one_login() {
+    let world = World::new().await;
+    let before = world.users();
+    let (first, asked) = world.begin().await;
+    let (second, again) = world.begin().await;
+    world.fake.says("nonce", json!(asked["nonce"]));
+    let one = world.post("/v1/login/oidc/finish", world.back(&first, &asked)).await;
+    world.fake.says("nonce", json!(again["nonce"]));
+    let other = world.post("/v1/login/oidc/finish", world.back(&second, &again)).await;
+    assert_eq!((one.0, other.0, world.users()), (200, 200, before.saturating_add(1)));
+
+    // The same return, twice at once: one of them.
+    let (id, asked) = world.begin().await;
+    world.fake.says("nonce", json!(asked["nonce"]));
+    let back = || world.post("/v1/login/oidc/finish", world.back(&id, &asked));
+    let (one, other) = tokio::join!(back(), back());
+    let mut statuses = [one.0, other.0];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 401]);
+}
+
+#[tokio::test]
+async fn without_a_record_nobody_comes_in() {
+    let world = World::new().await;
+    let (id, asked) = world.begin().await;
+    world.fake.says("nonce", json!(asked["nonce"]));
+    world.house.ledgers[1].close().await;
+    let (status, said) = world.post("/v1/login/oidc/finish", world.back(&id, &asked)).await;
+    assert_eq!(status, 503, "{said}");
+    assert!(said.get("access_token").is_none());
+}

@@ -183,3 +183,46 @@ async fn a_secret_goes_where_the_provider_takes_it() {
     let (form, authorization) = world.fake.last("/token");
     assert!(authorization.is_none() && form.ends_with("client_id=countersign"));
 }
+
+#[tokio::test]
+async fn somebody_is_left_who_can_log_in() {
+    let world = World::new().await;
+    let mapping = [("Accounting".to_owned(), name("admin"))].into();
+    world.put(NewProvider { roles: mapping, ..settings(&world.fake.issuer) }).await;
+    let (_, margaret) = world.log_in().await;
+    let margaret = margaret["access_token"].as_str().unwrap();
+    let remove = Control::UserRemove { tenant: None, user: name("andrew") };
+    world.house.ask(margaret, remove).await.unwrap();
+    let outcome = world.house.ask(margaret, Control::ProviderRemove).await;
+    assert!(matches!(outcome, Err(Failed::Control(ControlFailure::LastPerson))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn an_address_counts_when_the_provider_has_verified_it() {
+    let world = World::new().await;
+    let by_address = NewProvider {
+        name_claim: "email".into(),
+        role_claim: "email".into(),
+        roles: [("margaret@northwind.example".to_owned(), name("rep"))].into(),
+        ..settings(&world.fake.issuer)
+    };
+    world.put(by_address).await;
+    world.fake.says("email", json!("margaret@northwind.example"));
+    for verified in [Value::Null, json!(false), json!("true")] {
+        world.fake.says("email_verified", verified);
+        assert_eq!(world.log_in().await.0, 401);
+    }
+    world.fake.says("email_verified", json!(true));
+    let (_, token) = world.log_in().await;
+    assert_eq!(world.who(&token).await["roles"], json!(["rep"]));
+
+    // Or one by one, by subject.
+    let by_subject = NewProvider {
+        role_claim: "sub".into(),
+        roles: [("4711".to_owned(), name("accountant"))].into(),
+        ..settings(&world.fake.issuer)
+    };
+    world.put(by_subject).await;
+    let (_, token) = world.log_in().await;
+    assert_eq!(world.who(&token).await["roles"], json!(["accountant"]));
+}
