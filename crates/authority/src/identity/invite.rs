@@ -1,8 +1,8 @@
 //! Inviting, listing and removing services, for operators.
 
-use countersign_crypto::spiffe::{SpiffeId, is_segment};
+use countersign_crypto::spiffe::SpiffeId;
 use countersign_crypto::x509::JoinToken;
-use countersign_model::UnixMs;
+use countersign_model::{Name, UnixMs};
 
 use super::fact::InvitationFact;
 use super::registry::{id_of, is_remembered};
@@ -31,8 +31,8 @@ impl Authority {
         if !JOINING_ROLES.contains(&role) {
             return Err(invalid("role", format!("one of {}", JOINING_ROLES.join(", "))));
         }
-        if !instance.is_none_or(is_segment) {
-            return Err(invalid("name", "1 to 63 letters, digits, '.', '-' or '_'"));
+        if let Some(Err(error)) = instance.map(Name::new) {
+            return Err(invalid("name", error.to_string()));
         }
         let mut change = self.registry.begin().await;
         let now = self.registry.clock().now();

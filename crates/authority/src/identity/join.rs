@@ -6,7 +6,7 @@ use countersign_crypto::same_bytes;
 use countersign_crypto::spiffe::SpiffeId;
 use countersign_crypto::tls::Peer;
 use countersign_crypto::x509::{AUTHORITY_ROLE, CertificateRequest, Issued, JoinToken};
-use countersign_model::{RequestId, UnixMs};
+use countersign_model::{Name, RequestId, UnixMs};
 
 use super::fact::{Roster, ServiceFact};
 use super::registry::{REMEMBERED_MS, id_of};
@@ -162,6 +162,10 @@ impl Authority {
     async fn admit(&self, mut change: Change, who: Recognised, now: UnixMs) -> Result<SpiffeId, JoinRefused> {
         let roster = change.roster_mut();
         let instance = who.instance.unwrap_or_else(|| self.made_up(roster, &who.role));
+        // By any other name operators could not remove it.
+        if Name::new(&instance).is_err() {
+            return Err(JoinRefused::Refused);
+        }
         let service = ServiceFact { role: who.role, instance, joined: now, by: who.by, removed: None };
         let id = id_of(roster, &service.place()).ok_or(JoinRefused::Refused)?;
         match roster.services.get(&service.place()) {
@@ -201,7 +205,7 @@ impl Authority {
         loop {
             let mut random = [0u8; NAME_BYTES];
             self.registry.entropy().fill(&mut random);
-            let place = (role.to_owned(), hex::encode(random));
+            let place = (role.to_owned(), format!("{role}-{}", hex::encode(random)));
             if !roster.services.contains_key(&place) {
                 return place.1;
             }

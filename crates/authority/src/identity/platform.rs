@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use countersign_crypto::jwt::{self, Accepted, Claims, Expected, JwkSet, JwtError, Party};
 use countersign_crypto::spiffe::is_segment;
-use countersign_model::UnixMs;
+use countersign_model::{Name, UnixMs};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -43,8 +43,8 @@ pub struct PlatformRule {
     pub claims: BTreeMap<String, String>,
     /// The role of who is recognised.
     pub role: String,
-    /// Where the token says the instance's name, by a JSON pointer: `/kubernetes.io/pod/name`. Without it each join
-    /// gets a new name.
+    /// Where the token says the instance's name, by a JSON pointer: `/kubernetes.io/pod/name`. It has to be a
+    /// [`Name`]. Without it each join gets a new name.
     #[serde(default)]
     pub instance: Option<String>,
 }
@@ -166,7 +166,7 @@ impl IdentityRules {
             let instance = match &rule.instance {
                 None => None,
                 Some(pointer) => {
-                    let said = says(&all, pointer).filter(|said| is_segment(said));
+                    let said = says(&all, pointer).filter(|said| Name::new(said).is_ok());
                     Some(said.ok_or(JoinRefused::Refused)?)
                 }
             };

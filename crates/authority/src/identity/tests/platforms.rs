@@ -103,6 +103,7 @@ async fn every_claim_has_to_be_as_the_rule_says() {
         with(good.clone(), "/kubernetes.io/namespace", json!(["countersign"])),
         with(good.clone(), "/kubernetes.io/namespace", Value::Null),
         with(good.clone(), "/kubernetes.io/pod/name", json!("a/b")),
+        with(good.clone(), "/kubernetes.io/pod/name", json!("Keys.0")),
         with(good.clone(), "/kubernetes.io/pod/name", json!({})),
         with(good.clone(), "/exp", json!(now)),
         with(good.clone(), "/nbf", json!(now + 600)),
