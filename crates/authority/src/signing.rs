@@ -1,4 +1,4 @@
-//! The keys that sign tokens: one at a time, replaced daily.
+//! The keys that sign tokens: one at a time, replaced daily by one that everybody knows before it signs.
 
 use std::sync::Arc;
 
@@ -14,6 +14,10 @@ use crate::registry::fact::{SecretBytes, SigningKeyFact};
 /// How long one key signs.
 pub(crate) const ROTATION_MS: u64 = 24 * 3600 * 1000;
 
+/// How long a key is published before it signs: several times what it takes until every service that verifies tokens
+/// knows it, so that no token comes anywhere before its key.
+pub(crate) const SETTLE_MS: u64 = 10 * 1000;
+
 /// How long a replaced key's public half is still published: as long as a token that it signed may live.
 pub(crate) const RETIREMENT_MS: u64 = MAX_LIFETIME_MS.saturating_add(CLOCK_SKEW_MS);
 
@@ -26,7 +30,8 @@ pub struct Signing {
 }
 
 struct Current {
-    created: UnixMs,
+    /// When to look for another: it is a day old, or its successor begins.
+    until: UnixMs,
     minter: Arc<Minter>,
 }
 
@@ -40,6 +45,18 @@ fn is_published(key: &SigningKeyFact, now: UnixMs) -> bool {
 
 pub(crate) fn published(keys: &[(Vec<u8>, SigningKeyFact)], now: UnixMs) -> Vec<PublicJwk> {
     keys.iter().filter(|(_, key)| is_published(key, now)).map(|(_, key)| key.public.clone()).collect()
+}
+
+/// The key that signs at this moment, and until when; of those that have a private half, newest first.
+fn signer(keys: &[(Vec<u8>, SigningKeyFact)], now: UnixMs) -> Option<(&SigningKeyFact, UnixMs)> {
+    let mut signers = keys.iter().map(|(_, key)| key).filter(|key| key.private.is_some());
+    let newest = signers.next()?;
+    let day = |key: &SigningKeyFact| key.created.plus_ms(ROTATION_MS);
+    if newest.created <= now {
+        return Some((newest, day(newest)));
+    }
+    // The successor is published and waits.
+    Some(signers.next().map_or((newest, day(newest)), |key| (key, newest.created)))
 }
 
 impl Signing {
@@ -70,10 +87,8 @@ impl Signing {
         let known = VerifyingKeys::new(published(&keys, registry.clock().now())).map_err(crypto)?;
         let verifier = Arc::new(Verifier::new(issuer.clone(), audience.clone(), known, token_capacity));
         let signing = Self { issuer, audience, current: ArcSwapOption::empty(), verifier };
-        let newest = keys.first().and_then(|(_, key)| Some((key.created, key.private.as_ref()?)));
-        if let Some((created, private)) = newest {
-            let key = SigningKey::from_pkcs8(&private.0).map_err(crypto)?;
-            signing.use_key(created, key);
+        if let Some((key, until)) = signer(&keys, registry.clock().now()) {
+            signing.use_key(key, until)?;
         }
         Ok(signing)
     }
@@ -97,19 +112,24 @@ impl Signing {
         published(&registry.signing_keys(), registry.clock().now())
     }
 
-    fn use_key(&self, created: UnixMs, key: SigningKey) {
+    fn use_key(&self, key: &SigningKeyFact, until: UnixMs) -> Result<Arc<Minter>, RegistryError> {
+        let private = key.private.as_ref().ok_or(RegistryError::Crypto)?;
+        let key = SigningKey::from_pkcs8(&private.0).map_err(crypto)?;
         let minter = Arc::new(Minter::new(self.issuer.clone(), self.audience.clone(), Arc::new(key)));
-        self.current.store(Some(Arc::new(Current { created, minter })));
+        self.current.store(Some(Arc::new(Current { until, minter: Arc::clone(&minter) })));
+        Ok(minter)
     }
 
     fn fresh(&self, now: UnixMs) -> Option<Arc<Minter>> {
         let current = self.current.load();
         let current = current.as_ref()?;
-        (now.since(current.created) < ROTATION_MS).then(|| Arc::clone(&current.minter))
+        (now < current.until).then(|| Arc::clone(&current.minter))
     }
 
-    /// What mints tokens now. Replaces the key first if it is a day old: the new one is durable and known to the
-    /// verifier before it signs, and the old one's private half is dropped.
+    /// What mints tokens now.
+    ///
+    /// INVARIANT known-before-it-signs: a key that is a day old gets a successor, which is durable and published at
+    /// once and signs only after [`SETTLE_MS`]. Only then is the old one's private half dropped.
     pub(crate) async fn minter(&self, registry: &Arc<Registry>) -> Result<Arc<Minter>, RegistryError> {
         if let Some(minter) = self.fresh(registry.clock().now()) {
             return Ok(minter);
@@ -120,21 +140,30 @@ impl Signing {
             return Ok(minter);
         }
         let mut keys = registry.signing_keys();
-        for (_, key) in &mut keys {
-            key.private = None;
-            key.retired.get_or_insert(now);
+        match signer(&keys, now).map(|(key, until)| (key.created, until)) {
+            None => keys.insert(0, new_key(registry, now, now)?),
+            Some((begun, until)) if now < until => {
+                for (_, key) in keys.iter_mut().filter(|(_, key)| key.created < begun) {
+                    key.private = None;
+                    key.retired.get_or_insert(now);
+                }
+            }
+            Some(_) => keys.insert(0, new_key(registry, now, now.plus_ms(SETTLE_MS))?),
         }
         keys.retain(|(_, key)| is_published(key, now));
-        let key = SigningKey::generate(registry.entropy()).map_err(crypto)?;
-        let public = key.public_jwk().clone();
-        let stored = SigningKeyFact { created: now, retired: None, private: Some(SecretBytes(key.to_pkcs8())), public };
-        let id = TokenId::new(now, registry.entropy()).as_bytes().to_vec();
-        keys.insert(0, (id, stored));
         let known = VerifyingKeys::new(published(&keys, now)).map_err(crypto)?;
-        change.set_signing_keys(keys)?;
+        change.set_signing_keys(keys.clone())?;
         change.commit().await?;
         self.verifier.replace_keys(known);
-        self.use_key(now, key);
-        self.fresh(now).ok_or(RegistryError::Crypto)
+        let (key, until) = signer(&keys, now).ok_or(RegistryError::Crypto)?;
+        self.use_key(key, until)
     }
+}
+
+/// A new key that signs from `begins` on.
+fn new_key(registry: &Registry, now: UnixMs, begins: UnixMs) -> Result<(Vec<u8>, SigningKeyFact), RegistryError> {
+    let key = SigningKey::generate(registry.entropy()).map_err(crypto)?;
+    let public = key.public_jwk().clone();
+    let id = TokenId::new(now, registry.entropy()).as_bytes().to_vec();
+    Ok((id, SigningKeyFact { created: begins, retired: None, private: Some(SecretBytes(key.to_pkcs8())), public }))
 }

@@ -1,15 +1,24 @@
 //! Signing keys: one a day, published as long as their tokens live.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign_crypto::jws::VerifyingKeys;
 use countersign_model::control::Control;
 use countersign_token::{MAX_LIFETIME_MS, TokenError, Verifier};
 use serde_json::Value;
 
 use super::{HERE, House};
-use crate::signing::{RETIREMENT_MS, ROTATION_MS};
+use crate::signing::{RETIREMENT_MS, ROTATION_MS, SETTLE_MS};
 
 fn kids(jwks: &Value) -> Vec<String> {
     jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The `kid` in a token's header.
+fn signer(token: &str) -> String {
+    let header = token.split('.').next().unwrap();
+    let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+    header["kid"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -23,10 +32,17 @@ async fn a_key_signs_for_a_day_and_is_published_until_its_last_token_is_dead() {
     let last = house.operator_token().await;
     assert_eq!(kids(&house.authority.jwks()), first);
     house.clock.advance_ms(1);
-    house.operator_token().await;
+    // The next one is published first, and signs when everybody has had time to learn it.
+    let settling = house.operator_token().await;
     let both = kids(&house.authority.jwks());
     assert_eq!(both.len(), 2);
     assert_eq!(both[1], first[0]);
+    assert_eq!(signer(&settling), first[0]);
+    house.clock.advance_ms(SETTLE_MS - 1);
+    assert_eq!(signer(&house.operator_token().await), first[0]);
+    house.clock.advance_ms(1);
+    assert_eq!(signer(&house.operator_token().await), both[0]);
+    assert_eq!(kids(&house.authority.jwks()), both);
     // The private half is gone.
     let keys = house.registry.signing_keys();
     assert!(keys[0].1.private.is_some() && keys[1].1.private.is_none());
@@ -70,4 +86,19 @@ async fn only_public_halves_are_published() {
     let metadata = house.authority.metadata();
     assert_eq!(metadata["issuer"], HERE);
     assert_eq!(metadata["jwks_uri"], format!("{HERE}/v1/jwks.json"));
+}
+
+#[tokio::test]
+async fn opening_again_while_a_key_waits_goes_on_waiting() {
+    let house = House::empty().await;
+    let first = signer(&house.operator_token().await);
+    house.clock.advance_ms(ROTATION_MS);
+    house.operator_token().await;
+    let both = kids(&house.authority.jwks());
+    let house = house.reopened().await;
+    assert_eq!(signer(&house.operator_token().await), first);
+    house.clock.advance_ms(SETTLE_MS);
+    let house = house.reopened().await;
+    assert_eq!(signer(&house.operator_token().await), both[0]);
+    assert_eq!(kids(&house.authority.jwks()), both);
 }

@@ -1,7 +1,7 @@
 //! What services that run apart are told: at once, signed with keys that they can follow, and by whom they are reached.
 
 use countersign_crypto::jws::VerifyingKeys;
-use countersign_facts::{Follower, FollowerParts, ServiceEntry, nothing_known};
+use countersign_facts::{Follower, FollowerParts, PartKind, ServiceEntry, nothing_known};
 use countersign_guard::FactsCell;
 use countersign_keys::WrappedKeys;
 use countersign_model::control::Revoke;
@@ -32,6 +32,7 @@ impl Elsewhere {
             facts: Arc::clone(&facts),
             verifier: Arc::clone(&verifier),
             clock: Arc::clone(&house.clock) as Arc<dyn Clock>,
+            prepare: None,
         });
         Self { facts, verifier, follower }
     }
@@ -87,16 +88,20 @@ async fn changes_are_told_at_once_and_renewals_in_between() {
     assert!(began.elapsed() < crate::RENEW, "only by the next renewal");
     elsewhere.follow(&snapshots).unwrap();
     assert!(verified.revoked_by(&elsewhere.facts.load().facts.revocations));
-    // A new signing key is told although decisions don't depend on it.
+    // A new signing key is told although decisions don't depend on it, and before anything is signed with it.
     house.clock.advance_ms(crate::signing::ROTATION_MS);
-    let token = house.operator_token().await;
-    loop {
+    house.operator_token().await;
+    let mut told = false;
+    while !told {
         newest.changed().await.unwrap();
-        elsewhere.follow(&snapshots).unwrap();
-        if elsewhere.verifier.verify(&token, house.now()).is_ok() {
-            break;
-        }
+        let snapshot = Arc::clone(&newest.borrow_and_update());
+        let update = snapshot.update_since(&elsewhere.follower.index(), Service::Keys);
+        told = update.parts.iter().any(|part| part.id.kind() == PartKind::TokenKeys);
+        elsewhere.follower.apply(&update).unwrap();
     }
+    house.clock.advance_ms(crate::signing::SETTLE_MS);
+    let token = house.operator_token().await;
+    elsewhere.verifier.verify(&token, house.now()).unwrap();
     // A service comes, comes again before it was missed, and goes.
     let addresses = || -> Vec<String> {
         let directory = elsewhere.follower.directory().borrow().clone();
