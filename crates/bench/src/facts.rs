@@ -92,7 +92,8 @@ fn follower(key: &SigningKey) -> Result<Follower> {
         keys: vec![key.public_jwk().clone()],
         facts: Arc::new(FactsCell::following(nothing_known()?, 30_000)),
         verifier: Arc::new(Verifier::new("https://here", "https://here", VerifyingKeys::new(Vec::new())?, 100)),
-        clock: Arc::new(SystemClock), prepare: None
+        clock: Arc::new(SystemClock),
+        prepare: None,
     }))
 }
 
