@@ -157,3 +157,41 @@ fn a_key_shows_nothing() {
     let key = WorkloadKey::generate().unwrap();
     assert_eq!(format!("{key:?} {:?}", key.request().unwrap()), "WorkloadKey(..) CertificateRequest(..)");
 }
+
+/// `openssl` reads a service's certificate as others would, if this machine has it.
+#[test]
+fn openssl_accepts_the_chain_for_servers_and_clients_within_its_hour() {
+    use std::process::Command;
+    let dir = tempfile::tempdir().unwrap();
+    let authority = authority();
+    let request = WorkloadKey::generate().unwrap().request().unwrap();
+    let names = ["example.org".to_owned()];
+    let issued = authority.issue_workload(&request, &id("gateway"), &names, NOW, 10 * MINUTE_MS).unwrap();
+    std::fs::write(dir.path().join("ca.pem"), authority.ca_pem()).unwrap();
+    std::fs::write(dir.path().join("leaf.der"), &issued.chain_der[0]).unwrap();
+    std::fs::write(dir.path().join("request.der"), request.as_der()).unwrap();
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").current_dir(dir.path()).args(arguments).output().ok()?;
+        Some((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    };
+    let verify = |purpose: &str, at_ms: UnixMs| {
+        let at = at_ms.seconds().to_string();
+        openssl(&["verify", "-x509_strict", "-purpose", purpose, "-attime", &at, "-CAfile", "ca.pem", "leaf.der"])
+            .map(|(good, _)| good)
+    };
+    if verify("sslserver", NOW).is_none() {
+        println!("skipped: openssl is not installed");
+        return;
+    }
+    for purpose in ["sslserver", "sslclient"] {
+        assert_eq!(verify(purpose, NOW), Some(true), "{purpose}");
+        assert_eq!(verify(purpose, NOW.plus_ms(11 * MINUTE_MS)), Some(false));
+        assert_eq!(verify(purpose, NOW.minus_ms(6 * MINUTE_MS)), Some(false));
+    }
+    assert_eq!(verify("smimesign", NOW), Some(false));
+    let (_, shown) =
+        openssl(&["x509", "-inform", "DER", "-in", "leaf.der", "-noout", "-ext", "subjectAltName"]).unwrap();
+    assert!(shown.contains("URI:spiffe://countersign/gateway/a") && shown.contains("DNS:example.org"), "{shown}");
+    let (good, _) = openssl(&["req", "-inform", "DER", "-in", "request.der", "-verify", "-noout"]).unwrap();
+    assert!(good, "the request");
+}
