@@ -8,11 +8,12 @@
     reason = "what does not fit fails the test"
 )]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use countersign_audit::{AuditError, AuditSink, Position, Record, Service, Verdict};
+use countersign_audit::reconcile::judge;
+use countersign_audit::{AuditError, AuditSink, Position, Record, Service, TallyEntry, Verdict};
 use countersign_crypto::{Aad, KeyEncryptionKey, SecretKey, SystemEntropy, jws};
 use countersign_engine::{Answer, Engine, EngineLimits, Failure};
 use countersign_guard::{Bearer, FactsCell, Guard, GuardParts, Limits, Peer, State};
@@ -27,10 +28,10 @@ use countersign_model::request::{
 };
 use countersign_model::row::{Cell, Row};
 use countersign_model::{
-    Clock, Entropy, Name, RecordTypes, Request, RequestId, SessionId, TenantId, UnixMs, UserId, Value,
+    Clock, Entropy, Name, RecordTypes, Request, RequestId, SessionId, Tally, TenantId, UnixMs, UserId, Value,
 };
 use countersign_policy::Policies;
-use countersign_services::{Call, KeyRelease, KeyService, KeyServiceParts, StoreService};
+use countersign_services::{Call, KeyRelease, KeyService, KeyServiceParts, Records, StoreService};
 use countersign_store::sqlite::SqliteStore;
 use countersign_store::{Store, types_file};
 use countersign_token::{MAX_LIFETIME_MS, Minter, Verifier};
@@ -87,6 +88,7 @@ pub struct Stage {
     pub engine: Arc<Engine>,
     pub keys: Arc<KeyService>,
     pub records: Arc<StoreService>,
+    pub limits: EngineLimits,
     /// What the gateway put on record.
     pub ledger: Arc<Ledger>,
     /// What the key service and the store put on record.
@@ -127,21 +129,35 @@ impl Stage {
     }
 
     pub async fn with_limits(limits: EngineLimits) -> Self {
-        let stage = Self::empty(limits, &example("types.toml"), example_policies()).await;
+        let stage = Self::empty(limits, &example("types.toml"), example_policies(), u64::MAX).await;
         for tenant in [ACME, GLOBEX] {
             stage.fill(tenant).await;
         }
-        stage.ledger.records.lock().unwrap().clear();
+        stage.forget();
         stage
+    }
+
+    /// A deployment without records whose services are out of date when they haven't heard of the authority for so
+    /// long. They have just heard of it.
+    pub async fn following(max_age_ms: u64) -> Self {
+        let limits = EngineLimits::default();
+        Self::empty(limits, &example("types.toml"), example_policies(), max_age_ms).await
+    }
+
+    /// Empties all ledgers.
+    pub fn forget(&self) {
+        for ledger in [&self.ledger, &self.behind] {
+            ledger.records.lock().unwrap().clear();
+        }
     }
 
     /// The same people over other record types and policies, without records.
     pub async fn of(types: &str, policies: &str) -> Self {
         let policies = vec![PolicyFile { name: "test.cedar".to_owned(), text: policies.to_owned() }];
-        Self::empty(EngineLimits::default(), types, policies).await
+        Self::empty(EngineLimits::default(), types, policies, u64::MAX).await
     }
 
-    async fn empty(limits: EngineLimits, types: &str, policies: Vec<PolicyFile>) -> Self {
+    async fn empty(limits: EngineLimits, types: &str, policies: Vec<PolicyFile>, max_age_ms: u64) -> Self {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let clock = Arc::new(ManualClock::at(UnixMs(1_800_000_000_000)));
         let types: RecordTypes = types_file::parse(types).unwrap();
@@ -188,7 +204,8 @@ impl Stage {
             user_names: Arc::new(user_names),
             revocations: Arc::default(),
         };
-        let cell = Arc::new(FactsCell::new(compile(facts)));
+        let cell = Arc::new(FactsCell::following(compile(facts), max_age_ms));
+        cell.heard(clock.now());
         let signing_key = Arc::new(jws::SigningKey::generate(&*entropy).unwrap());
         let published = jws::VerifyingKeys::new(vec![signing_key.public_jwk().clone()]).unwrap();
         let verifier = Arc::new(Verifier::new("https://here", "https://here", published, 1000));
@@ -214,7 +231,7 @@ impl Stage {
         }));
         let records =
             Arc::new(StoreService::new(guard_of(Service::Store), store, Arc::clone(&keys) as Arc<dyn KeyRelease>));
-        let engine = Engine::new(keys.clone(), records.clone(), clock.clone(), entropy, limits);
+        let engine = Engine::new(keys.clone(), records.clone(), clock.clone(), entropy, limits.clone());
         Self {
             guard: guard_of(Service::Gateway),
             engine: Arc::new(engine),
@@ -224,6 +241,7 @@ impl Stage {
             cell,
             keys,
             records,
+            limits,
             ledger,
             behind,
             _dir: dir,
@@ -307,6 +325,64 @@ impl Stage {
         self.engine.execute(permit).await
     }
 
+    /// Another gateway before the same key service and the same store, or one that stands in front of it.
+    pub fn another_gateway(&self, records: Arc<dyn Records>) -> Gateway {
+        let guard = Guard::new(GuardParts {
+            service: Service::Gateway,
+            verifier: Arc::clone(&self.verifier),
+            facts: Arc::clone(&self.cell),
+            audit: Arc::clone(&self.ledger) as Arc<dyn AuditSink>,
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            limits: Limits::default(),
+            plan_capacity: 1000,
+        });
+        let (clock, limits) = (self.clock.clone(), self.limits.clone());
+        let engine = Engine::new(self.keys.clone(), records, clock, Arc::new(SystemEntropy), limits);
+        Gateway { guard, engine }
+    }
+
+    /// Puts budgets in force.
+    pub fn budget(&self, text: &str) {
+        self.publish(|facts| {
+            let mut files = facts.policies.to_vec();
+            files.retain(|file| !file.is_budget());
+            files.push(PolicyFile { name: PolicyFile::BUDGET.to_owned(), text: text.to_owned() });
+            facts.policies = Arc::new(files);
+            facts.policy_epoch += 1;
+        });
+    }
+
+    /// Everything on record of a request, by all services.
+    pub fn entries(&self, request: RequestId) -> Vec<TallyEntry> {
+        let all = [&self.ledger, &self.behind].map(|ledger| ledger.records.lock().unwrap().clone());
+        all.iter().flatten().filter(|record| record.request == request).map(TallyEntry::of).collect()
+    }
+
+    /// What a service counted of a request, without what it only intended.
+    pub fn counted(&self, request: RequestId, service: Service) -> Option<Tally> {
+        let said = self.entries(request).into_iter().filter(|entry| entry.service == service);
+        let tallies = said.filter(|entry| entry.verdict != Verdict::Intent).filter_map(|entry| entry.tally);
+        tallies.reduce(|mut sum, one| {
+            sum.add(&one);
+            sum
+        })
+    }
+
+    /// The requests on record, each once.
+    pub fn requests(&self) -> BTreeSet<RequestId> {
+        let all = [&self.ledger, &self.behind].map(|ledger| ledger.records.lock().unwrap().clone());
+        all.iter().flatten().map(|record| record.request).collect()
+    }
+
+    /// Holds all records of all requests against each other.
+    #[track_caller]
+    pub fn agree(&self) {
+        for request in self.requests() {
+            let entries = self.entries(request);
+            assert_eq!(judge(&entries), [], "{entries:#?}");
+        }
+    }
+
     /// Changes the facts as the authority would.
     pub fn publish(&self, change: impl FnOnce(&mut Facts)) {
         let mut facts = (*self.cell.load().facts).clone();
@@ -321,13 +397,26 @@ impl Stage {
         minted.token().to_owned()
     }
 
-    fn verified(&self, token: &str) -> Arc<countersign_token::Verified> {
+    pub fn verified(&self, token: &str) -> Arc<countersign_token::Verified> {
         self.verifier.verify(token, self.clock.now()).unwrap()
     }
 
     pub fn recorded(&self, verdict: Verdict) -> Vec<Record> {
         let records = self.ledger.records.lock().unwrap();
         records.iter().filter(|record| record.verdict == verdict).cloned().collect()
+    }
+}
+
+/// One of several gateways.
+pub struct Gateway {
+    pub guard: Guard,
+    pub engine: Engine,
+}
+
+impl Gateway {
+    pub async fn call(&self, token: &str, request: Request) -> Result<Answer, Failure> {
+        let permit = self.guard.admit(Some(Bearer::new(token.to_owned())), &Peer::default(), request).await?;
+        self.engine.execute(permit).await
     }
 }
 
