@@ -21,8 +21,8 @@ use countersign_model::{
 use countersign_token::Verifier;
 
 use crate::{
-    Applied, ApplyError, Deployment, Directory, Follower, FollowerParts, Part, Publisher, ServiceEntry, Snapshot,
-    Sources, Update, nothing_known,
+    Applied, ApplyError, Deployment, Directory, Follower, FollowerParts, Part, Prepare, Publisher, ServiceEntry,
+    Snapshot, Sources, Update, nothing_known,
 };
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
@@ -179,6 +179,10 @@ impl World {
     }
 
     fn service_of(&self, service: Service, deployment: Deployment) -> Place {
+        self.preparing(service, deployment, None)
+    }
+
+    fn preparing(&self, service: Service, deployment: Deployment, prepare: Option<Prepare>) -> Place {
         let facts = Arc::new(FactsCell::following(nothing_known().unwrap(), MAX_AGE_MS));
         let none = VerifyingKeys::new(Vec::new()).unwrap();
         let verifier = Arc::new(Verifier::new("https://issuer", "https://audience", none, 10));
@@ -189,7 +193,7 @@ impl World {
             facts: Arc::clone(&facts),
             verifier,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            prepare: None,
+            prepare,
         });
         Place { service, facts, follower }
     }

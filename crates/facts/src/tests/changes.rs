@@ -1,11 +1,14 @@
 //! What arrives, and how little is sent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use countersign_keys::WrappedKeys;
 use countersign_model::facts::ExternalId;
 use countersign_model::{SessionId, UserId};
+use parking_lot::Mutex;
 
 use super::*;
-use crate::{Gathering, Index, Message};
+use crate::{Gathering, Index, Message, NotPrepared};
 
 #[test]
 fn a_first_snapshot_brings_all_facts_and_only_a_key_service_gets_keys() {
@@ -330,4 +333,42 @@ fn a_key_wrapped_anew_is_no_news_to_a_gateway_and_no_reason_to_refuse() {
     let update = place.update(&world.publish());
     assert!(update.parts.is_empty() && update.index.is_none());
     place.follower.apply(&update).unwrap();
+}
+
+#[test]
+fn new_record_types_are_in_force_only_where_the_service_could_take_them() {
+    let mut world = World::new();
+    let (taken, full) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(true)));
+    let prepare: Prepare = Box::new({
+        let (taken, full) = (Arc::clone(&taken), Arc::clone(&full));
+        move |types| {
+            if full.load(Ordering::SeqCst) {
+                return Err(NotPrepared);
+            }
+            taken.lock().push(types.types.len());
+            Ok(())
+        }
+    });
+    let place = world.preparing(Service::Store, deployment(), Some(prepare));
+    let snapshot = world.publish();
+    assert_eq!(place.follow(&snapshot).unwrap_err(), ApplyError::NotPrepared(NotPrepared));
+    assert!(place.epoch() == 0 && !place.facts.is_fresh(world.clock.now()));
+    full.store(false, Ordering::SeqCst);
+    place.follow(&snapshot).unwrap();
+    // Other changes don't concern it.
+    place.follow(&world.change(|facts| revoke(facts, 1, 1))).unwrap();
+    place.follow(&world.publisher.renew().unwrap()).unwrap();
+    let snapshot = world.change(|facts| {
+        let types = Arc::make_mut(&mut facts.types);
+        let again = types.types[0].clone();
+        types.types.push(countersign_model::RecordType { name: name("invoice"), ..again });
+        facts.policy_epoch = facts.epoch + 1;
+    });
+    full.store(true, Ordering::SeqCst);
+    assert_eq!(place.follow(&snapshot).unwrap_err(), ApplyError::NotPrepared(NotPrepared));
+    assert_eq!(place.facts.load().facts.types.types.len(), 1);
+    full.store(false, Ordering::SeqCst);
+    place.follow(&snapshot).unwrap();
+    assert_eq!(*taken.lock(), [1, 2]);
+    assert_eq!(place.facts.load().facts.types.types.len(), 2);
 }
