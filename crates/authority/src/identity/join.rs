@@ -139,6 +139,8 @@ impl Authority {
         CertificateRequest::from_der(&join.certificate_request)?;
         let id = match &join.proof {
             JoinProof::Token(token) => {
+                // Whoever has no good token must not keep others from changing anything: asked again under the lock.
+                invited(&self.registry.roster(), token, &join.role, now).ok_or(JoinRefused::Refused)?;
                 let mut change = self.registry.begin().await;
                 change.forget_old(now);
                 let recognised = invited(change.roster_mut(), token, &join.role, now).ok_or(JoinRefused::Refused)?;
