@@ -9,6 +9,7 @@ mod import;
 mod init;
 mod login;
 mod policy;
+mod provider;
 mod schema;
 mod serve;
 mod tenant;
@@ -62,18 +63,27 @@ enum Command {
     /// Apply and show policies.
     #[command(subcommand, after_help = help::POLICY)]
     Policy(policy::Command),
+    /// Set and show the identity provider with which a tenant's people log in.
+    #[command(subcommand, after_help = help::PROVIDER)]
+    Provider(provider::Command),
     /// Bring rows of a CSV or NDJSON file into a record type.
     #[command(after_help = help::IMPORT)]
     Import(import::Arguments),
     /// Read records.
     #[command(after_help = help::GET)]
     Get(get::Arguments),
-    /// Log in with an SSH key and print the token.
+    /// Log in with an SSH key, or with the tenant's identity provider, and print the token.
     #[command(after_help = help::LOGIN)]
     Login(login::Arguments),
     /// Look at, narrow and revoke tokens.
     #[command(subcommand, after_help = help::TOKEN)]
     Token(token::Command),
+    /// Invite, list and remove the services of a deployment whose services run apart.
+    #[command(subcommand, after_help = help::SERVICE)]
+    Service(service::Command),
+    /// Set the identity provider with which a tenant's people log in.
+    #[command(subcommand, after_help = help::PROVIDER)]
+    Provider(provider::Command),
     /// Read the audit log of a tenant.
     #[command(subcommand, after_help = help::AUDIT)]
     Audit(audit::Command),
@@ -116,10 +126,13 @@ fn run(context: &Context, command: Command) -> Result<(), Problem> {
             Command::User(command) => user::run(context, command).await,
             Command::Schema(command) => schema::run(context, command).await,
             Command::Policy(command) => policy::run(context, command).await,
+            Command::Provider(command) => provider::run(context, command).await,
             Command::Import(arguments) => import::run(context, &arguments).await,
             Command::Get(arguments) => get::run(context, &arguments).await,
             Command::Login(arguments) => login::run(context, &arguments).await,
             Command::Token(command) => token::run(context, command).await,
+            Command::Service(command) => service::run(context, command).await,
+            Command::Provider(command) => provider::run(context, command).await,
             Command::Audit(command) => audit::run(context, command).await,
             Command::Completions(_) => Ok(()),
         }

@@ -27,6 +27,7 @@ pub mod problem;
 pub mod progress;
 pub mod query;
 pub mod server;
+pub mod sso;
 pub mod table;
 pub mod terminal;
 pub mod transport;

@@ -1,6 +1,6 @@
 //! Control requests by name: one function for each, over whichever transport.
 
-use countersign_model::control::{NewUser, PolicyFile};
+use countersign_model::control::{NewProvider, NewUser, PolicyFile};
 use countersign_model::request::Narrowing;
 use countersign_model::{Name, RecordTypes, SessionId, TokenId};
 use countersign_store::types_file;
@@ -52,6 +52,30 @@ pub async fn users(client: &Client, tenant: Option<&Name>) -> Result<Vec<Value>,
         query.add("tenant", tenant.as_str());
     }
     list(client.get(query.text()).await?, "users")
+}
+
+/// Sets the provider of the caller's tenant.
+///
+/// # Errors
+/// What the server said.
+pub async fn provider_put(client: &Client, provider: &NewProvider) -> Result<(), Problem> {
+    client.put(Method::PUT, "/v1/provider", &json!(provider)).await.map(|_| ())
+}
+
+/// The provider of the caller's tenant, without its secret; null if there is none.
+///
+/// # Errors
+/// What the server said.
+pub async fn provider(client: &Client) -> Result<Value, Problem> {
+    Ok(client.get("/v1/provider").await?.get("provider").cloned().unwrap_or_default())
+}
+
+/// Removes the provider of the caller's tenant.
+///
+/// # Errors
+/// What the server said.
+pub async fn provider_remove(client: &Client) -> Result<(), Problem> {
+    client.json(crate::transport::Ask::new(Method::DELETE, "/v1/provider")).await.map(|_| ())
 }
 
 /// Ends a user's access.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use countersign_model::Name;
+use countersign_model::{Name, RequestId};
 use serde_json::Value;
 
 use super::context::{Context, Unnamed};
+use super::{help, receipt};
 use crate::client::Client;
 use crate::ledger::{self, Entry};
 use crate::problem::{Exit, Problem};
@@ -29,6 +30,13 @@ pub(super) enum Command {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u64,
     },
+    /// What each service recorded of one request, side by side.
+    #[command(after_help = help::RECEIPT)]
+    Receipt {
+        /// The request's id.
+        #[arg(value_name = "REQUEST-ID")]
+        request: RequestId,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -50,8 +58,12 @@ fn record(text: &str) -> Result<(Name, String), String> {
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Result<(), Problem> {
+    if let Command::Receipt { request } = command {
+        return receipt::run(context, request).await;
+    }
     let client = context.client(Unnamed::Refused).await?;
     match command {
+        Command::Receipt { .. } => Ok(()),
         Command::WhoSaw { record: (record_type, key), limit } => {
             // A key that no record has is not there to be asked about.
             let page =

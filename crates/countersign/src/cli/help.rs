@@ -116,7 +116,27 @@ a text that the server gives.
 
 Examples:
   export COUNTERSIGN_TOKEN=$(countersign --dir ./deployment login nancy@northwind)
-  countersign login nancy@northwind --key ~/.ssh/id_ed25519 --for 1h";
+  countersign login nancy@northwind --key ~/.ssh/id_ed25519 --for 1h
+  export COUNTERSIGN_TOKEN=$(countersign login --sso northwind)";
+
+pub(super) const PROVIDER: &str = "\
+Examples:
+  COUNTERSIGN_CLIENT_SECRET=$(cat secret) countersign --dir ./deployment --as andrew@northwind \\
+    provider set provider.toml
+  countersign --dir ./deployment --as andrew@northwind provider show
+  countersign login --sso northwind
+
+A provider file:
+  issuer = \"https://login.northwind.example/realms/staff\"
+  client_id = \"countersign\"
+  redirect_uris = [\"https://app.northwind.example/back\"]
+  scopes = [\"profile\", \"groups\"]
+  role_claim = \"groups\"
+  [roles]
+  Accounting = \"accountant\"
+  Sales = \"rep\"
+
+Each tenant has at most one, for its own people. docs/sign-on.md says what each setting is.";
 
 pub(super) const TOKEN: &str = "\
 Examples:
@@ -145,7 +165,41 @@ Examples:
 pub(super) const AUDIT: &str = "\
 Examples:
   countersign --dir ./deployment --as robert@northwind audit tail --follow
-  countersign --dir ./deployment --as robert@northwind audit who-saw customer/ALFKI";
+  countersign --dir ./deployment --as robert@northwind audit who-saw customer/ALFKI
+  countersign --dir ./deployment --as robert@northwind audit receipt 0190b6c2-3f5e-7abc-8def-0123456789ab";
+
+pub(super) const RECEIPT: &str = "\
+Gateway, key service and store each record every request in a ledger of their own. Exits with 1 if \
+the records are incomplete or differ. The request's id is in the header Countersign-Request of its \
+answer and in `audit tail`.
+
+Examples:
+  countersign --dir ./deployment --as robert@northwind audit receipt 0190b6c2-3f5e-7abc-8def-0123456789ab";
+
+pub(super) const SERVICE: &str = "\
+Examples:
+  countersign --dir ./authority service invite store > store.join
+  countersign --dir ./authority service list
+  countersign --dir ./authority service remove store/store-1";
+
+pub(super) const SERVICE_INVITE: &str = "\
+Prints the join token alone on standard output. Whoever has it can become that service: give it \
+only to the machine that shall be it.
+
+Examples:
+  countersign --dir ./authority service invite store > store.join
+  countersign serve ./store --services store --authority authority.example:8444 --join-token store.join";
+
+pub(super) const PROVIDER: &str = "\
+Examples:
+  countersign --dir ./deployment --as andrew@northwind provider show
+  countersign --dir ./deployment --as andrew@northwind provider set provider.toml
+  countersign --dir ./deployment --as andrew@northwind provider remove";
+
+pub(super) const PROVIDER_SET: &str = "\
+Examples:
+  countersign --dir ./deployment --as andrew@northwind provider set provider.toml
+  countersign --dir ./deployment --as andrew@northwind provider set provider.json";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

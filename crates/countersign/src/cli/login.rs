@@ -3,17 +3,22 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use countersign_model::Name;
 
 use super::context::Context;
 use super::token::duration;
 use crate::login::{self, Login};
 use crate::problem::Problem;
+use crate::sso;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Who logs in.
-    #[arg(value_name = "USER@TENANT")]
-    login: Login,
+    #[arg(value_name = "USER@TENANT", required_unless_present = "sso")]
+    login: Option<Login>,
+    /// Log in with the identity provider of this tenant, in a browser on any device.
+    #[arg(long, value_name = "TENANT", conflicts_with_all = ["login", "key"])]
+    sso: Option<Name>,
     /// The private SSH key, or the public half of one that ssh-agent has.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -23,8 +28,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), Problem> {
-    let signer = context.signer(&arguments.login, arguments.key.as_ref())?;
-    let transport = context.transport().await?;
-    let token = login::login(&transport, &arguments.login, &signer, arguments.lifetime_ms).await?;
+    let token = match (&arguments.login, &arguments.sso) {
+        (_, Some(tenant)) => {
+            let transport = context.transport().await?;
+            sso::login(&transport, tenant, arguments.lifetime_ms, &context.terminal).await?
+        }
+        (Some(login), None) => {
+            let signer = context.signer(login, arguments.key.as_ref())?;
+            let transport = context.transport().await?;
+            login::login(&transport, login, &signer, arguments.lifetime_ms).await?
+        }
+        (None, None) => return Err(Problem::usage("nobody is named").next("name USER@TENANT, or --sso TENANT")),
+    };
     context.terminal.line(token.reveal())
 }
