@@ -1,5 +1,7 @@
 //! Tokens from tokens: with proofs of keys, and for who acts for somebody.
 
+mod reading;
+
 use std::sync::Arc;
 
 use countersign_crypto::SystemEntropy;
