@@ -26,6 +26,10 @@ impl LocalFront {
         let public = Public::new(Arc::clone(&authority), Arc::clone(&guard));
         Self { authority, guard, public }
     }
+
+    fn epoch(&self) -> u64 {
+        self.authority.facts().epoch
+    }
 }
 
 #[async_trait]
@@ -41,11 +45,12 @@ impl Front for LocalFront {
         let created = matches!(answer, ControlAnswer::Tenant(_) | ControlAnswer::Invitation(_));
         let failed = |_| ControlRefused::Failed { fault: ControlFault::Internal, message: "no answer".to_owned() };
         let json = serde_json::to_vec(&answer).map_err(failed)?;
-        Ok(ControlReply { json, created })
+        Ok(ControlReply { json, created, epoch: self.epoch() })
     }
 
     async fn public(&self, call: PublicCall) -> PublicReply {
-        self.public.answer(call).await
+        let reply = self.public.answer(call).await;
+        PublicReply { epoch: self.epoch(), ..reply }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign_crypto::SealKey;
 use countersign_engine::Engine;
-use countersign_guard::{Bearer, Guard, Peer};
+use countersign_guard::{Bearer, EpochGap, Guard, Peer};
 use countersign_model::Service;
 use countersign_model::{Clock, Entropy, Request, TenantId, UserId};
 use countersign_services::{
@@ -55,6 +55,17 @@ impl App {
     }
 }
 
+impl App {
+    /// Waits until this gateway decides by the facts that the authority answered from, so that whoever made a user or
+    /// got a token finds that it works. Not for long: what is late comes by itself.
+    async fn catch_up(&self, epoch: u64) {
+        let late = self.parts.guard.facts().at_or_soon(epoch, self.parts.clock.now()).await.err();
+        if late == Some(EpochGap::Behind) {
+            tracing::warn!(epoch, "answered before this gateway has the facts of the answer");
+        }
+    }
+}
+
 impl Backend for App {
     async fn records(&self, bearer: Option<Bearer>, peer: Peer, request: Request) -> Result<Answer, Problem> {
         let permit = self.parts.guard.admit(bearer, &peer, request).await?;
@@ -66,15 +77,19 @@ impl Backend for App {
 
     async fn control(&self, bearer: Option<Bearer>, peer: Peer, request: Request) -> Result<Reply, Problem> {
         match self.parts.front.control(bearer, peer, request).await {
-            Ok(ControlReply { json, created: true }) => Ok(Reply::Created(json)),
-            Ok(ControlReply { json, created: false }) => Ok(Reply::Json(json)),
+            Ok(ControlReply { json, created, epoch }) => {
+                self.catch_up(epoch).await;
+                Ok(if created { Reply::Created(json) } else { Reply::Json(json) })
+            }
             Err(ControlRefused::Refused(refusal)) => Err(Problem::Refused(refusal)),
             Err(ControlRefused::Failed { fault, message }) => Err(control_problem(fault, message)),
         }
     }
 
     async fn public(&self, call: PublicCall) -> PublicReply {
-        self.parts.front.public(call).await
+        let reply = self.parts.front.public(call).await;
+        self.catch_up(reply.epoch).await;
+        reply
     }
 
     fn caller(&self, bearer: &Bearer) -> Option<(TenantId, UserId)> {

@@ -160,7 +160,7 @@ impl Backend for Fake {
         state.public = Some(call);
         state.reply.take().unwrap_or_else(|| {
             let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-            PublicReply { status: 200, headers, body: b"{}".to_vec() }
+            PublicReply { status: 200, headers, body: b"{}".to_vec(), epoch: 0 }
         })
     }
 

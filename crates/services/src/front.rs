@@ -33,6 +33,8 @@ pub struct ControlReply {
     pub json: Vec<u8>,
     /// Whether it is about something new.
     pub created: bool,
+    /// The epoch of the authority's facts when it answered: the caller's next request is to be decided by no older.
+    pub epoch: u64,
 }
 
 /// Why a control request gave nothing.
@@ -113,6 +115,8 @@ pub struct PublicReply {
     pub headers: Vec<(String, String)>,
     /// The body, which may hold a token.
     pub body: Vec<u8>,
+    /// As in [`ControlReply`].
+    pub epoch: u64,
 }
 
 /// Without the body.

@@ -14,8 +14,8 @@ pub(super) fn json(status: u16, document: &impl Serialize) -> PublicReply {
     let headers = [("content-type", "application/json; charset=utf-8"), ("cache-control", "no-store")];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     match serde_json::to_vec(document) {
-        Ok(body) => PublicReply { status, headers, body },
-        Err(_) => PublicReply { status: 500, headers, body: b"{}".to_vec() },
+        Ok(body) => PublicReply { status, headers, body, epoch: 0 },
+        Err(_) => PublicReply { status: 500, headers, body: b"{}".to_vec(), epoch: 0 },
     }
 }
 

@@ -80,6 +80,7 @@ impl Front for RemoteFront {
             status,
             headers: vec![("content-type".into(), "application/json".into()), ("retry-after".into(), "1".into())],
             body: format!("{{\"error\":\"temporarily_unavailable\",\"error_description\":\"{title}\"}}").into_bytes(),
+            epoch: 0,
         };
         match self.try_public(call).await {
             Ok(reply) => reply,

@@ -37,7 +37,7 @@ pub(crate) fn peer_in(peer: Option<pb::Peer>) -> Result<Peer, Malformed> {
 /// An outcome of the authority, or the refusal of its guard.
 pub(crate) fn control_out(outcome: Result<ControlReply, ControlRefused>) -> Result<pb::ControlReply, Failed> {
     let outcome = match outcome {
-        Ok(ControlReply { json, created }) => Outcome::Done(pb::ControlDone { json, created }),
+        Ok(ControlReply { json, created, epoch }) => Outcome::Done(pb::ControlDone { json, created, epoch }),
         Err(ControlRefused::Failed { fault, message }) => {
             Outcome::Failed(pb::ControlFailed { fault: fault_out(fault).into(), message })
         }
@@ -48,7 +48,7 @@ pub(crate) fn control_out(outcome: Result<ControlReply, ControlRefused>) -> Resu
 
 pub(crate) fn control_in(reply: pb::ControlReply) -> Result<Result<ControlReply, ControlRefused>, Malformed> {
     Ok(match reply.outcome.ok_or(Malformed)? {
-        Outcome::Done(pb::ControlDone { json, created }) => Ok(ControlReply { json, created }),
+        Outcome::Done(pb::ControlDone { json, created, epoch }) => Ok(ControlReply { json, created, epoch }),
         Outcome::Failed(pb::ControlFailed { fault, message }) => {
             Err(ControlRefused::Failed { fault: fault_in(fault)?, message })
         }
@@ -111,12 +111,13 @@ pub(crate) fn public_call_in(call: pb::PublicCall) -> Result<PublicCall, Malform
 
 pub(crate) fn public_reply_out(reply: PublicReply) -> pb::PublicReply {
     let headers = reply.headers.into_iter().map(|(name, value)| pb::Header { name, value }).collect();
-    pb::PublicReply { status: reply.status.into(), headers, body: reply.body }
+    pb::PublicReply { status: reply.status.into(), headers, body: reply.body, epoch: reply.epoch }
 }
 
 pub(crate) fn public_reply_in(reply: pb::PublicReply) -> Result<PublicReply, Malformed> {
     let headers = reply.headers.into_iter().map(|pb::Header { name, value }| (name, value)).collect();
-    Ok(PublicReply { status: u16::try_from(reply.status).map_err(|_| Malformed)?, headers, body: reply.body })
+    let status = u16::try_from(reply.status).map_err(|_| Malformed)?;
+    Ok(PublicReply { status, headers, body: reply.body, epoch: reply.epoch })
 }
 
 pub(crate) fn facts_out(message: Message) -> pb::FactsMessage {

@@ -129,7 +129,9 @@ impl Front for Answering {
         );
         match (bearer, request.operation) {
             (None, _) => Err(ControlRefused::Refused(Refusal::NoToken)),
-            (Some(_), Operation::Control(Control::TypesRead)) => Ok(ControlReply { json: b"{}".into(), created: true }),
+            (Some(_), Operation::Control(Control::TypesRead)) => {
+                Ok(ControlReply { json: b"{}".into(), created: true, epoch: 7 })
+            }
             _ => Err(ControlRefused::Failed { fault: ControlFault::Exists, message: "there is one".into() }),
         }
     }
@@ -137,7 +139,7 @@ impl Front for Answering {
     async fn public(&self, call: PublicCall) -> PublicReply {
         assert_eq!(call.bearer.as_ref().map(Bearer::as_str), Some("t"));
         let headers = vec![("content-type".to_owned(), "text/plain".to_owned())];
-        PublicReply { status: 418, headers, body: [call.path.as_bytes(), &call.body].concat() }
+        PublicReply { status: 418, headers, body: [call.path.as_bytes(), &call.body].concat(), epoch: 7 }
     }
 }
 
@@ -153,7 +155,7 @@ async fn the_authority_is_called_as_if_it_were_here() {
     };
     let control = |control| Request { operation: Operation::Control(control), ..deployment.request() };
     let read = front.control(Some(bearer()), peer(), control(Control::TypesRead)).await;
-    assert_eq!(read, Ok(ControlReply { json: b"{}".into(), created: true }));
+    assert_eq!(read, Ok(ControlReply { json: b"{}".into(), created: true, epoch: 7 }));
     let failed = front.control(Some(bearer()), peer(), control(Control::WhoAmI)).await;
     let message = "there is one".to_owned();
     assert_eq!(failed, Err(ControlRefused::Failed { fault: ControlFault::Exists, message }));

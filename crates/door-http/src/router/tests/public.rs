@@ -58,7 +58,7 @@ async fn the_answer_is_passed_back_as_it_is() {
         header("not a header", "x"),
         header("x", "a\r\nb: c"),
     ];
-    fake.reply(PublicReply { status: 429, headers, body: br#"{"code":"53400"}"#.to_vec() });
+    fake.reply(PublicReply { status: 429, headers, body: br#"{"code":"53400"}"#.to_vec(), epoch: 0 });
     let got = call(&fake, sent("POST", "/v1/login"), "{}").await;
     assert_eq!((got.status, got.body.as_str()), (429, r#"{"code":"53400"}"#));
     assert_eq!(got.header("content-type"), "application/json");
@@ -67,7 +67,7 @@ async fn the_answer_is_passed_back_as_it_is() {
     assert!(!got.header("countersign-request").is_empty());
     assert!(got.headers.get("x").is_none() && got.headers.get("b").is_none());
 
-    fake.reply(PublicReply { status: 7, headers: Vec::new(), body: Vec::new() });
+    fake.reply(PublicReply { status: 7, headers: Vec::new(), body: Vec::new(), epoch: 0 });
     assert_eq!(call(&fake, sent("POST", "/v1/login"), "{}").await.status, 502);
 }
 
