@@ -142,7 +142,6 @@ impl Snapshots {
     }
 
     /// A service can be reached here until what comes back is dropped. Everybody is told.
-    #[must_use]
     pub fn present(self: &Arc<Self>, entry: ServiceEntry) -> Present {
         let mut fleet = self.fleet.lock();
         fleet.count = fleet.count.wrapping_add(1);

@@ -4,25 +4,22 @@
 //! Sessions are not resumed: a resumed one would be as good as a certificate that has expired since.
 //! A connection outlives the certificates that it began with; [`Peer::expires`] says how long it should.
 
+mod verify;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_model::{Clock, UnixMs};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, Resumption, verify_server_cert_signed_by_trust_anchor};
-use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{
-    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
-    RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::{ClientConfig, CommonState, ServerConfig, SignatureScheme};
 
+use self::verify::{ClientVerifier, ServerVerifier, Trusted};
 use super::{CertificateSlot, HTTP_2, TlsError, roots, settings};
 use crate::spiffe::{self, SpiffeError, SpiffeId};
 use crate::x509::AUTHORITY_ROLE;
@@ -183,139 +180,6 @@ impl ResolvesClientCert for CertificateSlot {
 
     fn has_certs(&self) -> bool {
         true
-    }
-}
-
-/// INVARIANT verified-before-named: a name is read only from a certificate whose chain was verified before.
-fn named(certificate: &CertificateDer<'_>, expected: &Expected) -> Result<(), Error> {
-    let id = spiffe::of_certificate(certificate);
-    let id = id.map_err(|_| Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))?;
-    if expected(&id) { Ok(()) } else { Err(Error::InvalidCertificate(CertificateError::NotValidForName)) }
-}
-
-enum Trusted {
-    Authority(Arc<RootCertStore>),
-    Fingerprint([u8; 32]),
-}
-
-/// What a client makes of a server.
-struct ServerVerifier {
-    trusted: Trusted,
-    algorithms: WebPkiSupportedAlgorithms,
-    expected: Expected,
-}
-
-impl fmt::Debug for ServerVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ServerVerifier(..)")
-    }
-}
-
-impl ServerCertVerifier for ServerVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let roots = match &self.trusted {
-            Trusted::Authority(roots) => Arc::clone(roots),
-            Trusted::Fingerprint(sha256) => {
-                let known = |der: &&CertificateDer<'_>| crate::same_bytes(&certificate_sha256(der), sha256);
-                let authority = intermediates.iter().find(known);
-                let authority = authority.ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
-                let mut roots = RootCertStore::empty();
-                roots.add(authority.clone().into_owned())?;
-                Arc::new(roots)
-            }
-        };
-        let parsed = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &roots, intermediates, now, self.algorithms.all)?;
-        named(end_entity, &self.expected)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// What a server makes of a client: the library's verification, and then the name.
-struct ClientVerifier {
-    inner: Arc<dyn ClientCertVerifier>,
-    admitted: Expected,
-}
-
-impl fmt::Debug for ClientVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientVerifier(..)")
-    }
-}
-
-impl ClientCertVerifier for ClientVerifier {
-    fn offer_client_auth(&self) -> bool {
-        self.inner.offer_client_auth()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        named(end_entity, &self.admitted)?;
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }
 

@@ -2,7 +2,8 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use countersign_model::clock::ManualClock;
-use rustls::{ClientConnection, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConnection, Error, ServerConnection};
 
 use super::super::{TlsError, client_config_http2, server_config};
 use super::*;
