@@ -10,8 +10,10 @@ mod init;
 mod login;
 mod policy;
 mod provider;
+mod receipt;
 mod schema;
 mod serve;
+mod service;
 mod tenant;
 mod token;
 mod user;
@@ -81,9 +83,6 @@ enum Command {
     /// Invite, list and remove the services of a deployment whose services run apart.
     #[command(subcommand, after_help = help::SERVICE)]
     Service(service::Command),
-    /// Set the identity provider with which a tenant's people log in.
-    #[command(subcommand, after_help = help::PROVIDER)]
-    Provider(provider::Command),
     /// Read the audit log of a tenant.
     #[command(subcommand, after_help = help::AUDIT)]
     Audit(audit::Command),
@@ -132,7 +131,6 @@ fn run(context: &Context, command: Command) -> Result<(), Problem> {
             Command::Login(arguments) => login::run(context, &arguments).await,
             Command::Token(command) => token::run(context, command).await,
             Command::Service(command) => service::run(context, command).await,
-            Command::Provider(command) => provider::run(context, command).await,
             Command::Audit(command) => audit::run(context, command).await,
             Command::Completions(_) => Ok(()),
         }

@@ -190,17 +190,6 @@ Examples:
   countersign --dir ./authority service invite store > store.join
   countersign serve ./store --services store --authority authority.example:8444 --join-token store.join";
 
-pub(super) const PROVIDER: &str = "\
-Examples:
-  countersign --dir ./deployment --as andrew@northwind provider show
-  countersign --dir ./deployment --as andrew@northwind provider set provider.toml
-  countersign --dir ./deployment --as andrew@northwind provider remove";
-
-pub(super) const PROVIDER_SET: &str = "\
-Examples:
-  countersign --dir ./deployment --as andrew@northwind provider set provider.toml
-  countersign --dir ./deployment --as andrew@northwind provider set provider.json";
-
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   countersign completions bash > ~/.local/share/bash-completion/completions/countersign
