@@ -11,7 +11,7 @@ use crate::steps::Outcome;
 const LINES_MAX: usize = 500;
 
 /// Files that are longer for a reason, and the reason.
-const EARNED: &[(&str, &str)] = &[];
+const EARNED: &[(&str, &str)] = &[("crates/wire/src/generated/countersign.v1.rs", "made from the .proto files")];
 
 /// Prints how lengths are spread, and fails on a file past the bound.
 pub fn check() -> Result<Outcome> {

@@ -8,51 +8,36 @@
     reason = "what does not fit fails the test"
 )]
 
+mod ask;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use countersign_audit::reconcile::judge;
 use countersign_audit::{AuditError, AuditSink, Position, Record, Service, TallyEntry, Verdict};
-use countersign_crypto::{Aad, KeyEncryptionKey, SecretKey, SystemEntropy, jws};
+use countersign_crypto::{SystemEntropy, jws};
 use countersign_engine::{Answer, Engine, EngineLimits, Failure};
 use countersign_guard::{Bearer, FactsCell, Guard, GuardParts, Limits, Peer, State};
 use countersign_keys::budget::Budgets;
-use countersign_keys::{KmsError, KmsProvider, TenantKeys, WrappedKeys};
+use countersign_keys::{FileKms, TenantKeys, WrappedKeys};
 use countersign_model::clock::ManualClock;
 use countersign_model::control::PolicyFile;
 use countersign_model::facts::{Facts, Tenant, User};
-use countersign_model::request::{
-    Delete, Door, Filter, Input, Insert, Literal, Narrowing, OnConflict, Operation, Operator, Order, Read, Select,
-    Update,
-};
-use countersign_model::row::{Cell, Row};
+use countersign_model::request::{Door, Narrowing, Operation};
 use countersign_model::{
     Clock, Entropy, Name, RecordTypes, Request, RequestId, SessionId, Tally, TenantId, UnixMs, UserId, Value,
 };
 use countersign_policy::Policies;
-use countersign_services::{Call, KeyRelease, KeyService, KeyServiceParts, Records, StoreService};
+use countersign_services::{KeyRelease, KeyService, KeyServiceParts, Records, StoreService};
 use countersign_store::sqlite::SqliteStore;
 use countersign_store::{Store, types_file};
 use countersign_token::{MAX_LIFETIME_MS, Minter, Verifier};
 
+pub use ask::*;
+
 pub const ACME: &str = "acme";
 pub const GLOBEX: &str = "globex";
-
-/// A key management service that keeps its key in memory.
-struct MemoryKms(KeyEncryptionKey);
-
-impl KmsProvider for MemoryKms {
-    fn wrap(&self, entropy: &dyn Entropy, aad: &Aad, key: &SecretKey) -> Result<Vec<u8>, KmsError> {
-        Ok(self.0.wrap(entropy, aad, key))
-    }
-    fn unwrap_key(&self, aad: &Aad, wrapped: &[u8]) -> Result<SecretKey, KmsError> {
-        self.0.unwrap_key(aad, wrapped).map_err(|_| KmsError::NotAuthentic)
-    }
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-}
 
 struct Wrapped(HashMap<TenantId, Arc<[u8]>>);
 
@@ -161,7 +146,8 @@ impl Stage {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let clock = Arc::new(ManualClock::at(UnixMs(1_800_000_000_000)));
         let types: RecordTypes = types_file::parse(types).unwrap();
-        let kms = Arc::new(MemoryKms(KeyEncryptionKey::new(&SecretKey::generate(&*entropy))));
+        let dir = tempfile::tempdir().unwrap();
+        let kms = Arc::new(FileKms::create(&dir.path().join("kms.key"), &*entropy).unwrap());
         let (mut tenants, mut tenant_names) = (HashMap::new(), HashMap::new());
         let (mut users, mut user_names, mut wrapped) = (HashMap::new(), HashMap::new(), HashMap::new());
         for tenant_name in [ACME, GLOBEX] {
@@ -187,8 +173,9 @@ impl Stage {
                 users.insert(user, Arc::new(user_facts));
             }
         }
-        let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(SqliteStore::open(dir.path(), Default::default()).unwrap());
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let store = Arc::new(SqliteStore::open(&data, Default::default()).unwrap());
         store.apply_types(&types).await.unwrap();
         for tenant in tenants.keys() {
             store.create_tenant(*tenant).await.unwrap();
@@ -418,66 +405,4 @@ impl Gateway {
         let permit = self.guard.admit(Some(Bearer::new(token.to_owned())), &Peer::default(), request).await?;
         self.engine.execute(permit).await
     }
-}
-
-/// What a service is called with.
-pub fn call<'a>(bearer: &'a Bearer, request: &'a Request) -> Call<'a> {
-    Call { bearer, request, epoch: 1, caller: Service::Gateway }
-}
-
-pub fn row(values: &[(&str, &str)]) -> Vec<(String, Input)> {
-    values.iter().map(|(field, json)| ((*field).to_owned(), Input::Json((*json).to_owned()))).collect()
-}
-
-pub fn select(fields: &[&str]) -> Vec<Select> {
-    fields.iter().map(|field| Select::Field { field: (*field).to_owned(), alias: None }).collect()
-}
-
-pub fn read(record_type: &str, fields: &[&str]) -> Read {
-    Read { record_type: record_type.to_owned(), select: select(fields), ..Read::default() }
-}
-
-pub fn test(field: &str, operator: Operator, literal: &str) -> Filter {
-    Filter::Test { field: field.to_owned(), operator, literal: Literal::One(literal.to_owned()) }
-}
-
-pub fn eq(field: &str, literal: &str) -> Filter {
-    test(field, Operator::Eq, literal)
-}
-
-pub fn order(field: &str) -> Order {
-    Order { field: field.to_owned(), descending: false, nulls_first: None }
-}
-
-pub fn insert(record_type: &str, rows: Vec<Vec<(String, Input)>>) -> Operation {
-    Operation::Insert(Insert { record_type: record_type.to_owned(), rows, on_conflict: None, returning: None })
-}
-
-pub fn upsert(record_type: &str, rows: Vec<Vec<(String, Input)>>, merge: bool) -> Operation {
-    let on_conflict = Some(OnConflict { field: None, merge });
-    Operation::Insert(Insert { record_type: record_type.to_owned(), rows, on_conflict, returning: None })
-}
-
-pub fn update(record_type: &str, set: &[(&str, &str)], filter: Filter) -> Operation {
-    let record_type = record_type.to_owned();
-    Operation::Update(Update { record_type, set: row(set), filter, max_affected: None, returning: None })
-}
-
-pub fn delete(record_type: &str, filter: Filter) -> Operation {
-    let record_type = record_type.to_owned();
-    Operation::Delete(Delete { record_type, filter, max_affected: None, returning: None })
-}
-
-/// A row's cells as text.
-pub fn texts(row: &Row) -> Vec<String> {
-    let text = |cell: &Cell| match cell {
-        Cell::Value(value) => value.to_text().unwrap_or_else(|| "null".to_owned()),
-        Cell::One(row) => row.as_ref().map_or("none".to_owned(), |row| format!("({})", texts(row).join(","))),
-        Cell::Many(rows) => format!("[{}]", rows.iter().map(|row| texts(row).join(",")).collect::<Vec<_>>().join(";")),
-    };
-    row.cells.iter().map(text).collect()
-}
-
-pub fn all_texts(answer: &Answer) -> Vec<String> {
-    answer.rows.rows.iter().map(|row| texts(row).join("|")).collect()
 }
