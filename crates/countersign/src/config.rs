@@ -11,6 +11,7 @@ mod section;
 mod server;
 mod services;
 mod setting;
+mod sso;
 mod store;
 mod tokens;
 
@@ -27,6 +28,7 @@ use section::{Refused, Section};
 pub use server::Server;
 pub use services::Services;
 pub use setting::{Names, Roles, Text, Whole};
+pub use sso::{Places, Sso};
 pub use store::Store;
 pub use tokens::Tokens;
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub limits: Limits,
     /// Access tokens.
     pub tokens: Tokens,
+    /// Tenants' identity providers.
+    pub sso: Sso,
     /// Where the key encryption key lives.
     pub keys: Keys,
     /// Tenants' records.
@@ -85,16 +89,27 @@ fn nearest_of(word: &str, known: &[&'static str]) -> String {
 }
 
 impl Config {
-    fn sections(&self) -> [&dyn Section; 8] {
-        [&self.server, &self.services, &self.limits, &self.tokens, &self.keys, &self.store, &self.audit, &self.log]
+    fn sections(&self) -> [&dyn Section; 9] {
+        [
+            &self.server,
+            &self.services,
+            &self.limits,
+            &self.tokens,
+            &self.sso,
+            &self.keys,
+            &self.store,
+            &self.audit,
+            &self.log,
+        ]
     }
 
-    fn sections_mut(&mut self) -> [&mut dyn Section; 8] {
+    fn sections_mut(&mut self) -> [&mut dyn Section; 9] {
         [
             &mut self.server,
             &mut self.services,
             &mut self.limits,
             &mut self.tokens,
+            &mut self.sso,
             &mut self.keys,
             &mut self.store,
             &mut self.audit,

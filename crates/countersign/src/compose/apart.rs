@@ -8,6 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use countersign_audit::{AuditKeys, AuditSink, Body, Reason, Record, Verdict};
 use countersign_authority::identity::IdentityRules;
+use countersign_authority::people::Issuers;
+use countersign_authority::people::fetch::Fetcher;
 use countersign_authority::{Authority, AuthorityParts, LocalFront, Present, Registry, Signing, Snapshots};
 use countersign_crypto::tls::{ClientCertificates, TlsAcceptor, mutual_server_config};
 use countersign_door_http::{App, AppParts, Router};
@@ -128,10 +130,12 @@ async fn authority(
         login_lifetime_ms: base.config.tokens.lifetime_ms.number(),
     });
     let authority = authority.await.map_err(|error| cant("the authority", &error))?;
+    let authority = authority.calling(Arc::new(Fetcher::new(base.config.sso.allow.0.clone())));
     let rules = IdentityRules {
         certificate_ms: base.config.services.certificate_ms.number(),
         gateway_names: base.config.server.names.0.clone(),
         platforms: platforms::read(base.config.services.platforms.get())?,
+        platform_keys: Some(Arc::<Issuers>::clone(authority.issuers())),
         ..IdentityRules::default()
     };
     authority.with_identity(rules).map_err(|error| Problem::usage(error.to_string()))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use countersign_audit::{AuditKeys, AuditSink};
+use countersign_authority::people::fetch::Fetcher;
 use countersign_authority::{Authority, AuthorityParts, LocalFront, Signing};
 use countersign_door_http::{App, AppParts, Router};
 use countersign_engine::Engine;
@@ -61,7 +62,8 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         signing,
         login_lifetime_ms: base.config.tokens.lifetime_ms.number(),
     });
-    let authority = Arc::new(authority.await.map_err(|error| cant("the authority", &error))?);
+    let authority = authority.await.map_err(|error| cant("the authority", &error))?;
+    let authority = Arc::new(authority.calling(Arc::new(Fetcher::new(base.config.sso.allow.0.clone()))));
     let app = App::new(AppParts {
         guard: gateway,
         verifier,

@@ -148,6 +148,12 @@ impl Roles {
         Self(Service::ALL.into_iter().collect())
     }
 
+    /// One service.
+    #[must_use]
+    pub fn one(service: Service) -> Self {
+        Self([service].into())
+    }
+
     /// Whether this service is among them.
     #[must_use]
     pub fn has(&self, service: Service) -> bool {
@@ -163,12 +169,6 @@ impl Roles {
     /// Them.
     pub fn iter(&self) -> impl Iterator<Item = Service> + '_ {
         self.0.iter().copied()
-    }
-
-    /// The one that this process joins the others as: the first of them.
-    #[must_use]
-    pub fn first(&self) -> Service {
-        self.0.first().copied().unwrap_or(Service::Gateway)
     }
 }
 
@@ -263,6 +263,6 @@ macro_rules! choice {
 
 pub(super) use choice;
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
