@@ -3,6 +3,7 @@
 //! Everything here goes the way that anybody's requests go: logins by SSH key, tokens, the router, the guard. Nothing
 //! that is told is written down here; it is asked for while it is told.
 
+mod apart;
 mod example;
 mod load;
 mod place;
@@ -26,12 +27,18 @@ pub(crate) struct Arguments {
     /// Address and port to serve on; 127.0.0.1:8443 if not given, or a free port where that is taken.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// As four processes that trust nobody, in place of one: authority, key service, store and gateway.
+    #[arg(long)]
+    apart: bool,
 }
 
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<(), Problem> {
     let terminal = context.terminal;
     let dir = place::choose(context.dir())?;
     let deployment = Deployment::at(&dir);
+    if arguments.apart {
+        return run_apart(context, &deployment, arguments.listen).await;
+    }
     let fresh = !deployment.exists();
     if fresh {
         place::begin(&deployment)?;
@@ -56,7 +63,39 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<(), P
     story::commands(&terminal, &deployment, listening.address())?;
     drop(transport);
     let opened = Arc::into_inner(opened).ok_or_else(|| Problem::failed("the deployment is still in use"))?;
-    server::serve(&terminal, &deployment, lock, opened, Some(listening)).await
+    server::serve(&terminal, &deployment, lock, opened, Some(listening), false).await
+}
+
+/// The same as four processes.
+async fn run_apart(context: &Context, deployment: &Deployment, asked: Option<SocketAddr>) -> Result<(), Problem> {
+    let terminal = context.terminal;
+    if !deployment.exists() {
+        place::begin(deployment)?;
+        apart::init(deployment)?;
+    }
+    let config = compose::config(deployment)?;
+    if config.services.run.is_all() {
+        return Err(Problem::usage("the demo in this folder is one process").next("name another folder with --dir"));
+    }
+    let listening = listen(context, asked, config.server.listen)?;
+    let address = listening.address();
+    drop(listening);
+    terminal.line(&format!("{} {}", terminal.bold("Countersign, the demo, in"), deployment.dir().display()))?;
+    let running = apart::start(deployment, address).await?;
+    running.show(&terminal)?;
+    let transport = Arc::new(running.transport(deployment)?);
+    if place::unfinished(deployment) {
+        load::load(&terminal, deployment, &transport).await?;
+        place::finish(deployment)?;
+    } else {
+        terminal.line("  opened as it was left; nothing is loaded again")?;
+    }
+    if let Err(problem) = story::tell(&terminal, deployment, &transport).await {
+        terminal.note(&format!("the story can't be told to its end: {problem}"));
+    }
+    story::commands(&terminal, deployment, running.gateway)?;
+    terminal.line(&format!("ready https://{}", running.gateway))?;
+    running.run(deployment).await
 }
 
 /// The address asked for or, where nobody asked for one, any that is free.

@@ -194,16 +194,29 @@ impl Deployment {
         serde_json::from_slice(&fs::read(self.server_json()).ok()?).ok()
     }
 
+    /// Writes down where a gateway that runs elsewhere can be reached.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    pub fn point_to(&self, running: &Running) -> Result<(), Problem> {
+        let path = self.server_json();
+        let beside = path.with_extension("tmp");
+        let text = serde_json::to_vec(running).map_err(|error| Problem::failed(error.to_string()))?;
+        fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path)).map_err(io("write", &path))
+    }
+
+    /// Forgets what [`Self::point_to`] wrote down.
+    pub fn point_to_nobody(&self) {
+        drop(fs::remove_file(self.server_json()));
+    }
+
     /// Writes down where this process, which has the lock, can be reached.
     ///
     /// # Errors
     /// If the file can't be written.
     pub fn announce(&self, lock: &mut Lock, running: &Running) -> Result<(), Problem> {
-        let path = self.server_json();
-        let beside = path.with_extension("tmp");
-        let text = serde_json::to_vec(running).map_err(|error| Problem::failed(error.to_string()))?;
-        fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path)).map_err(io("write", &path))?;
-        lock.server = Some(path);
+        self.point_to(running)?;
+        lock.server = Some(self.server_json());
         Ok(())
     }
 }

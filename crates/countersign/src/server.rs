@@ -7,6 +7,7 @@ use std::time::Duration;
 use countersign_crypto::tls::{CertificateSlot, TlsError, server_config};
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, UnixMs};
+use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -74,6 +75,7 @@ pub async fn serve(
     mut lock: Lock,
     mut opened: Opened,
     door: Option<Listening>,
+    with_parent: bool,
 ) -> Result<(), Problem> {
     // Before anybody is told, so that a signal sent by whoever waits for the lines below is not missed.
     let stop = Stop::new()?;
@@ -101,6 +103,10 @@ pub async fn serve(
                 stopping.send_replace(true);
                 serving.await
             }
+            () = parent_gone(with_parent) => {
+                stopping.send_replace(true);
+                serving.await
+            }
             // It did not come to serving.
             served = &mut serving => {
                 stopping.send_replace(true);
@@ -115,6 +121,16 @@ pub async fn serve(
     tracing::info!("stopped");
     drop(lock);
     served
+}
+
+/// Waits until whoever started this process has closed its standard input; for ever if that is not asked.
+async fn parent_gone(asked: bool) {
+    if !asked {
+        return std::future::pending().await;
+    }
+    let mut rest = [0u8; 64];
+    let mut stdin = tokio::io::stdin();
+    while !matches!(stdin.read(&mut rest).await, Ok(0) | Err(_)) {}
 }
 
 /// Answers users' requests.
@@ -188,7 +204,7 @@ const fn halfway(now: UnixMs, expires: UnixMs) -> UnixMs {
 }
 
 /// Ctrl-C and, where there are signals, SIGTERM.
-struct Stop {
+pub struct Stop {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -197,7 +213,11 @@ struct Stop {
 
 impl Stop {
     #[cfg(unix)]
-    fn new() -> Result<Self, Problem> {
+    /// Begins to listen for them.
+    ///
+    /// # Errors
+    /// If the system does not let it.
+    pub fn new() -> Result<Self, Problem> {
         use tokio::signal::unix::{SignalKind, signal};
         let failed = |error: std::io::Error| Problem::failed(format!("can't wait for signals: {error}"));
         Ok(Self {
@@ -207,7 +227,8 @@ impl Stop {
     }
 
     #[cfg(unix)]
-    async fn asked(mut self) {
+    /// Waits for one.
+    pub async fn asked(mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -33,10 +33,14 @@ pub(super) struct Arguments {
     /// Address and port for other services' calls, in place of the configured one.
     #[arg(long, value_name = "ADDR", help_heading = "Services apart")]
     wire_listen: Option<SocketAddr>,
-    /// A file with the join token of `countersign service invite`, for the first start. May be repeated, one for each
+    /// A file with the join token of `countersign service invite`, for the first start; "-" is
+    /// the first line of standard input. May be repeated, one for each
     /// service; or set COUNTERSIGN_JOIN_TOKEN.
     #[arg(long, value_name = "FILE", help_heading = "Services apart")]
     join_token: Vec<PathBuf>,
+    /// Stop when standard input closes.
+    #[arg(long, hide = true)]
+    with_parent: bool,
 }
 
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), Problem> {
@@ -58,7 +62,7 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), 
     let door = is_gateway.then(|| Listening::on(arguments.listen.unwrap_or(config.server.listen))).transpose()?;
     let opening = Opening { join_tokens: join_tokens(&arguments.join_token)?, serves: true };
     let opened = compose::open_as(&deployment, config, opening).await?;
-    server::serve(&context.terminal, &deployment, lock, opened, door).await
+    server::serve(&context.terminal, &deployment, lock, opened, door, arguments.with_parent).await
 }
 
 /// The join tokens in these files and in the environment.
@@ -66,6 +70,13 @@ fn join_tokens(files: &[PathBuf]) -> Result<Vec<Zeroizing<String>>, Problem> {
     let mut tokens = Vec::new();
     let mut take = |text: &str| tokens.extend(text.split_whitespace().map(|token| Zeroizing::new(token.to_owned())));
     for file in files {
+        if file.as_os_str() == "-" {
+            // One line; what follows is not for this.
+            let mut line = Zeroizing::new(String::new());
+            std::io::stdin().read_line(&mut line).map_err(io("read", file))?;
+            take(&line);
+            continue;
+        }
         take(&Zeroizing::new(std::fs::read_to_string(file).map_err(io("read", file))?));
     }
     if let Some(text) = environment::text("COUNTERSIGN_JOIN_TOKEN") {

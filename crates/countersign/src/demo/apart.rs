@@ -1,0 +1,228 @@
+//! The demo as four processes: the authority in the demo's folder, the other services each in a folder of its own.
+//!
+//! What the folders share is nothing: each service joins with a token of its own, and has its own keys and its own
+//! audit log. The processes are children of this one and end with it, however it ends: they stop when their standard
+//! input closes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_model::Service;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::load::caller;
+use crate::compose::{self, open};
+use crate::config::{Config, Roles};
+use crate::deployment::{Deployment, Running};
+use crate::login::operator;
+use crate::problem::{Exit, Problem, io};
+use crate::server;
+use crate::terminal::Terminal;
+use crate::transport::{InProcess, Network, Transport};
+
+/// The services that are not the authority, in the order in which they are started.
+const OTHERS: [Service; 3] = [Service::Keys, Service::Store, Service::Gateway];
+
+/// How long a service may take until it is ready.
+const START: Duration = Duration::from_secs(60);
+
+/// How long a service may take to end when it is asked to.
+const STOP: Duration = Duration::from_secs(30);
+
+/// Four processes.
+pub(super) struct Apart {
+    /// In the order in which they were started.
+    services: Vec<Process>,
+    /// Where the gateway answers.
+    pub(super) gateway: SocketAddr,
+}
+
+/// A service in a process.
+struct Process {
+    service: Service,
+    wire: SocketAddr,
+    child: Child,
+    /// The process ends when this is dropped.
+    _stdin: ChildStdin,
+}
+
+/// Where a service's folder is.
+pub(super) fn folder(demo: &Deployment, service: Service) -> Deployment {
+    match service {
+        Service::Authority => demo.clone(),
+        other => Deployment::at(demo.dir().join("apart").join(other.as_str())),
+    }
+}
+
+/// Makes the four folders.
+pub(super) fn init(demo: &Deployment) -> Result<(), Problem> {
+    let config = |service: Service| {
+        let mut config = Config::default();
+        config.services.run = Roles::one(service);
+        config
+    };
+    for service in OTHERS {
+        let folder = folder(demo, service);
+        if !folder.exists() {
+            compose::init_apart(&folder, &config(service))?;
+        }
+    }
+    compose::init(demo, &config(Service::Authority))
+}
+
+/// Starts the four processes and waits until each is ready.
+pub(super) async fn start(demo: &Deployment, listen: SocketAddr) -> Result<Apart, Problem> {
+    let tokens = invite(demo).await?;
+    let authority = free_port()?;
+    let mut services = Vec::new();
+    let (first, _) = launch(demo, Service::Authority, authority, authority, None, listen).await?;
+    services.push(first);
+    let mut gateway = None;
+    for (service, token) in OTHERS.into_iter().zip(tokens) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (process, door) = launch(demo, service, authority, any, token, listen).await?;
+        services.push(process);
+        gateway = gateway.or(door);
+    }
+    let gateway = gateway.ok_or_else(|| Problem::failed("the gateway did not say where it is"))?;
+    if let Some(process) = services.last() {
+        demo.point_to(&Running { address: gateway, pid: process.child.id().unwrap_or_default() })?;
+    }
+    Ok(Apart { services, gateway })
+}
+
+/// A join token for each of the others, from the authority before it serves.
+async fn invite(demo: &Deployment) -> Result<Vec<Option<String>>, Problem> {
+    let lock = server::lock(demo)?;
+    let opened = Arc::new(open(demo, compose::config(demo)?).await?);
+    let transport = Arc::new(Transport::InProcess(Box::new(InProcess::new(Arc::clone(&opened), Some(lock)))));
+    let client = caller(demo, &transport, &operator()?).await?;
+    let mut tokens = Vec::new();
+    for service in OTHERS {
+        let ask = json!({ "role": service.as_str(), "name": "demo" });
+        let invitation = client.put(http::Method::POST, "/v1/services", &ask).await?;
+        tokens.push(invitation.get("join_token").and_then(Value::as_str).map(str::to_owned));
+    }
+    opened.close().await;
+    Ok(tokens)
+}
+
+fn free_port() -> Result<SocketAddr, Problem> {
+    let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    bound.map_err(|error| Problem::failed(format!("no free port: {error}")))
+}
+
+/// Starts one process and waits until it says that it is ready: where it takes other services' calls, and where
+/// users' requests.
+async fn launch(
+    demo: &Deployment,
+    service: Service,
+    authority: SocketAddr,
+    wire: SocketAddr,
+    token: Option<String>,
+    listen: SocketAddr,
+) -> Result<(Process, Option<SocketAddr>), Problem> {
+    let program = std::env::current_exe().map_err(|error| Problem::failed(format!("this program: {error}")))?;
+    let dir: PathBuf = folder(demo, service).dir().to_owned();
+    let mut command = Command::new(program);
+    command.arg("serve").arg(&dir).args(["--wire-listen", &wire.to_string(), "--with-parent"]);
+    if service != Service::Authority {
+        command.args(["--authority", &authority.to_string(), "--join-token", "-"]);
+    }
+    if service == Service::Gateway {
+        command.args(["--listen", &listen.to_string()]);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    // Ctrl-C on the terminal is for this process, which ends the others in order.
+    #[cfg(unix)]
+    command.process_group(0);
+    let mut child = command.spawn().map_err(io("start the program for", &dir))?;
+    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(Problem::failed("a process without standard streams"));
+    };
+    if service != Service::Authority {
+        let line = format!("{}\n", token.unwrap_or_default());
+        stdin.write_all(line.as_bytes()).await.map_err(io("hand a join token to", &dir))?;
+    }
+    let mut lines = BufReader::new(stdout).lines();
+    let waiting = ready(&mut lines, service);
+    let (wire, door) = match tokio::time::timeout(START, waiting).await {
+        Ok(Some(ready)) => ready,
+        _ => {
+            return Err(Problem::new(Exit::Unavailable, format!("the {service} did not start"))
+                .next(format!("see why with: countersign serve {}", dir.display())));
+        }
+    };
+    // What it says from now on is nothing that anybody waits for.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Ok((Process { service, wire, child, _stdin: stdin }, door))
+}
+
+/// What a process said when it was ready; `None` if it ended before.
+async fn ready(
+    lines: &mut Lines<BufReader<ChildStdout>>,
+    service: Service,
+) -> Option<(SocketAddr, Option<SocketAddr>)> {
+    let mut wire = None;
+    loop {
+        let line = lines.next_line().await.ok()??;
+        let Some(said) = line.strip_prefix("ready ") else { continue };
+        if let Some(url) = said.strip_prefix("https://") {
+            return Some((wire?, url.parse().ok()));
+        }
+        wire = said.strip_prefix(service.as_str()).and_then(|address| address.trim().parse().ok());
+        if service != Service::Gateway {
+            return Some((wire?, None));
+        }
+    }
+}
+
+impl Apart {
+    /// A way to the gateway.
+    pub(super) fn transport(&self, demo: &Deployment) -> Result<Transport, Problem> {
+        Ok(Transport::Network(Network::new(&format!("https://{}", self.gateway), &demo.ca_pem())?))
+    }
+
+    /// Who runs where.
+    pub(super) fn show(&self, terminal: &Terminal) -> Result<(), Problem> {
+        terminal
+            .line("  four processes, each with its own certificate, key and audit log; all between them is TLS 1.3")?;
+        for process in &self.services {
+            let pid = process.child.id().unwrap_or_default();
+            terminal.line(&format!("    {:<10} process {pid:<8} {}", process.service.as_str(), process.wire))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for Ctrl-C or SIGTERM, or until one of the four ends by itself, and ends them: those that others need last.
+    pub(super) async fn run(mut self, demo: &Deployment) -> Result<(), Problem> {
+        let asked = server::Stop::new()?;
+        let died = {
+            let ends = self.services.iter_mut().map(|process| Box::pin(process.child.wait()));
+            let first = futures_util::future::select_all(ends);
+            tokio::select! {
+                () = asked.asked() => None,
+                (_, which, _) = first => Some(which),
+            }
+        };
+        demo.point_to_nobody();
+        let died = died.and_then(|which| self.services.get(which)).map(|process| process.service);
+        for process in self.services.into_iter().rev() {
+            let Process { service, mut child, _stdin, .. } = process;
+            drop(_stdin);
+            if tokio::time::timeout(STOP, child.wait()).await.is_err() {
+                tracing::warn!(%service, "it did not end in time and is killed");
+                drop(child.kill().await);
+            }
+        }
+        match died {
+            None => Ok(()),
+            Some(service) => Err(Problem::failed(format!("the {service} ended by itself, and the others with it"))),
+        }
+    }
+}
