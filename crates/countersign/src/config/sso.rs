@@ -26,9 +26,10 @@ impl Setting for Places {
     }
 
     fn read(value: &DeValue<'_>) -> Option<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
         let place = |text: &str| {
-            Some(HttpsUrl::parse(&format!("https://{text}/"))?.host_and_port())
-                .filter(|one| *one == text.to_ascii_lowercase())
+            let place = HttpsUrl::parse(&format!("https://{text}/"))?.host_and_port();
+            (place == text.to_ascii_lowercase() && text.chars().all(plain)).then_some(place)
         };
         let places = value.as_array()?.iter().map(|item| place(item.get_ref().as_str()?));
         places.collect::<Option<_>>().map(Self)
