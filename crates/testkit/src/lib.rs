@@ -16,6 +16,7 @@
 mod client;
 mod deployment;
 mod http1;
+pub mod oidc;
 mod server;
 
 pub use client::Client;
