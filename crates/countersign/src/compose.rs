@@ -50,7 +50,7 @@ pub struct Opened {
     registry: Option<Arc<Registry>>,
     door: Option<Door>,
     /// Where this process's services take calls from others; empty in a process that is all of them.
-    pub(crate) wires: Vec<Wire>,
+    wires: Vec<Wire>,
     ledgers: Vec<Arc<Ledger>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -79,7 +79,13 @@ pub struct Opening {
     pub join_tokens: Vec<Zeroizing<String>>,
     /// Whether it is going to serve. A command that only asks something neither listens nor joins.
     pub serves: bool,
+    /// What stands before each service's ledger, if anything does: for whoever composes a deployment to see what happens
+    /// when records are lost or changed.
+    pub sinks: Option<Sinks>,
 }
+
+/// From a service's ledger to what its records go to.
+pub type Sinks = Arc<dyn Fn(Service, Arc<dyn AuditSink>) -> Arc<dyn AuditSink> + Send + Sync>;
 
 /// Opens a deployment to ask it something. Whoever calls this holds its lock.
 ///
@@ -104,6 +110,7 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         join_tokens: opening.join_tokens,
+        sinks: opening.sinks,
         config,
     };
     if base.config.services.run.is_all() {
@@ -120,6 +127,7 @@ struct Base {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     join_tokens: Vec<Zeroizing<String>>,
+    sinks: Option<Sinks>,
 }
 
 fn registry_parts(deployment: &Deployment, config: &Config, kms: Arc<dyn KmsProvider>) -> RegistryParts {
@@ -149,6 +157,15 @@ impl Base {
         let folder = self.deployment.audit().join(service.as_str());
         let opened = Ledger::open(&folder, service, keys, Arc::clone(&self.entropy), options);
         opened.map(Arc::new).map_err(|error| cant(&format!("the audit log of {service}"), &error))
+    }
+
+    /// What a service's records go to.
+    fn sink(&self, ledger: &Arc<Ledger>) -> Arc<dyn AuditSink> {
+        let sink = Arc::clone(ledger) as Arc<dyn AuditSink>;
+        match &self.sinks {
+            Some(before) => before(ledger.service(), sink),
+            None => sink,
+        }
     }
 
     fn guard(
@@ -231,6 +248,18 @@ impl Opened {
     #[must_use]
     pub fn wire_addresses(&self) -> Vec<(Service, SocketAddr)> {
         self.wires.iter().map(|wire| (wire.service, wire.address)).collect()
+    }
+
+    /// What is to be served for other services, once.
+    #[must_use]
+    pub fn take_wires(&mut self) -> Vec<Wire> {
+        std::mem::take(&mut self.wires)
+    }
+
+    /// The ledger of a service of this process.
+    #[must_use]
+    pub fn ledger(&self, service: Service) -> Option<&Arc<Ledger>> {
+        self.ledgers.iter().find(|ledger| ledger.service() == service)
     }
 
     /// Writes the audit records that wait and takes no more.

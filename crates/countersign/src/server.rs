@@ -81,7 +81,7 @@ pub async fn serve(
     let stop = Stop::new()?;
     let (stopping, mut stopped) = watch::channel(false);
     let mut wires = JoinSet::new();
-    for wire in std::mem::take(&mut opened.wires) {
+    for wire in opened.take_wires() {
         terminal.line(&format!("ready {} {}", wire.service, wire.address))?;
         tracing::info!(service = %wire.service, address = %wire.address, "takes calls from other services");
         let mut asked = stopping.subscribe();

@@ -60,7 +60,7 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), 
     let lock = server::lock(&deployment)?;
     let is_gateway = config.services.run.has(countersign_model::Service::Gateway);
     let door = is_gateway.then(|| Listening::on(arguments.listen.unwrap_or(config.server.listen))).transpose()?;
-    let opening = Opening { join_tokens: join_tokens(&arguments.join_token)?, serves: true };
+    let opening = Opening { join_tokens: join_tokens(&arguments.join_token)?, serves: true, ..Opening::default() };
     let opened = compose::open_as(&deployment, config, opening).await?;
     server::serve(&context.terminal, &deployment, lock, opened, door, arguments.with_parent).await
 }

@@ -94,7 +94,7 @@ async fn asked(base: Base) -> Result<Opened, Problem> {
     let signing = signing(&base, &registry).await?;
     let (verifier, facts) = (signing.verifier(), registry.facts());
     let ledger = base.ledger(Service::Authority, Arc::clone(&registry) as Arc<dyn AuditKeys>)?;
-    let audit = Arc::clone(&ledger) as Arc<dyn AuditSink>;
+    let audit = base.sink(&ledger);
     let guard = base.guard(Service::Authority, &verifier, &facts, &audit);
     let trails: Vec<(String, Arc<dyn Trail>)> = Vec::new();
     let authority = authority(&base, &registry, signing, &audit, Arc::new(trails), None).await?;
@@ -285,7 +285,7 @@ impl Apart {
         let snapshots = Snapshots::open(Arc::clone(&registry), base.config.tokens.issuer.clone());
         let snapshots = snapshots.await.map_err(|error| cant("the snapshots of the facts", &error))?;
         let ledger = base.ledger(Service::Authority, Arc::clone(&registry) as Arc<dyn AuditKeys>)?;
-        let audit = Arc::clone(&ledger) as Arc<dyn AuditSink>;
+        let audit = base.sink(&ledger);
         let no_trails: Vec<(String, Arc<dyn Trail>)> = Vec::new();
         let store = base.config.services.run.has(Service::Store).then(|| base.store()).transpose()?;
         let store = store.map(|store| store as Arc<dyn Store>);

@@ -52,7 +52,7 @@ pub(super) struct SeatParts {
 impl Seat {
     pub(super) fn new(base: &Base, parts: SeatParts) -> Self {
         let SeatParts { service, agent, directory, facts, verifier, ledger, learned } = parts;
-        let audit = Arc::clone(&ledger) as Arc<dyn AuditSink>;
+        let audit = base.sink(&ledger);
         let guard = base.guard(service, &verifier, &facts, &audit);
         let trail = Arc::new(LedgerTrail::new(Arc::clone(&guard), Arc::clone(&ledger)));
         let caller = Caller {

@@ -25,7 +25,7 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     let mut trails: Vec<(String, Arc<dyn Trail>)> = Vec::new();
     let mut seat = |service: Service| {
         let ledger = base.ledger(service, Arc::clone(&registry) as Arc<dyn AuditKeys>)?;
-        let audit = Arc::clone(&ledger) as Arc<dyn AuditSink>;
+        let audit = base.sink(&ledger);
         let guard = base.guard(service, &verifier, &facts, &audit);
         trails.push((service.to_string(), Arc::new(LedgerTrail::new(Arc::clone(&guard), Arc::clone(&ledger)))));
         ledgers.push(ledger);
