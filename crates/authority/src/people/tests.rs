@@ -1,6 +1,5 @@
 //! Logging in with a provider that tests make say what they want, through the endpoints as callers see them.
 
-mod browser;
 mod certified;
 mod code;
 mod device;

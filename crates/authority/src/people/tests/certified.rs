@@ -3,85 +3,29 @@
 //! `cargo xtask test --only oidc` installs it and runs these; plain `cargo test` doesn't.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use countersign_crypto::ssh;
-use countersign_crypto::x509::CertificateAuthority;
 use countersign_model::Clock as _;
 use countersign_model::clock::SystemClock;
 use countersign_model::control::{ClientSecret, Control, NewProvider};
+use countersign_testkit::oidc::{Page, Providers};
 use serde_json::{Value, json};
 
-use super::browser::{Browser, Page};
 use super::{REDIRECT, call, read, settings};
 use crate::people::fetch::Fetcher;
 use crate::public::Public;
 use crate::tests::{House, name};
 
-/// Two providers. They end with this.
-struct Providers {
-    child: Child,
-    /// Kept open: a process that finds nobody reading ends.
-    _says: BufReader<ChildStdout>,
-    issuers: [String; 2],
-    ca_pem: Arc<str>,
-}
-
-impl Drop for Providers {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
-}
-
-impl Providers {
-    fn start() -> Self {
-        let now = SystemClock.now();
-        let authority = CertificateAuthority::generate("a provider's", now, 1).unwrap();
-        let certificate = authority.issue_server(&["localhost".to_owned()], now, 3_600_000).unwrap();
-        let tls = json!({
-            "key": pem("PRIVATE KEY", &certificate.key_pkcs8_der),
-            "cert": pem("CERTIFICATE", &certificate.chain_der[0]),
-        });
-        let folder = std::env::var_os("COUNTERSIGN_OIDC").map(PathBuf::from);
-        let folder =
-            folder.expect("COUNTERSIGN_OIDC is where tests/oidc is installed; run `cargo xtask test --only oidc`");
-        let mut child = Command::new("node")
-            .arg(folder.join("provider.mjs"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        writeln!(child.stdin.as_mut().unwrap(), "{tls}").unwrap();
-        let mut line = String::new();
-        let mut says = BufReader::new(child.stdout.take().unwrap());
-        says.read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).expect("the provider did not start");
-        let issuers = [0, 1].map(|at| said["issuers"][at].as_str().unwrap().to_owned());
-        Self { child, _says: says, issuers, ca_pem: authority.ca_pem().into() }
-    }
-
-    fn settings(&self, issuer: usize, client: &str) -> NewProvider {
-        NewProvider {
-            client_id: client.into(),
-            client_secret: (client != "public")
-                .then(|| ClientSecret::new(format!("secret of {client}, with signs: +/=&%"))),
-            ca_pem: Some(self.ca_pem.to_string()),
-            ..settings(&self.issuers[issuer])
-        }
+/// The settings of a tenant whose provider is one of the two, by a client of that name.
+fn by(providers: &Providers, issuer: usize, client: &str) -> NewProvider {
+    NewProvider {
+        client_id: client.into(),
+        client_secret: (client != "public").then(|| ClientSecret::new(Providers::secret(client))),
+        ca_pem: Some(providers.ca_pem().to_owned()),
+        ..settings(&providers.issuers()[issuer])
     }
 }
 
@@ -94,9 +38,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let providers = Providers::start();
-        let allow = providers.issuers.iter().map(|issuer| issuer.trim_start_matches("https://").to_owned());
-        let fetcher = Arc::new(Fetcher::new(allow));
+        let folder = std::env::var_os("COUNTERSIGN_OIDC").map(PathBuf::from);
+        let folder = folder.expect("COUNTERSIGN_OIDC names the installed tests/oidc; cargo xtask test --only oidc");
+        let providers = Providers::start(&folder).unwrap();
+        let fetcher = Arc::new(Fetcher::new(providers.places()));
         let house = House::calling(SystemClock.now(), Some(fetcher)).await;
         let public = Public::new(Arc::clone(&house.authority), Arc::clone(&house.guard));
         let mut admins = BTreeMap::new();
@@ -104,8 +49,8 @@ impl World {
             admins.insert(tenant, house.tenant(tenant).await);
         }
         let world = Self { house, public, providers, admins };
-        world.put("northwind", world.providers.settings(0, "countersign")).await;
-        world.put("chinook", world.providers.settings(1, "countersign")).await;
+        world.put("northwind", by(&world.providers, 0, "countersign")).await;
+        world.put("chinook", by(&world.providers, 1, "countersign")).await;
         world
     }
 
@@ -129,12 +74,8 @@ impl World {
     }
 
     /// What the provider sends the browser of `person` back with.
-    async fn browse(&self, person: &str, url: &str) -> Value {
-        let mut browser = Browser::of(person, &self.providers.ca_pem);
-        let back = match browser.visit(url).await {
-            Page::Away(back) => back,
-            Page::End(status, page) => panic!("{status}: {page}"),
-        };
+    fn browse(&self, person: &str, url: &str) -> Value {
+        let Page::Away(back) = self.providers.browser(person).visit(url).unwrap() else { panic!("not sent back") };
         let query = back.strip_prefix(REDIRECT).and_then(|rest| rest.strip_prefix('?')).expect("sent elsewhere");
         let pair = |pair: &str| {
             let (key, value) = pair.split_once('=').unwrap();
@@ -151,7 +92,7 @@ impl World {
 
     async fn log_in(&self, tenant: &str, person: &str) -> (u16, Value) {
         let (id, url) = self.begin(tenant).await;
-        let back = self.browse(person, &url).await;
+        let back = self.browse(person, &url);
         self.finish(&id, back).await
     }
 
@@ -189,16 +130,16 @@ async fn code_flow_with_a_certified_provider() {
 
     // Every algorithm, and a client without a secret.
     for client in ["with-ps256", "with-es256", "with-eddsa", "public"] {
-        world.put("northwind", world.providers.settings(0, client)).await;
+        world.put("northwind", by(&world.providers, 0, client)).await;
         let (status, said) = world.log_in("northwind", "margaret").await;
         assert_eq!(status, 200, "{client}: {said} {}", world.why("northwind"));
     }
-    let only = NewProvider { algorithms: vec!["ES256".into()], ..world.providers.settings(0, "countersign") };
+    let only = NewProvider { algorithms: vec!["ES256".into()], ..by(&world.providers, 0, "countersign") };
     world.put("northwind", only).await;
     assert_eq!(world.log_in("northwind", "margaret").await.0, 401);
     assert_eq!(world.why("northwind"), "provider: id token: algorithm");
     let wrong = Some(ClientSecret::new("another".into()));
-    world.put("northwind", NewProvider { client_secret: wrong, ..world.providers.settings(0, "countersign") }).await;
+    world.put("northwind", NewProvider { client_secret: wrong, ..by(&world.providers, 0, "countersign") }).await;
     assert_eq!(world.log_in("northwind", "margaret").await.0, 401);
     assert_eq!(world.why("northwind"), "provider: it refused the code");
 }
@@ -220,22 +161,22 @@ async fn what_is_tampered_with_on_the_way_is_refused() {
         ("client_id", "with-es256", "provider: it refused the code"),
     ] {
         let (id, url) = world.begin("northwind").await;
-        let back = world.browse("margaret", &replaced(&url, key, value)).await;
+        let back = world.browse("margaret", &replaced(&url, key, value));
         assert_eq!(world.finish(&id, back).await.0, 401, "{key}");
         assert_eq!(world.why("northwind"), why, "{key}");
     }
 
     // The provider of one tenant can't answer for another: neither with its name nor with the other's.
     let (theirs, url) = world.begin("chinook").await;
-    let of_chinook = world.browse("margaret", &url).await;
+    let of_chinook = world.browse("margaret", &url);
     let (ours, url) = world.begin("northwind").await;
-    let of_northwind = world.browse("margaret", &url).await;
+    let of_northwind = world.browse("margaret", &url);
     let mut mixed = of_chinook.clone();
     mixed["state"] = of_northwind["state"].clone();
     assert_eq!(world.finish(&ours, mixed).await.0, 401);
     assert_eq!(world.why("northwind"), "provider: iss");
     let (ours, url) = world.begin("northwind").await;
-    let of_northwind = world.browse("margaret", &url).await;
+    let of_northwind = world.browse("margaret", &url);
     let mut mixed = of_northwind.clone();
     mixed["code"] = of_chinook["code"].clone();
     assert_eq!(world.finish(&ours, mixed).await.0, 401);
@@ -257,7 +198,7 @@ async fn what_is_tampered_with_on_the_way_is_refused() {
     let house = House::calling(SystemClock.now(), Some(Arc::new(Fetcher::new([])))).await;
     let admin = house.tenant("northwind").await;
     let admin = house.token("andrew", "northwind", &admin).await;
-    let put = Control::ProviderPut(Box::new(world.providers.settings(0, "countersign")));
+    let put = Control::ProviderPut(Box::new(by(&world.providers, 0, "countersign")));
     house.ask(&admin, put).await.unwrap();
     let public = Public::new(Arc::clone(&house.authority), Arc::clone(&house.guard));
     let start = call("/v1/login/oidc/start", &json!({ "tenant": "northwind", "redirect_uri": REDIRECT }));
@@ -275,9 +216,8 @@ async fn device_flow_with_a_certified_provider() {
     assert_eq!((status, &said["error"]), (400, &json!("authorization_pending")));
     assert_eq!(world.post("/v1/login/oidc/device/poll", poll.clone()).await.1["error"], "slow_down");
 
-    let mut browser = Browser::of("janet", &world.providers.ca_pem);
     let url = begun["verification_uri_complete"].as_str().unwrap();
-    let Page::End(status, page) = browser.visit(url).await else { panic!("sent away") };
+    let Page::End(status, page) = world.providers.browser("janet").visit(url).unwrap() else { panic!("sent away") };
     assert_eq!(status, 200, "{page}");
     // Not waited for in real time: only our own clock counts the interval.
     world.house.clock.advance_ms(15_000);
