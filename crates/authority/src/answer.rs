@@ -26,6 +26,8 @@ pub enum ControlAnswer {
     Tenants(Vec<TenantEntry>),
     /// The tenant that was added.
     Tenant(TenantEntry),
+    /// The tenants whose keys were wrapped again.
+    Rewrapped(RewrappedAnswer),
     /// The deployment's services.
     Services(Vec<ServiceEntry>),
     /// The service that was removed.
@@ -132,6 +134,30 @@ pub struct TenantEntry {
     pub created: String,
     /// How many users it has.
     pub users: usize,
+    /// The key management service that wraps its key, if that isn't the deployment's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms: Option<Name>,
+}
+
+/// What came of wrapping tenants' keys again.
+#[derive(Debug, Serialize)]
+pub struct RewrappedAnswer {
+    /// Those that are wrapped anew.
+    pub rewrapped: Vec<RewrappedKey>,
+    /// Those whose key management service could not be asked: they are as they were.
+    pub failed: Vec<Name>,
+}
+
+/// A tenant's key that was wrapped again.
+#[derive(Debug, Serialize)]
+pub struct RewrappedKey {
+    /// The tenant.
+    pub tenant: Name,
+    /// The key management service, if it isn't the deployment's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms: Option<Name>,
+    /// The version of that service's key.
+    pub version: u32,
 }
 
 /// One service of the deployment.

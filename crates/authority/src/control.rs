@@ -19,7 +19,7 @@ use countersign_model::facts::{OPERATORS, Principal, User};
 use countersign_model::query::Judged;
 use countersign_model::request::Narrowing;
 use countersign_model::{Name, UnixMs};
-use countersign_services::ServiceFailure;
+use countersign_services::{KmsFailure, ServiceFailure};
 
 use crate::OPERATOR_ROLE;
 use crate::answer::ControlAnswer;
@@ -77,7 +77,8 @@ impl Authority {
             Control::RevokeOwn { session } => self.revoke_own(caller, session).await,
             Control::Revoke(revoke) => self.revoke(caller, revoke).await,
             Control::TenantList => Ok(self.tenant_list()),
-            Control::TenantAdd { name } => self.tenant_add(permit, name).await,
+            Control::TenantAdd { name, .. } => self.tenant_add(permit, name).await,
+            Control::TenantRewrap { tenant, kms } => self.tenant_rewrap(permit, tenant, kms).await,
             Control::ServiceList => Ok(self.service_list()),
             Control::ServiceInvite { role, name } => {
                 self.service_invite(role.as_str(), name.as_ref().map(Name::as_str)).await
@@ -146,6 +147,10 @@ impl Authority {
 pub(crate) fn called(service: &'static str) -> impl FnOnce(ServiceFailure) -> ControlFailure {
     move |failure| match failure {
         ServiceFailure::Refused(refusal) => ControlFailure::Refused(refusal),
+        ServiceFailure::Kms(KmsFailure::Unavailable) => ControlFailure::Unavailable("key management service"),
+        ServiceFailure::Kms(error @ KmsFailure::Unknown) => {
+            ControlFailure::Invalid { field: "kms".to_owned(), expected: format!("a configured name: {error}") }
+        }
         ServiceFailure::Unavailable | ServiceFailure::Damaged => ControlFailure::Unavailable(service),
     }
 }
@@ -172,6 +177,7 @@ const fn is_change(control: &Control) -> bool {
         Control::RevokeOwn { .. }
         | Control::Revoke(_)
         | Control::TenantAdd { .. }
+        | Control::TenantRewrap { .. }
         | Control::ServiceInvite { .. }
         | Control::ServiceRemove { .. }
         | Control::UserPut { .. }
@@ -198,7 +204,14 @@ fn describe(control: &Control) -> Option<String> {
         Control::Revoke(Revoke::Token(token)) => format!("token {token}"),
         Control::Revoke(Revoke::Session(session)) => format!("session {session}"),
         Control::Revoke(Revoke::Person(name)) => format!("person {name}"),
-        Control::TenantAdd { name } => format!("add tenant {name}"),
+        Control::TenantAdd { name, kms: None } => format!("add tenant {name}"),
+        Control::TenantAdd { name, kms: Some(kms) } => format!("add tenant {name}; key wrapped by {kms}"),
+        Control::TenantRewrap { tenant, kms } => {
+            let which =
+                tenant.as_ref().map_or_else(|| "every tenant's key".to_owned(), |name| format!("key of {name}"));
+            let by = kms.as_ref().map(|kms| format!(" by {kms}")).unwrap_or_default();
+            format!("rewrap {which}{by}")
+        }
         Control::ServiceInvite { role, name } => match name {
             Some(name) => format!("invite {role} {name}"),
             None => format!("invite {role}"),

@@ -21,9 +21,10 @@
 //! let operator = ssh::PrivateKey::generate_ed25519(&SystemEntropy, "operator")?;
 //! let parts = RegistryParts {
 //!     path: dir.path().join("control.db"),
-//!     kms: Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy)?),
+//!     kms: Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy)?).into(),
 //!     clock: Arc::new(SystemClock),
 //!     entropy: Arc::new(SystemEntropy),
+//!     key_open_ms: countersign_keys::MAX_OPEN_MS,
 //!     key_capacity: 1000,
 //! };
 //! let registry = Registry::create(parts, &operator.public()?)?;

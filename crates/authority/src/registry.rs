@@ -15,7 +15,7 @@ use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{CertificateAuthority, ServerCertificate, X509Error};
 use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey, ssh};
 use countersign_guard::{FactsCell, State};
-use countersign_keys::{KmsProvider, TenantKeys, WrappedKeys, new_tenant_key};
+use countersign_keys::{KmsSet, TenantKeys, WrappedKeys, new_tenant_key};
 use countersign_model::facts::{OPERATORS, Tenant, User, UserKind};
 use countersign_model::{Clock, Entropy, Name, TenantId, UserId};
 use countersign_policy::Policies;
@@ -42,14 +42,17 @@ const CERTIFICATE_AUTHORITY_DAYS: u32 = 3650;
 pub struct RegistryParts {
     /// Where the control database is or will be.
     pub path: PathBuf,
-    /// Wraps the deployment's key and the tenants' keys.
-    pub kms: Arc<dyn KmsProvider>,
+    /// Wraps the tenants' keys; the deployment's own wraps the deployment's key.
+    pub kms: KmsSet,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// How many unwrapped keys of each kind to keep.
     pub key_capacity: usize,
+    /// For how long an unwrapped key is used before the key management service is asked again, in milliseconds:
+    /// [`countersign_keys::MAX_OPEN_MS`], unless the deployment says otherwise.
+    pub key_open_ms: u64,
 }
 
 /// The deployment's facts and keys.
@@ -116,7 +119,8 @@ impl Registry {
         }
         let (now, entropy) = (parts.clock.now(), &*parts.entropy);
         let secret = SecretKey::generate(entropy);
-        let wrapped = parts.kms.wrap(entropy, &deployment_key_aad(), &secret)?;
+        let kms = &**parts.kms.default_provider();
+        let wrapped = kms.wrap(entropy, &deployment_key_aad(), &secret)?;
         let deployment_key = TenantKey::new(secret);
         let certificates = CertificateAuthority::generate("Countersign deployment", now, CERTIFICATE_AUTHORITY_DAYS)
             .map_err(|_| RegistryError::Crypto)?;
@@ -125,7 +129,7 @@ impl Registry {
         let name = |text| Name::new(text).map_err(|_| RegistryError::Missing("name"));
         let operators = TenantFact {
             tenant: Tenant { name: name(OPERATORS)?, created: now },
-            wrapped_key: new_tenant_key(&*parts.kms, entropy, tenant)?,
+            wrapped_key: new_tenant_key(kms, entropy, tenant)?,
         };
         let operator = User {
             tenant,
@@ -161,7 +165,7 @@ impl Registry {
     /// [`RegistryError::Damaged`] names the first fact that does not open.
     pub fn open(parts: RegistryParts) -> Result<Arc<Self>, RegistryError> {
         let (mut db, wrapped) = Db::open(&parts.path)?;
-        let deployment_key = TenantKey::new(parts.kms.unwrap_key(&deployment_key_aad(), &wrapped)?);
+        let deployment_key = TenantKey::new(parts.kms.default_provider().unwrap_key(&deployment_key_aad(), &wrapped)?);
         db.unlock(facts_key(&deployment_key));
         Self::load(parts, db, deployment_key)
     }
@@ -172,7 +176,8 @@ impl Registry {
             Policies::compile(&loaded.facts.types, &loaded.facts.policies).map_err(RegistryError::Policies)?;
         let wrapped = Arc::new(Wrapped(RwLock::new(Arc::new(loaded.wrapped))));
         let tenant_keys =
-            TenantKeys::new(parts.kms, Arc::<Wrapped>::clone(&wrapped) as Arc<dyn WrappedKeys>, parts.key_capacity);
+            TenantKeys::new(parts.kms, Arc::<Wrapped>::clone(&wrapped) as Arc<dyn WrappedKeys>, parts.key_capacity)
+                .bounded(Arc::clone(&parts.clock), parts.key_open_ms);
         let state = State { facts: Arc::new(loaded.facts), policies: Arc::new(policies) };
         Ok(Arc::new(Self {
             db: Mutex::new(db),
@@ -294,6 +299,8 @@ impl AuditKeys for Registry {
     fn audit_key(&self, tenant: Option<TenantId>) -> Result<Arc<SealKey>, AuditError> {
         match tenant {
             None => Ok(Arc::clone(&self.audit_key)),
+            // Records wait for no key management service that is known not to answer.
+            Some(tenant) if self.tenant_keys.is_out_of_reach(tenant) => Err(AuditError::NoKey),
             Some(tenant) => self.tenant_keys.seal_key(tenant, "audit").map_err(|_| AuditError::NoKey),
         }
     }

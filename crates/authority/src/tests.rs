@@ -122,9 +122,10 @@ pub(super) fn db(dir: &Path) -> PathBuf {
 pub(super) fn registry_parts(dir: &Path, clock: &Arc<ManualClock>, kms: Arc<dyn KmsProvider>) -> RegistryParts {
     RegistryParts {
         path: db(dir),
-        kms,
+        kms: kms.into(),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         entropy: Arc::new(SystemEntropy),
+        key_open_ms: countersign_keys::MAX_OPEN_MS,
         key_capacity: 100,
     }
 }
@@ -285,7 +286,7 @@ impl House {
     /// A tenant with an admin: the way every tenant begins.
     pub async fn tenant(&self, tenant: &str) -> ssh::PrivateKey {
         let operator = self.operator_token().await;
-        self.ask(&operator, Control::TenantAdd { name: name(tenant) }).await.unwrap();
+        self.ask(&operator, Control::TenantAdd { name: name(tenant), kms: None }).await.unwrap();
         let key = new_key();
         let put = Control::UserPut { tenant: Some(name(tenant)), user: user("andrew", "admin", &key) };
         self.ask(&operator, put).await.unwrap();

@@ -133,10 +133,11 @@ struct Base {
 fn registry_parts(deployment: &Deployment, config: &Config, kms: Arc<dyn KmsProvider>) -> RegistryParts {
     RegistryParts {
         path: deployment.control_db(),
-        kms,
+        kms: kms.into(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         key_capacity: config.keys.cache.size(),
+        key_open_ms: countersign_keys::MAX_OPEN_MS,
     }
 }
 
@@ -227,7 +228,8 @@ impl Opened {
     }
 
     /// The certificate of a gateway that runs apart. It is renewed without anybody's doing.
-    pub(crate) fn gateway_slot(&self) -> Option<Arc<CertificateSlot>> {
+    #[must_use]
+    pub fn gateway_slot(&self) -> Option<Arc<CertificateSlot>> {
         self.door.as_ref()?.agent.as_ref().map(|agent| agent.slot())
     }
 

@@ -40,9 +40,15 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem
         Target::TenantList => Control::TenantList,
         Target::TenantAdd => {
             let mut fields = object(incoming, limits)?;
-            let name = fields.name("name")?;
-            fields.finish("name")?;
-            Control::TenantAdd { name }
+            let (name, kms) = (fields.name("name")?, fields.maybe_name("kms")?);
+            fields.finish("name, kms")?;
+            Control::TenantAdd { name, kms }
+        }
+        Target::TenantRewrap => {
+            let mut fields = object(incoming, limits)?;
+            let (tenant, kms) = (fields.maybe_name("tenant")?, fields.maybe_name("kms")?);
+            fields.finish("tenant, kms")?;
+            Control::TenantRewrap { tenant, kms }
         }
         Target::UserList => Control::UserList { tenant: parameters.name("tenant")? },
         Target::UserPut => {
@@ -90,7 +96,7 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem
 /// admitted.
 pub(crate) fn bare(target: Target) -> Control {
     match target {
-        Target::TenantList | Target::TenantAdd => Control::TenantList,
+        Target::TenantList | Target::TenantAdd | Target::TenantRewrap => Control::TenantList,
         Target::UserList | Target::UserPut | Target::UserRemove => Control::UserList { tenant: None },
         Target::TypesRead => Control::TypesRead,
         Target::TypesApply => Control::TypesApply { text: String::new(), dry_run: true },

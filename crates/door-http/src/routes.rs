@@ -17,6 +17,8 @@ pub enum Target {
     TenantList,
     /// Add one.
     TenantAdd,
+    /// Wrap tenants' keys again.
+    TenantRewrap,
     /// List users.
     UserList,
     /// Add or replace one.
@@ -90,6 +92,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/token/revoke", Target::Public),
     route("GET", "/v1/tenants", Target::TenantList),
     route("POST", "/v1/tenants", Target::TenantAdd),
+    route("POST", "/v1/tenants/rewrap", Target::TenantRewrap),
     route("GET", "/v1/users", Target::UserList),
     route("PUT", "/v1/users/{name}", Target::UserPut),
     route("DELETE", "/v1/users/{name}", Target::UserRemove),

@@ -1,6 +1,7 @@
 use countersign_guard::{Receipt, Refusal};
 use countersign_model::query::Column;
 use countersign_model::{Name, RequestId, RowSet};
+use countersign_services::KmsFailure;
 
 /// What leaves. It can't be made without the receipt of a durable audit record.
 #[derive(Debug)]
@@ -68,6 +69,9 @@ pub enum Failure {
     /// The operator's: keys or records can't be reached.
     #[error("the service is not available")]
     Unavailable,
+    /// The operator's: what wraps the tenant's key can't be reached.
+    #[error(transparent)]
+    Kms(#[from] KmsFailure),
     /// The operator's: stored bytes don't open under their key.
     #[error("stored data is damaged")]
     Damaged,

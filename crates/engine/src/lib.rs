@@ -215,6 +215,7 @@ impl From<ServiceFailure> for Failure {
         match failure {
             ServiceFailure::Refused(refusal) => refusal.into(),
             ServiceFailure::Unavailable => Self::Unavailable,
+            ServiceFailure::Kms(failure) => Self::Kms(failure),
             ServiceFailure::Damaged => Self::Damaged,
         }
     }
@@ -239,7 +240,7 @@ impl Failure {
             Self::UniqueTaken { .. } | Self::MissingReference { .. } | Self::StillReferenced | Self::Contention => {
                 Reason::Conflict
             }
-            Self::AuditUnavailable | Self::Unavailable => Reason::Unavailable,
+            Self::AuditUnavailable | Self::Unavailable | Self::Kms(_) => Reason::Unavailable,
             Self::Damaged => Reason::Damaged,
         }
     }

@@ -75,7 +75,7 @@ async fn adding_a_tenant_is_for_who_may_and_through_the_authority_alone() {
     let stage = Stage::new().await;
     // Nobody in a tenant that keeps records is an operator.
     let bearer = Bearer::new(stage.token("admin", ACME));
-    let request = stage.request(Operation::Control(Control::TenantAdd { name: name("new") }));
+    let request = stage.request(Operation::Control(Control::TenantAdd { name: name("new"), kms: None }));
     let tenant = TenantId::from_u128(9);
     for caller in Service::ALL {
         let call = Call { caller, ..call(&bearer, &request) };

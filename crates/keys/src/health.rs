@@ -66,6 +66,10 @@ impl Health {
         }
     }
 
+    pub(crate) fn is_down(&self, name: Option<&Name>) -> bool {
+        self.0.lock().contains_key(&name.cloned())
+    }
+
     pub(crate) fn of(&self, set: &KmsSet) -> Vec<ProviderHealth> {
         let down = self.0.lock();
         set.providers()

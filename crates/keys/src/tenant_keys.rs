@@ -227,6 +227,14 @@ impl TenantKeys {
         self.seals.retain(|_, held| self.fresh_unused(&held.lease));
     }
 
+    /// Whether the key of `tenant` has to be asked for and its key management service did not answer last time. Who can
+    /// do without need not wait for it.
+    #[must_use]
+    pub fn is_out_of_reach(&self, tenant: TenantId) -> bool {
+        !self.is_open(tenant)
+            && self.wrapped.wrapped(tenant).is_some_and(|wrapped| self.health.is_down(wrapped_by(&wrapped).as_ref()))
+    }
+
     /// How the key management services are, as far as they were asked.
     #[must_use]
     pub fn health(&self) -> KmsHealth {

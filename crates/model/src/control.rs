@@ -9,11 +9,14 @@ use crate::facts::UserKind;
 use crate::id::{RequestId, SessionId, TokenId};
 use crate::name::Name;
 
+/// The name by which requests mean the deployment's own key management service. No other has it.
+pub const DEFAULT_KMS: &str = "default";
+
 /// What a control request does; the action that policies name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlAction {
-    /// Add and list tenants. For operators.
+    /// Add and list tenants, and choose what wraps their keys. For operators.
     ManageTenants,
     /// Invite, list and remove the deployment's services. For operators.
     ManageServices,
@@ -105,6 +108,17 @@ pub enum Control {
     TenantAdd {
         /// Its name.
         name: Name,
+        /// The key management service that wraps its key; `None` is the deployment's own.
+        #[serde(default)]
+        kms: Option<Name>,
+    },
+    /// Wraps tenants' keys again, under the newest version of the wrapping key. What is stored is not touched.
+    TenantRewrap {
+        /// The tenant; `None` is every tenant.
+        tenant: Option<Name>,
+        /// The key management service that wraps it from now on: [`DEFAULT_KMS`] is the deployment's own, `None` the
+        /// one that does already.
+        kms: Option<Name>,
     },
     /// The deployment's services.
     ServiceList,
@@ -183,7 +197,7 @@ impl Control {
         match self {
             Self::WhoAmI | Self::Narrow { .. } | Self::RevokeOwn { .. } => ControlAction::UseOwnToken,
             Self::Revoke(_) => ControlAction::RevokeTokens,
-            Self::TenantList | Self::TenantAdd { .. } => ControlAction::ManageTenants,
+            Self::TenantList | Self::TenantAdd { .. } | Self::TenantRewrap { .. } => ControlAction::ManageTenants,
             Self::ServiceList | Self::ServiceInvite { .. } | Self::ServiceRemove { .. } => {
                 ControlAction::ManageServices
             }
@@ -203,9 +217,10 @@ impl Control {
     #[must_use]
     pub const fn tenant(&self) -> Option<&Name> {
         match self {
-            Self::UserList { tenant } | Self::UserPut { tenant, .. } | Self::UserRemove { tenant, .. } => {
-                tenant.as_ref()
-            }
+            Self::UserList { tenant }
+            | Self::UserPut { tenant, .. }
+            | Self::UserRemove { tenant, .. }
+            | Self::TenantRewrap { tenant, .. } => tenant.as_ref(),
             _ => None,
         }
     }

@@ -33,9 +33,23 @@ pub enum ServiceFailure {
     /// It can't work at present.
     #[error("the service is not available")]
     Unavailable,
+    /// The key service can't reach what wraps the tenant's key.
+    #[error(transparent)]
+    Kms(#[from] KmsFailure),
     /// What it keeps is damaged.
     #[error("stored data is damaged")]
     Damaged,
+}
+
+/// What is the matter with a key management service, as far as callers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KmsFailure {
+    /// It doesn't answer at present.
+    #[error("the key management service is not available")]
+    Unavailable,
+    /// None of that name is configured.
+    #[error("there is no key management service of that name")]
+    Unknown,
 }
 
 impl From<Refusal> for ServiceFailure {

@@ -7,13 +7,13 @@ use countersign_audit::{Access, RecordSet, Verdict};
 use countersign_crypto::SecretKey;
 use countersign_guard::{Bearer, Guard, Judgement, Refusal};
 use countersign_keys::budget::{BudgetError, Budgets, Charge};
-use countersign_keys::{CURRENT_EPOCH, TenantKeys};
-use countersign_model::control::Control;
+use countersign_keys::{CURRENT_EPOCH, KeyError, KmsError, TenantKeys};
+use countersign_model::control::{Control, DEFAULT_KMS};
 use countersign_model::facts::User;
 use countersign_model::query::Judged;
-use countersign_model::{Entropy, FieldSet, Opened, Service, TenantId, UserId};
+use countersign_model::{Entropy, FieldSet, Name, Opened, Service, TenantId, UserId};
 
-use crate::call::{BEYOND, Call, ServiceFailure};
+use crate::call::{BEYOND, Call, KmsFailure, ServiceFailure};
 use crate::keyring::Keyring;
 use crate::reach::Reach;
 
@@ -49,6 +49,12 @@ pub trait KeyRelease: Send + Sync {
     /// # Errors
     /// [`ServiceFailure`].
     async fn new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure>;
+
+    /// A tenant's key, wrapped again as the request asks, to be stored in place of the old one. For the authority alone.
+    ///
+    /// # Errors
+    /// [`ServiceFailure`]; [`KmsFailure`] if the old or the new key management service can't be asked.
+    async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure>;
 }
 
 /// What a tenant's key that is not of a field is for.
@@ -110,7 +116,17 @@ impl KeyService {
         }
         let keys = Arc::clone(&self.parts.keys);
         let opened = tokio::task::spawn_blocking(move || keys.open(tenant)).await;
-        opened.map_err(|_| ServiceFailure::Unavailable)?.map_err(|_| ServiceFailure::Unavailable)
+        opened.map_err(|_| ServiceFailure::Unavailable)?.map_err(|error| no_key(&error))
+    }
+
+    /// Wraps where blocking is allowed.
+    async fn wrap(
+        &self,
+        wrap: impl FnOnce(&TenantKeys, &dyn Entropy) -> Result<Vec<u8>, KeyError> + Send + 'static,
+    ) -> Result<Vec<u8>, ServiceFailure> {
+        let (keys, entropy) = (Arc::clone(&self.parts.keys), Arc::clone(&self.parts.entropy));
+        let wrapped = tokio::task::spawn_blocking(move || wrap(&keys, &*entropy)).await;
+        wrapped.map_err(|_| ServiceFailure::Unavailable)?.map_err(|error| no_key(&error))
     }
 
     /// Charges these cells to the token, to its user and to whoever acts for the user.
@@ -156,7 +172,7 @@ impl KeyRelease for KeyService {
         }
         let mut ring = Keyring::new(tenant);
         for (type_id, field, uses) in reach.iter() {
-            let keys = self.parts.keys.field(tenant, type_id, field).map_err(|_| ServiceFailure::Unavailable)?;
+            let keys = self.parts.keys.field(tenant, type_id, field).map_err(|error| no_key(&error))?;
             ring.add(type_id, field, keys, uses);
         }
         let access = |record_type| Access {
@@ -211,15 +227,43 @@ impl KeyRelease for KeyService {
         };
         let tenant = self.parts.guard.identify(bearer)?.tenant;
         self.open(tenant).await?;
-        let secret = self.parts.keys.seal_secret(tenant, label).map_err(|_| ServiceFailure::Unavailable)?;
+        let secret = self.parts.keys.seal_secret(tenant, label).map_err(|error| no_key(&error))?;
         Ok(SealGrant { tenant, secret, epoch: CURRENT_EPOCH })
     }
 
     async fn new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
         let judgement = self.judge(call, &[Service::Authority]).await?;
-        let Judged::Control(Control::TenantAdd { .. }) = judgement.judged else { return Err(BEYOND) };
-        let (keys, entropy) = (Arc::clone(&self.parts.keys), Arc::clone(&self.parts.entropy));
-        let wrapped = tokio::task::spawn_blocking(move || keys.wrap_new(&*entropy, tenant)).await;
-        wrapped.map_err(|_| ServiceFailure::Unavailable)?.map_err(|_| ServiceFailure::Unavailable)
+        let Judged::Control(Control::TenantAdd { kms, .. }) = judgement.judged else { return Err(BEYOND) };
+        self.wrap(move |keys, entropy| keys.wrap_new_by(named(kms.as_ref()), entropy, tenant)).await
+    }
+
+    async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
+        let judgement = self.judge(call, &[Service::Authority]).await?;
+        let Judged::Control(Control::TenantRewrap { tenant: asked, kms }) = judgement.judged else {
+            return Err(BEYOND);
+        };
+        let names = &judgement.state.facts.tenant_names;
+        if asked.is_some_and(|name| names.get(&name) != Some(&tenant)) {
+            return Err(BEYOND);
+        }
+        self.wrap(move |keys, entropy| {
+            let Some(kms) = kms else { return keys.rewrap(entropy, tenant) };
+            keys.rewrap_by(named(Some(&kms)), entropy, tenant)
+        })
+        .await
+    }
+}
+
+/// The provider that a request means by that name.
+fn named(name: Option<&Name>) -> Option<&Name> {
+    name.filter(|name| name.as_str() != DEFAULT_KMS)
+}
+
+/// What the caller is told of a key that can't be had. The operator finds the rest in the log.
+const fn no_key(error: &KeyError) -> ServiceFailure {
+    match error {
+        KeyError::Kms(KmsError::UnknownProvider(_)) => ServiceFailure::Kms(KmsFailure::Unknown),
+        KeyError::Kms(_) => ServiceFailure::Kms(KmsFailure::Unavailable),
+        KeyError::UnknownTenant => ServiceFailure::Unavailable,
     }
 }

@@ -15,7 +15,7 @@ mod reach;
 mod store_service;
 mod trail;
 
-pub use call::{Call, ServiceFailure};
+pub use call::{Call, KmsFailure, ServiceFailure};
 pub use front::{ControlFault, ControlRefused, ControlReply, Front, PublicCall, PublicReply};
 pub use key_service::{KeyRelease, KeyService, KeyServiceParts, SealGrant, SealPurpose};
 pub use keyring::{CellError, Keyring, Slot};

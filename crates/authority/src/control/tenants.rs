@@ -1,14 +1,15 @@
 //! Tenants.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use countersign_guard::Permit;
+use countersign_keys::{wrapped_by, wrapped_version};
 use countersign_model::facts::Tenant;
 use countersign_model::{Name, Service, TenantId};
-use countersign_services::Call;
+use countersign_services::{Call, ServiceFailure};
 
 use super::{Done, called};
-use crate::answer::{ControlAnswer, TenantEntry};
+use crate::answer::{ControlAnswer, RewrappedAnswer, RewrappedKey, TenantEntry};
 use crate::authority::Authority;
 use crate::error::ControlFailure;
 use crate::time::rfc3339;
@@ -21,7 +22,11 @@ impl Authority {
             let count = users.entry(user.tenant).or_default();
             *count = count.saturating_add(1);
         }
-        let entry = |(id, tenant): (&TenantId, &Tenant)| entry(*id, tenant, users.get(id).copied().unwrap_or_default());
+        let wrapped = self.registry.wrapped_keys();
+        let entry = |(id, tenant): (&TenantId, &Tenant)| {
+            let kms = wrapped.get(id).and_then(|key| wrapped_by(key));
+            entry(*id, tenant, users.get(id).copied().unwrap_or_default(), kms)
+        };
         let mut entries: Vec<_> = facts.tenants.iter().map(entry).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Done::looked(ControlAnswer::Tenants(entries))
@@ -40,13 +45,56 @@ impl Authority {
         // never a tenant without room.
         self.records.create_tenant(&call, id).await.map_err(called("store"))?;
         let tenant = Tenant { name, created: now };
-        let entry = entry(id, &tenant, 0);
+        let entry = entry(id, &tenant, 0, wrapped_by(&wrapped));
         change.add_tenant(id, tenant, wrapped)?;
         change.commit().await?;
         Ok(Done::changed(ControlAnswer::Tenant(entry)))
     }
+
+    /// Has the key service wrap keys again, and stores what it gives. One tenant whose key management service doesn't
+    /// answer keeps no other from it.
+    pub(super) async fn tenant_rewrap(
+        &self,
+        permit: &Permit,
+        named: Option<Name>,
+        kms: Option<Name>,
+    ) -> Result<Done, ControlFailure> {
+        let facts = self.facts();
+        let tenants: BTreeMap<Name, TenantId> = match &named {
+            Some(name) => std::iter::once((name.clone(), self.tenant_of(permit.principal(), Some(name))?.0)).collect(),
+            None if kms.is_some() => {
+                let expected = "the tenant whose key moves to another key management service".to_owned();
+                return Err(ControlFailure::Invalid { field: "tenant".to_owned(), expected });
+            }
+            None => facts.tenant_names.iter().map(|(name, id)| (name.clone(), *id)).collect(),
+        };
+        let call = Call::of(permit, Service::Authority);
+        let (mut keys, mut answer) = (Vec::new(), RewrappedAnswer { rewrapped: Vec::new(), failed: Vec::new() });
+        for (name, id) in tenants {
+            match self.keys.rewrap_tenant_key(&call, id).await {
+                Ok(wrapped) => {
+                    let version = wrapped_version(&wrapped).map_or(0, |version| version.0);
+                    answer.rewrapped.push(RewrappedKey { tenant: name, kms: wrapped_by(&wrapped), version });
+                    keys.push((id, wrapped));
+                }
+                Err(ServiceFailure::Kms(_)) if named.is_none() => answer.failed.push(name),
+                Err(failure) => return Err(called("key service")(failure)),
+            }
+        }
+        let mut change = self.registry.begin().await;
+        let count = keys.len();
+        for (id, wrapped) in keys {
+            change.rewrap_tenant(id, wrapped)?;
+        }
+        if count > 0 {
+            change.commit().await?;
+        }
+        let mut done = Done::changed(ControlAnswer::Rewrapped(answer));
+        done.affected = u64::try_from(count).ok();
+        Ok(done)
+    }
 }
 
-fn entry(id: TenantId, tenant: &Tenant, users: usize) -> TenantEntry {
-    TenantEntry { id, name: tenant.name.clone(), created: rfc3339(tenant.created), users }
+fn entry(id: TenantId, tenant: &Tenant, users: usize, kms: Option<Name>) -> TenantEntry {
+    TenantEntry { id, name: tenant.name.clone(), created: rfc3339(tenant.created), users, kms }
 }

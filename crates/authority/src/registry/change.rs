@@ -35,7 +35,7 @@ pub(crate) struct Change {
     facts: Facts,
     policies: Arc<Policies>,
     writes: Vec<Write>,
-    wrapped_key: Option<(TenantId, Arc<[u8]>)>,
+    wrapped_keys: Vec<(TenantId, Arc<[u8]>)>,
     types_text: Option<Arc<str>>,
     signing: Option<Vec<(Vec<u8>, SigningKeyFact)>>,
     facts_keys: Option<FactsKeysFact>,
@@ -57,7 +57,7 @@ impl Registry {
             facts: (*state.facts).clone(),
             policies: Arc::clone(&state.policies),
             writes: Vec::new(),
-            wrapped_key: None,
+            wrapped_keys: Vec::new(),
             types_text: None,
             signing: None,
             facts_keys: None,
@@ -100,7 +100,16 @@ impl Change {
         self.put(Kind::Tenant, id.as_bytes(), &stored)?;
         Arc::make_mut(&mut self.facts.tenant_names).insert(tenant.name.clone(), id);
         Arc::make_mut(&mut self.facts.tenants).insert(id, tenant);
-        self.wrapped_key = Some((id, key.into()));
+        self.wrapped_keys.push((id, key.into()));
+        self.facts_changed = true;
+        Ok(())
+    }
+
+    /// A tenant's key, wrapped again. The key is the same.
+    pub(crate) fn rewrap_tenant(&mut self, id: TenantId, key: Vec<u8>) -> Result<(), RegistryError> {
+        let Some(tenant) = self.facts.tenants.get(&id).cloned() else { return Ok(()) };
+        self.put(Kind::Tenant, id.as_bytes(), &TenantFact { tenant, wrapped_key: key.clone() })?;
+        self.wrapped_keys.push((id, key.into()));
         self.facts_changed = true;
         Ok(())
     }
@@ -278,8 +287,10 @@ impl Change {
 
     fn publish(self) {
         let registry = &self.registry;
-        if let Some((tenant, key)) = self.wrapped_key {
-            Arc::make_mut(&mut registry.wrapped.0.write()).insert(tenant, key);
+        if !self.wrapped_keys.is_empty() {
+            Arc::make_mut(&mut registry.wrapped.0.write()).extend(self.wrapped_keys.iter().cloned());
+            // Whoever took the tenant's key elsewhere can take it away from now on.
+            self.wrapped_keys.iter().for_each(|(tenant, _)| registry.tenant_keys.forget(*tenant));
         }
         if let Some(text) = self.types_text {
             *registry.types_text.lock() = text;

@@ -29,6 +29,10 @@ impl KeyRelease for Absent {
     async fn new_tenant_key(&self, _: &Call<'_>, _: TenantId) -> Result<Vec<u8>, ServiceFailure> {
         Err(ABSENT)
     }
+
+    async fn rewrap_tenant_key(&self, _: &Call<'_>, _: TenantId) -> Result<Vec<u8>, ServiceFailure> {
+        Err(ABSENT)
+    }
 }
 
 #[async_trait]

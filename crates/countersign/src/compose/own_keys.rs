@@ -135,4 +135,8 @@ impl KeyRelease for Learning {
     async fn new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
         self.keys.new_tenant_key(call, tenant).await
     }
+
+    async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
+        self.keys.rewrap_tenant_key(call, tenant).await
+    }
 }

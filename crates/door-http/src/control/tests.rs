@@ -47,7 +47,7 @@ fn control_requests() {
 
     assert_eq!(Sent::new(Target::TenantList, "").lowered(), Ok(Control::TenantList));
     let add = Sent::new(Target::TenantAdd, r#"{"name":"chinook"}"#).lowered();
-    assert_eq!(add, Ok(Control::TenantAdd { name: name("chinook") }));
+    assert_eq!(add, Ok(Control::TenantAdd { name: name("chinook"), kms: None }));
     let file = Sent { content_type: Some("text/plain"), query: "dry_run=true", ..Sent::new(Target::TypesApply, "[t]") };
     assert_eq!(file.lowered(), Ok(Control::TypesApply { text: "[t]".into(), dry_run: true }));
     let json = Sent::new(Target::TypesApply, r#"{"text":"[t]\n","dry_run":false}"#);

@@ -174,7 +174,7 @@ fn failed(failure: &Failure) -> Wire {
         }
         Failure::Contention => wire(S::CONFLICT, "40001", text).hint("try again"),
         Failure::AuditUnavailable => wire(S::SERVICE_UNAVAILABLE, "58030", text).with(Challenge::Retry),
-        Failure::Unavailable => wire(S::SERVICE_UNAVAILABLE, "57P03", text).with(Challenge::Retry),
+        Failure::Unavailable | Failure::Kms(_) => wire(S::SERVICE_UNAVAILABLE, "57P03", text).with(Challenge::Retry),
         Failure::Damaged => wire(S::INTERNAL_SERVER_ERROR, "XX001", text),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Service};
 use countersign_authority::{Authority, AuthorityParts, LOGIN_NAMESPACE, LocalFront, Registry, RegistryParts, Signing};
+use countersign_crypto::dpop::ProofKey;
 use countersign_crypto::{SystemEntropy, ssh};
 use countersign_door_http::{App, AppParts, Limits, Router};
 use countersign_engine::{Engine, EngineLimits};
@@ -22,6 +23,8 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 
 pub const HERE: &str = "https://localhost:8443";
+/// The name in `Host` of those who prove that they hold a key.
+pub const HOST: &str = "127.0.0.1:8443";
 
 pub struct House {
     pub router: Router<App>,
@@ -106,9 +109,10 @@ impl House {
         let operator = new_key();
         let parts = RegistryParts {
             path: dir.path().join("control.db"),
-            kms: Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy).unwrap()),
+            kms: Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy).unwrap()).into(),
             clock: clock.clone(),
             entropy: Arc::clone(&entropy),
+            key_open_ms: countersign_keys::MAX_OPEN_MS,
             key_capacity: 1000,
         };
         let registry = Registry::create(parts, &operator.public().unwrap()).unwrap();
@@ -232,13 +236,38 @@ impl House {
     }
 
     async fn login_with(&self, key: &ssh::PrivateKey, user: &str, tenant: &str) -> String {
+        let granted = self.login_proving(key, user, tenant, None).await;
+        granted["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A login whose token is bound to a key.
+    pub async fn bound_login(&self, user: &str, tenant: &str, bound_to: &ProofKey) -> Value {
+        self.login_proving(&self.key, user, tenant, Some(bound_to)).await
+    }
+
+    async fn login_proving(
+        &self,
+        key: &ssh::PrivateKey,
+        user: &str,
+        tenant: &str,
+        bound_to: Option<&ProofKey>,
+    ) -> Value {
         let who = json!({ "user": user, "tenant": tenant });
         let challenge = self.ask("POST", "/v1/login/challenge").body(who.to_string()).send().await.ok().json();
         let text = challenge["text"].as_str().unwrap();
         let signature = ssh::sign(key, LOGIN_NAMESPACE, text.as_bytes()).unwrap();
         let login = json!({ "user": user, "tenant": tenant, "id": challenge["id"], "signature": signature });
-        let granted = self.ask("POST", "/v1/login").body(login.to_string()).send().await.ok().json();
-        granted["access_token"].as_str().unwrap().to_owned()
+        let ask = self.ask("POST", "/v1/login").body(login.to_string());
+        let ask = match bound_to {
+            Some(key) => ask.header("host", HOST).header("dpop", &self.proof(key, "POST", "/v1/login", None)),
+            None => ask,
+        };
+        ask.send().await.ok().json()
+    }
+
+    /// A proof of possession for a request to this server.
+    pub fn proof(&self, key: &ProofKey, method: &str, path: &str, token: Option<&str>) -> String {
+        key.sign(method, &format!("https://{HOST}{path}"), token, self.now(), &SystemEntropy).unwrap()
     }
 
     pub fn now(&self) -> UnixMs {

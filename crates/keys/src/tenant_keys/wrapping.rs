@@ -29,8 +29,8 @@ impl TenantKeys {
         self.wrap(provider, entropy, tenant, &SecretKey::generate(entropy))
     }
 
-    /// The tenant's key, wrapped again by the provider that wraps it now, under the newest version of its key. To be
-    /// stored in place of the old one; nothing that is sealed changes.
+    /// The tenant's key, wrapped again by the provider that wraps it now, under the newest version of its key, which
+    /// another process may have made. To be stored in place of the old one; nothing that is sealed changes.
     ///
     /// # Errors
     /// [`KeyError`].
@@ -61,6 +61,7 @@ impl TenantKeys {
         tenant: TenantId,
         wrapped: &[u8],
     ) -> Result<Vec<u8>, KeyError> {
+        self.kms.provider(provider)?.probe()?;
         let key = self.kms.unwrap_key(&tenant_key_aad(tenant), wrapped);
         self.health.note(wrapped_by(wrapped).as_ref(), &key, self.clock.now());
         self.wrap(provider, entropy, tenant, &key?)

@@ -16,19 +16,19 @@ async fn operators_add_and_list_tenants_and_nobody_else_does() {
     let names: Vec<_> = list.as_array().unwrap().iter().map(|one| (&one["name"], &one["users"])).collect();
     assert_eq!(names, [(&json!("northwind"), &json!(1)), (&json!("operators"), &json!(1))]);
     for taken in ["northwind", "operators"] {
-        let again = house.ask(&operator, Control::TenantAdd { name: name(taken) }).await.unwrap_err();
+        let again = house.ask(&operator, Control::TenantAdd { name: name(taken), kms: None }).await.unwrap_err();
         assert!(matches!(again, Failed::Control(ControlFailure::Exists { what: "tenant", .. })), "{again:?}");
     }
     let andrew = house.token("andrew", "northwind", &admin).await;
     assert!(is_forbidden(&house.ask(&andrew, Control::TenantList).await));
-    assert!(is_forbidden(&house.ask(&andrew, Control::TenantAdd { name: name("another") }).await));
+    assert!(is_forbidden(&house.ask(&andrew, Control::TenantAdd { name: name("another"), kms: None }).await));
 }
 
 #[tokio::test]
 async fn an_operator_makes_the_first_person_and_no_other() {
     let house = House::new().await;
     let operator = house.operator_token().await;
-    house.ask(&operator, Control::TenantAdd { name: name("northwind") }).await.unwrap();
+    house.ask(&operator, Control::TenantAdd { name: name("northwind"), kms: None }).await.unwrap();
     let key = new_key();
     let put = |who: &str| Control::UserPut { tenant: Some(name("northwind")), user: user(who, "admin", &key) };
     let before = house.registry.latest();

@@ -134,6 +134,6 @@ async fn changes_are_on_record_before_and_after_and_looks_once() {
     // No record, no change.
     let state = house.registry.latest();
     house.ledgers[1].close().await;
-    assert!(house.ask(&operator, Control::TenantAdd { name: name("unseen") }).await.is_err());
+    assert!(house.ask(&operator, Control::TenantAdd { name: name("unseen"), kms: None }).await.is_err());
     assert!(Arc::ptr_eq(&state, &house.registry.latest()));
 }

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
-use countersign_model::{Name, UnixMs};
 use countersign_model::clock::ManualClock;
+use countersign_model::{Name, UnixMs};
 
 use super::*;
 use crate::Outage;
