@@ -89,7 +89,7 @@ pub fn oidc() -> Result<Outcome> {
         .env("COUNTERSIGN_OIDC", copy)
         .args(["test", "--quiet", "--workspace", "--all-features", "--lib", "--", "--ignored"])
         .arg("people::tests::certified::"))?;
-    Ok(Outcome::Passed)
+    shown("oidc")
 }
 
 /// 500 values of the data, looked for in every byte of a stopped deployment.
