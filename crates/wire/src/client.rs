@@ -1,12 +1,13 @@
 //! The calling end: the services' traits, spoken over a [`Channel`].
 
 mod authority;
-mod batch;
+mod body;
 pub(crate) mod channel;
 mod facts;
 mod keys;
 mod lane;
 mod outgoing;
+mod pipe;
 mod records;
 mod trail;
 

@@ -1,7 +1,7 @@
 //! How calls fail, and what of it travels.
 
 use countersign_guard::Refusal;
-use countersign_services::ServiceFailure;
+use countersign_services::{KmsFailure, ServiceFailure};
 use prost::Message;
 use tonic::{Code, Status};
 
@@ -17,6 +17,9 @@ pub enum Failed {
     /// The callee can't be reached, or can't work at present.
     #[error("the service is not available")]
     Unavailable,
+    /// The key service can't reach what wraps the tenant's key.
+    #[error(transparent)]
+    Kms(KmsFailure),
     /// What the callee keeps is damaged.
     #[error("stored data is damaged")]
     Damaged,
@@ -77,6 +80,7 @@ impl From<ServiceFailure> for Failed {
         match failure {
             ServiceFailure::Refused(refusal) => Self::Refused(refusal),
             ServiceFailure::Unavailable => Self::Unavailable,
+            ServiceFailure::Kms(failure) => Self::Kms(failure),
             ServiceFailure::Damaged => Self::Damaged,
         }
     }
@@ -87,6 +91,7 @@ impl From<Failed> for ServiceFailure {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::Refused(refusal) => Self::Refused(refusal),
+            Failed::Kms(failure) => Self::Kms(failure),
             Failed::Damaged => Self::Damaged,
             Failed::Unavailable | Failed::Call(_) => Self::Unavailable,
         }
@@ -109,15 +114,16 @@ impl Failed {
             Self::Refused(Refusal::Invalid(_)) | Self::Call(CallRefused::Malformed) => Code::InvalidArgument,
             Self::Refused(Refusal::Budget) | Self::Call(CallRefused::Busy) => Code::ResourceExhausted,
             Self::Refused(Refusal::Superseded) => Code::Aborted,
-            Self::Refused(Refusal::Stale | Refusal::PolicyFault | Refusal::AuditUnavailable) | Self::Unavailable => {
-                Code::Unavailable
-            }
+            Self::Refused(Refusal::Stale | Refusal::PolicyFault | Refusal::AuditUnavailable)
+            | Self::Unavailable
+            | Self::Kms(KmsFailure::Unavailable) => Code::Unavailable,
             Self::Refused(Refusal::Forbidden | Refusal::OtherTenant | Refusal::Unbound)
             | Self::Call(CallRefused::Role | CallRefused::Removed) => Code::PermissionDenied,
             Self::Call(CallRefused::Old | CallRefused::Early) => Code::FailedPrecondition,
             Self::Call(CallRefused::Replay) => Code::AlreadyExists,
             Self::Call(CallRefused::NotHere) => Code::Unimplemented,
             Self::Call(CallRefused::Late) => Code::DeadlineExceeded,
+            Self::Kms(KmsFailure::Unknown) => Code::NotFound,
             Self::Damaged => Code::DataLoss,
         }
     }

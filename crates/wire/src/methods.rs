@@ -44,10 +44,14 @@ const STORE: &str = "store";
 const AUTHORITY: &str = "authority";
 const MONITOR: &str = "monitor";
 
-pub(crate) const RELEASE: Method = method("/countersign.v1.Keys/Release", &[GATEWAY, AUTHORITY]);
-pub(crate) const COUNT_BATCH: Method = method("/countersign.v1.Keys/CountBatch", &[STORE]);
+pub(crate) const PIPE: Method = following("/countersign.v1.Pipe/Calls", &[GATEWAY, STORE, AUTHORITY]);
+/// The calls that go through [`PIPE`], each with its own callers; as paths they lead nowhere.
+pub(crate) const RELEASE: Method = method("/countersign.v1.Pipe/Calls/release", &[GATEWAY, AUTHORITY]);
+pub(crate) const COUNT: Method = method("/countersign.v1.Pipe/Calls/count", &[STORE]);
+pub(crate) const READ_FEW: Method = method("/countersign.v1.Pipe/Calls/read", &[GATEWAY, AUTHORITY]);
 pub(crate) const SEAL_KEY: Method = method("/countersign.v1.Keys/SealKey", &[GATEWAY, STORE, AUTHORITY]);
 pub(crate) const NEW_TENANT_KEY: Method = method("/countersign.v1.Keys/NewTenantKey", &[AUTHORITY]);
+pub(crate) const REWRAP_TENANT_KEY: Method = method("/countersign.v1.Keys/RewrapTenantKey", &[AUTHORITY]);
 pub(crate) const READ: Method = method("/countersign.v1.Records/Read", &[GATEWAY, AUTHORITY]);
 pub(crate) const WRITE: Method = method("/countersign.v1.Records/Write", &[GATEWAY]);
 pub(crate) const CREATE_TENANT: Method = method("/countersign.v1.Records/CreateTenant", &[AUTHORITY]);
@@ -65,14 +69,14 @@ const fn open(path: &'static str, lasts: Lasts) -> Method {
     Method { path, callers: Callers::Services, lasts }
 }
 
-/// All of them; those of gateways, which are most, first.
+/// All that can be called.
 pub(crate) const METHODS: [Method; 19] = [
-    RELEASE,
-    COUNT_BATCH,
+    PIPE,
     READ,
     WRITE,
     SEAL_KEY,
     NEW_TENANT_KEY,
+    REWRAP_TENANT_KEY,
     CREATE_TENANT,
     ANY_RECORDS,
     QUERY,

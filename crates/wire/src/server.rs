@@ -5,6 +5,7 @@ mod admission;
 mod authority;
 mod body;
 mod keys;
+mod pipe;
 mod records;
 mod trail;
 
@@ -43,6 +44,7 @@ use crate::failure::{CallRefused, Failed};
 use crate::methods::{self, Lasts, Method};
 use crate::pb::authority_server::AuthorityServer;
 use crate::pb::keys_server::KeysServer;
+use crate::pb::pipe_server::PipeServer;
 use crate::pb::records_server::RecordsServer;
 use crate::pb::trail_server::TrailServer;
 
@@ -163,6 +165,16 @@ pub async fn server(
     accept::accept(Arc::new(served), tls, listener, shutdown).await;
 }
 
+/// Says that a connection takes no more calls.
+#[derive(Clone)]
+pub(crate) struct Leaving(watch::Receiver<bool>);
+
+impl Leaving {
+    async fn said(&mut self) {
+        let _ = self.0.wait_for(|leaving| *leaving).await;
+    }
+}
+
 /// One service, whatever its type.
 type Route = Box<dyn Fn(http::Request<Incoming>) -> BoxFuture<'static, http::Response<Body>> + Send + Sync>;
 
@@ -190,6 +202,7 @@ pub(crate) struct Served {
     settings: Settings,
 }
 
+const PIPE: &str = "countersign.v1.Pipe";
 const KEYS: &str = "countersign.v1.Keys";
 const RECORDS: &str = "countersign.v1.Records";
 const TRAIL: &str = "countersign.v1.Trail";
@@ -203,6 +216,17 @@ impl Served {
         let admission = Arc::new(Admission { clock, note, seen: Seen::new() });
         let Parts { keys, records, trail, ledger, front, facts, issuer } = parts;
         let mut routes: Vec<(&'static str, Route)> = Vec::new();
+        let in_flight = Arc::new(Semaphore::new(settings.in_flight_max));
+        if keys.is_some() || records.is_some() {
+            let end = pipe::PipeEnd(Arc::new(pipe::Behind {
+                keys: keys.clone(),
+                records: records.clone(),
+                admission: Arc::clone(&admission),
+                in_flight: Arc::clone(&in_flight),
+                is_removed: Arc::clone(&is_removed),
+            }));
+            routes.push((PIPE, route(PipeServer::new(end).max_decoding_message_size(MESSAGE_BYTES_MAX))));
+        }
         if let Some(keys) = keys {
             let end = keys::KeysEnd { keys, admission: Arc::clone(&admission) };
             routes.push((KEYS, route(KeysServer::new(end).max_decoding_message_size(MESSAGE_BYTES_MAX))));
@@ -231,7 +255,6 @@ impl Served {
         if let Ok(reflection) = reflection {
             routes.push((REFLECTION, route(reflection)));
         }
-        let in_flight = Arc::new(Semaphore::new(settings.in_flight_max));
         Self { routes, admission, in_flight, is_removed, settings }
     }
 
@@ -240,13 +263,17 @@ impl Served {
         &self,
         peer: Option<&Arc<Peer>>,
         address: IpAddr,
+        leaving: &Leaving,
         mut request: http::Request<Incoming>,
     ) -> http::Response<Held> {
         let method = methods::find(request.uri().path());
         match self.let_through(peer, method) {
-            Ok((method, route, permit)) => {
+            Ok((method, route, place)) => {
                 let caller = Caller { peer: peer.cloned(), address, method };
                 request.extensions_mut().insert(caller);
+                if method.lasts == Lasts::Following {
+                    request.extensions_mut().insert(leaving.clone());
+                }
                 let response = match method.lasts {
                     Lasts::Following => route(request).await,
                     Lasts::Briefly => {
@@ -257,7 +284,7 @@ impl Served {
                         done.unwrap_or_else(|_| Failed::Call(CallRefused::Late).to_status().into_http())
                     }
                 };
-                response.map(|body| Held::new(body, Some(permit)))
+                response.map(|body| Held::new(body, place))
             }
             Err(why) => {
                 let refused = RefusedCall {
@@ -276,7 +303,7 @@ impl Served {
         &self,
         peer: Option<&Arc<Peer>>,
         method: Option<&'static Method>,
-    ) -> Result<(&'static Method, &Route, OwnedSemaphorePermit), CallRefused> {
+    ) -> Result<(&'static Method, &Route, Option<OwnedSemaphorePermit>), CallRefused> {
         if peer.is_some_and(|peer| (self.is_removed)(&peer.id)) {
             return Err(CallRefused::Removed);
         }
@@ -287,8 +314,12 @@ impl Served {
         }
         let route = self.routes.iter().find(|(name, _)| *name == method.service());
         let (_, route) = route.ok_or(CallRefused::NotHere)?;
-        let permit = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| CallRefused::Busy)?;
-        Ok((method, route, permit))
+        // What follows does no work of its own; how much there is of it the connections bound.
+        let place = match method.lasts {
+            Lasts::Briefly => Some(Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| CallRefused::Busy)?),
+            Lasts::Following => None,
+        };
+        Ok((method, route, place))
     }
 }
 

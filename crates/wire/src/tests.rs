@@ -257,6 +257,11 @@ impl KeyRelease for Fake {
         self.called(call).await?;
         Ok(tenant.as_bytes().to_vec())
     }
+
+    async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
+        self.called(call).await?;
+        Ok(tenant.as_bytes().to_vec())
+    }
 }
 
 #[async_trait]

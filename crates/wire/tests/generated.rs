@@ -7,7 +7,7 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-const FILES: [&str; 6] = ["request", "failure", "keys", "records", "trail", "authority"];
+const FILES: [&str; 7] = ["request", "failure", "keys", "records", "pipe", "trail", "authority"];
 
 #[test]
 fn the_generated_code_is_what_the_proto_files_say() {
@@ -25,7 +25,6 @@ fn the_generated_code_is_what_the_proto_files_say() {
     tonic_prost_build::configure()
         .out_dir(written.path())
         .bytes(".countersign.v1.Call.request")
-        .bytes(".countersign.v1.Count.call")
         .bytes(".countersign.v1.ControlRequest.request")
         .bytes(".countersign.v1.FactsMessage.index")
         .bytes(".countersign.v1.FactsPart.content")

@@ -7,7 +7,7 @@ use countersign_identity::{Ask, IssueFailure, Issuer, Proof};
 use countersign_model::{Request, UnixMs};
 use countersign_services::{ControlFault, ControlRefused, ControlReply, Front, PublicCall, PublicReply};
 
-use super::channel::{Again, Channel};
+use super::channel::Channel;
 use super::outgoing::request_bytes;
 use crate::convert::authority::{control_in, peer_out, public_call_out, public_reply_in};
 use crate::failure::{CallRefused, Failed};
@@ -42,7 +42,7 @@ impl RemoteFront {
             request: request_bytes(request)?,
             sequence: self.channel.sequence(),
         };
-        let reply = self.channel.unary(&methods::CONTROL, Again::IfUnsent, &message).await?;
+        let reply = self.channel.unary(&methods::CONTROL, &message).await?;
         control_in(reply).map_err(|_| Failed::Unavailable)
     }
 
@@ -52,7 +52,7 @@ impl RemoteFront {
     /// [`Failed`] if the authority did not answer.
     pub async fn try_public(&self, call: PublicCall) -> Result<PublicReply, Failed> {
         let message = public_call_out(call, self.channel.sequence());
-        let reply = self.channel.unary(&methods::PUBLIC, Again::IfUnsent, &message).await?;
+        let reply = self.channel.unary(&methods::PUBLIC, &message).await?;
         public_reply_in(reply).map_err(|_| Failed::Unavailable)
     }
 }
@@ -68,10 +68,12 @@ impl Front for RemoteFront {
         match self.try_control(bearer.as_ref(), peer, &request).await {
             Ok(outcome) => outcome,
             Err(Failed::Refused(refusal)) => Err(ControlRefused::Refused(refusal)),
-            Err(Failed::Damaged | Failed::Unavailable | Failed::Call(_)) => Err(ControlRefused::Failed {
-                fault: ControlFault::Unavailable,
-                message: "the authority is not available".to_owned(),
-            }),
+            Err(Failed::Damaged | Failed::Unavailable | Failed::Kms(_) | Failed::Call(_)) => {
+                Err(ControlRefused::Failed {
+                    fault: ControlFault::Unavailable,
+                    message: "the authority is not available".to_owned(),
+                })
+            }
         }
     }
 
@@ -117,11 +119,11 @@ impl RemoteIssuer {
                     Proof::Platform(token) => ProofPart::PlatformToken(token.to_string()),
                 };
                 let message = pb::JoinRequest { proof: Some(proof), role: role.to_owned(), certificate_request };
-                self.channel.unary(&methods::JOIN, Again::IfUnsent, &message).await?
+                self.channel.unary(&methods::JOIN, &message).await?
             }
             Ask::Renew => {
                 let message = pb::RenewRequest { certificate_request };
-                self.channel.unary(&methods::RENEW, Again::IfUnsent, &message).await?
+                self.channel.unary(&methods::RENEW, &message).await?
             }
         };
         let pb::CertificateReply { id, chain, expires, authority } = reply;
@@ -137,7 +139,7 @@ impl Issuer for RemoteIssuer {
             Failed::Refused(_) | Failed::Call(CallRefused::Role | CallRefused::Removed | CallRefused::Malformed) => {
                 IssueFailure::Refused
             }
-            Failed::Call(_) | Failed::Unavailable | Failed::Damaged => IssueFailure::Unavailable,
+            Failed::Call(_) | Failed::Unavailable | Failed::Kms(_) | Failed::Damaged => IssueFailure::Unavailable,
         })
     }
 }

@@ -1,31 +1,42 @@
 //! A few connections to one service, kept alive, over which all calls to it go.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use countersign_crypto::tls::{CertificateSlot, TlsConnector};
 use countersign_model::{Clock, Entropy};
 use http::{HeaderValue, Uri, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use parking_lot::RwLock;
 use prost::{Message, Name};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
+use super::body::Outgoing;
 use super::lane;
+use super::pipe::Drain;
 use crate::codec::Bounded;
 use crate::deadline;
 use crate::failure::{CallRefused, Failed};
-use crate::methods::{Lasts, Method};
+use crate::methods::{self, Lasts, Method};
+use crate::pb;
 use crate::server::MESSAGE_BYTES_MAX;
 
-pub(crate) type Sender = SendRequest<Full<Bytes>>;
+pub(crate) type Sender = SendRequest<Outgoing>;
+
+/// A connection that takes calls.
+#[derive(Clone)]
+pub(crate) struct Line {
+    pub(crate) sender: Sender,
+    /// Whether another is to take, or took, its place.
+    pub(crate) is_over: Arc<AtomicBool>,
+}
 
 /// What a [`Channel`] is made of.
 pub struct ChannelParts {
@@ -89,7 +100,7 @@ pub struct Channel {
 /// What calls and connections share.
 pub(crate) struct Shared {
     pub(crate) parts: ChannelParts,
-    senders: RwLock<Vec<Option<Sender>>>,
+    lines: RwLock<Vec<Option<Line>>>,
     pub(crate) news: Notify,
     turn: AtomicUsize,
     sequence: AtomicU64,
@@ -106,17 +117,9 @@ impl Drop for Lanes {
     }
 }
 
-/// How often a call that surely was not processed is tried again.
+/// How often a call that surely was not processed is tried again. Should it have been, against all assurances, it is
+/// refused: its sequence is the same.
 const TRIES: usize = 4;
-
-/// Whether a call may be tried again when the other end says that it did not begin with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Again {
-    /// Also when the other end says so (RFC 9113, section 8.7).
-    IfRefused,
-    /// Only if nothing of it was sent.
-    IfUnsent,
-}
 
 impl Channel {
     /// Begins to connect. Needs a runtime.
@@ -125,7 +128,7 @@ impl Channel {
         let count = parts.settings.connections.max(1);
         let in_flight = Semaphore::new(parts.settings.in_flight_max);
         let shared = Arc::new(Shared {
-            senders: RwLock::new(vec![None; count]),
+            lines: RwLock::new(vec![None; count]),
             news: Notify::new(),
             turn: AtomicUsize::new(0),
             sequence: AtomicU64::new(0),
@@ -139,7 +142,7 @@ impl Channel {
     /// Whether there is a connection now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.shared.sender().is_some()
+        self.shared.line().is_some()
     }
 
     /// A number that no other call of this channel has.
@@ -156,14 +159,14 @@ impl Channel {
     }
 
     /// A call with one answer.
-    pub(crate) async fn unary<Out, In>(&self, method: &Method, again: Again, message: &Out) -> Result<In, Failed>
+    pub(crate) async fn unary<Out, In>(&self, method: &Method, message: &Out) -> Result<In, Failed>
     where
         Out: Message,
         In: Message + Name + Default + 'static,
     {
         let deadline = deadline::current();
         let work = async {
-            let mut answers = self.open(method, again, message, deadline).await?;
+            let mut answers = self.open(method, message, deadline).await?;
             let answer = answers.message().await.map_err(|status| Failed::of_status(&status))?;
             // What comes after the message says whether it counts.
             answers.trailers().await.map_err(|status| Failed::of_status(&status))?;
@@ -174,65 +177,77 @@ impl Channel {
 
     /// A call with many answers. Those that follow something have no deadline; the others end by theirs, which the
     /// caller holds them to.
-    pub(crate) async fn streaming<Out, In>(
-        &self,
-        method: &Method,
-        again: Again,
-        message: &Out,
-    ) -> Result<Streaming<In>, Failed>
+    pub(crate) async fn streaming<Out, In>(&self, method: &Method, message: &Out) -> Result<Streaming<In>, Failed>
     where
         Out: Message,
         In: Message + Name + Default + 'static,
     {
         let deadline = deadline::current();
-        let work = self.open(method, again, message, deadline);
+        let work = self.open(method, message, deadline);
         tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
     }
 
-    async fn open<Out, In>(
-        &self,
-        method: &Method,
-        again: Again,
-        message: &Out,
-        deadline: Instant,
-    ) -> Result<Streaming<In>, Failed>
+    async fn open<Out, In>(&self, method: &Method, message: &Out, deadline: Instant) -> Result<Streaming<In>, Failed>
     where
         Out: Message,
         In: Message + Name + Default + 'static,
     {
-        let _place = self.shared.in_flight.try_acquire().map_err(|_| Failed::Call(CallRefused::Busy))?;
+        let _place = self.place()?;
         let body = framed(message)?;
         let mut tries = 0usize;
-        let response = loop {
+        loop {
             tries = tries.saturating_add(1);
-            let mut sender = self.shared.wait_for_sender(deadline).await?;
-            match sender.try_send_request(request(method, body.clone(), deadline)).await {
-                Ok(response) => break response,
+            let mut line = self.shared.wait_for_line(deadline).await?;
+            let outgoing = Outgoing::Whole(Some(body.clone()));
+            match line.sender.try_send_request(request(method, outgoing, deadline)).await {
+                Ok(response) => return answers(response),
                 Err(mut error) => {
                     let unsent = error.take_message().is_some();
-                    let refused = again == Again::IfRefused && was_refused(error.error());
-                    if !(unsent || refused) || tries >= TRIES {
+                    if !(unsent || was_refused(error.error())) || tries >= TRIES {
                         return Err(Failed::Unavailable);
                     }
                 }
             }
-        };
-        let (parts, incoming) = response.into_parts();
-        if let Some(status) = Status::from_header_map(&parts.headers)
-            && status.code() != tonic::Code::Ok
-        {
-            return Err(Failed::of_status(&status));
         }
-        if parts.status != http::StatusCode::OK {
-            return Err(Failed::Unavailable);
-        }
-        let decoder = tonic::codec::Codec::decoder(&mut Bounded::<In, In>::default());
-        Ok(Streaming::new_response::<Incoming, _>(decoder, incoming, parts.status, None, Some(MESSAGE_BYTES_MAX)))
+    }
+
+    /// Opens a stream of calls. Also gives what says when it should not be used any more.
+    pub(crate) async fn pipe(
+        &self,
+        calls: Drain,
+        deadline: Instant,
+    ) -> Result<(Streaming<pb::PipeAnswer>, Arc<AtomicBool>), Failed> {
+        let mut line = self.shared.wait_for_line(deadline).await?;
+        let request = request(&methods::PIPE, Outgoing::Stream(calls), deadline);
+        let response = line.sender.try_send_request(request).await.map_err(|_| Failed::Unavailable)?;
+        Ok((answers(response)?, line.is_over))
+    }
+
+    /// A place among the calls in flight.
+    pub(crate) fn place(&self) -> Result<SemaphorePermit<'_>, Failed> {
+        self.shared.in_flight.try_acquire().map_err(|_| Failed::Call(CallRefused::Busy))
     }
 }
 
+fn answers<In>(response: http::Response<Incoming>) -> Result<Streaming<In>, Failed>
+where
+    In: Message + Name + Default + 'static,
+{
+    let (parts, incoming) = response.into_parts();
+    if let Some(status) = Status::from_header_map(&parts.headers)
+        && status.code() != tonic::Code::Ok
+    {
+        return Err(Failed::of_status(&status));
+    }
+    if parts.status != http::StatusCode::OK {
+        return Err(Failed::Unavailable);
+    }
+    let decoder = tonic::codec::Codec::decoder(&mut Bounded::<In, In>::default());
+    Ok(Streaming::new_response::<Incoming, _>(decoder, incoming, parts.status, None, Some(MESSAGE_BYTES_MAX)))
+}
+
 /// A message with the five bytes before it (gRPC over HTTP/2, "Length-Prefixed-Message"), never compressed.
-fn framed(message: &impl Message) -> Result<Bytes, Failed> {
+pub(crate) fn framed(message: &impl Message) -> Result<Bytes, Failed> {
     let length = message.encoded_len();
     let prefix = u32::try_from(length).map_err(|_| Failed::Call(CallRefused::Malformed))?;
     if length > MESSAGE_BYTES_MAX {
@@ -245,8 +260,8 @@ fn framed(message: &impl Message) -> Result<Bytes, Failed> {
     Ok(bytes.freeze())
 }
 
-fn request(method: &Method, body: Bytes, deadline: Instant) -> http::Request<Full<Bytes>> {
-    let mut request = http::Request::new(Full::new(body));
+fn request(method: &Method, body: Outgoing, deadline: Instant) -> http::Request<Outgoing> {
+    let mut request = http::Request::new(body);
     *request.method_mut() = http::Method::POST;
     *request.version_mut() = http::Version::HTTP_2;
     let mut uri = http::uri::Parts::default();
@@ -266,7 +281,8 @@ fn request(method: &Method, body: Bytes, deadline: Instant) -> http::Request<Ful
     request
 }
 
-/// Whether the other end said that it did not begin with the call: refused the stream, or went away before it.
+/// Whether the other end said that it did not begin with the call: refused the stream, or went away before it
+/// (RFC 9113, section 8.7).
 fn was_refused(error: &hyper::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -281,27 +297,28 @@ fn was_refused(error: &hyper::Error) -> bool {
 
 impl Shared {
     /// One that takes calls now, in turn.
-    fn sender(&self) -> Option<Sender> {
-        let senders = self.senders.read();
+    fn line(&self) -> Option<Line> {
+        let lines = self.lines.read();
         let from = self.turn.fetch_add(1, Ordering::Relaxed);
-        let count = senders.len().max(1);
+        let count = lines.len().max(1);
         (0..count)
-            .filter_map(|step| senders.get(from.wrapping_add(step).checked_rem(count)?)?.as_ref())
-            .find(|sender| !sender.is_closed())
+            .filter_map(|step| lines.get(from.wrapping_add(step).checked_rem(count)?)?.as_ref())
+            .find(|line| !line.sender.is_closed())
             .cloned()
     }
 
-    async fn wait_for_sender(&self, deadline: Instant) -> Result<Sender, Failed> {
-        if let Some(sender) = self.sender() {
-            return Ok(sender);
+    async fn wait_for_line(&self, deadline: Instant) -> Result<Line, Failed> {
+        if let Some(line) = self.line() {
+            return Ok(line);
         }
-        let until =
-            Instant::now().checked_add(self.parts.settings.wait_max).map_or(deadline, |until| until.min(deadline));
+        let until = Instant::now().checked_add(self.parts.settings.wait_max);
+        let until = until.map_or(deadline, |until| until.min(deadline));
         let wait = async {
             loop {
-                let news = self.news.notified();
-                if let Some(sender) = self.sender() {
-                    return sender;
+                let mut news = pin!(self.news.notified());
+                news.as_mut().enable();
+                if let Some(line) = self.line() {
+                    return line;
                 }
                 news.await;
             }
@@ -310,9 +327,9 @@ impl Shared {
     }
 
     /// Puts a connection in the place of the one before, or none.
-    pub(crate) fn put(&self, index: usize, sender: Option<Sender>) {
-        if let Some(place) = self.senders.write().get_mut(index) {
-            *place = sender;
+    pub(crate) fn put(&self, index: usize, line: Option<Line>) {
+        if let Some(place) = self.lines.write().get_mut(index) {
+            *place = line;
         }
         self.news.notify_waiters();
     }

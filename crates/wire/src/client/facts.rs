@@ -6,7 +6,7 @@ use std::time::Duration;
 use countersign_facts::{Applied, ApplyError, Follower, Gathering};
 use tonic::Streaming;
 
-use super::channel::{Again, Channel};
+use super::channel::Channel;
 use crate::convert::authority::facts_in;
 use crate::failure::Failed;
 use crate::{methods, pb};
@@ -61,7 +61,7 @@ impl FactsStream {
         let have = self.follower.index();
         let have = if have.is_empty() { Vec::new() } else { have.encode().to_vec() };
         let message = pb::FactsRequest { have, address: self.address.clone() };
-        let stream = self.channel.streaming(&methods::FACTS, Again::IfRefused, &message).await;
+        let stream = self.channel.streaming(&methods::FACTS, &message).await;
         let mut stream: Streaming<pb::FactsMessage> = stream.map_err(|_: Failed| Ended::Unreachable)?;
         let mut gathering = Gathering::default();
         loop {

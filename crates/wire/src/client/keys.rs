@@ -1,31 +1,28 @@
 //! The key service, elsewhere.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use countersign_guard::Bearer;
 use countersign_model::{Opened, Service, TenantId};
 use countersign_services::{Call, KeyRelease, Keyring, SealGrant, SealPurpose, ServiceFailure};
-use prost::Message;
 
-use super::batch::Batcher;
-use super::channel::{Again, Channel};
+use super::channel::Channel;
 use super::outgoing::call_out;
+use super::pipe::{Pipes, Reply};
 use crate::convert::keys::{grant_in, keyring_in, opened_out, purpose_out};
 use crate::failure::Failed;
+use crate::pb::pipe_call::Call as CallPart;
 use crate::{methods, pb};
 
 /// Calls the key service over a channel.
 pub struct RemoteKeys {
-    channel: Channel,
-    counts: Arc<Batcher>,
+    pipes: Pipes,
 }
 
 impl RemoteKeys {
     /// The key service at the other end.
     #[must_use]
     pub fn new(channel: Channel) -> Self {
-        Self { counts: Batcher::new(channel.clone()), channel }
+        Self { pipes: Pipes::new(channel) }
     }
 
     /// As [`KeyRelease::release`], saying more about why not.
@@ -33,9 +30,15 @@ impl RemoteKeys {
     /// # Errors
     /// [`Failed`].
     pub async fn try_release(&self, call: &Call<'_>) -> Result<Keyring, Failed> {
-        let message = pb::ReleaseRequest { call: Some(call_out(&self.channel, call)?) };
-        let reply = self.channel.unary(&methods::RELEASE, Again::IfRefused, &message).await?;
-        keyring_in(reply).map_err(|_| Failed::Unavailable)
+        let call = Some(call_out(self.pipes.channel(), call)?);
+        self.release_message(pb::ReleaseRequest { call }).await
+    }
+
+    pub(crate) async fn release_message(&self, message: pb::ReleaseRequest) -> Result<Keyring, Failed> {
+        match self.pipes.call(CallPart::Release(message), 0).await? {
+            Reply::Released(reply) => keyring_in(reply).map_err(|_| Failed::Unavailable),
+            Reply::Counted | Reply::Rows(_) => Err(Failed::Unavailable),
+        }
     }
 
     /// As [`KeyRelease::count`], saying more about why not.
@@ -43,8 +46,12 @@ impl RemoteKeys {
     /// # Errors
     /// [`Failed`].
     pub async fn try_count(&self, call: &Call<'_>, opened: &[Opened]) -> Result<(), Failed> {
-        let call = call_out(&self.channel, call)?.encode_to_vec().into();
-        self.counts.count(pb::Count { call, opened: opened.iter().map(opened_out).collect() }).await
+        let call = Some(call_out(self.pipes.channel(), call)?);
+        let count = pb::Count { call, opened: opened.iter().map(opened_out).collect() };
+        match self.pipes.call(CallPart::Count(count), 0).await? {
+            Reply::Counted => Ok(()),
+            Reply::Released(_) | Reply::Rows(_) => Err(Failed::Unavailable),
+        }
     }
 
     /// As [`KeyRelease::seal_key`], saying more about why not.
@@ -53,7 +60,7 @@ impl RemoteKeys {
     /// [`Failed`].
     pub async fn try_seal_key(&self, bearer: &Bearer, purpose: SealPurpose) -> Result<SealGrant, Failed> {
         let message = pb::SealKeyRequest { token: bearer.as_str().to_owned(), purpose: purpose_out(purpose).into() };
-        let reply = self.channel.unary(&methods::SEAL_KEY, Again::IfRefused, &message).await?;
+        let reply = self.pipes.channel().unary(&methods::SEAL_KEY, &message).await?;
         grant_in(reply).map_err(|_| Failed::Unavailable)
     }
 
@@ -62,10 +69,20 @@ impl RemoteKeys {
     /// # Errors
     /// [`Failed`].
     pub async fn try_new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, Failed> {
-        let call = Some(call_out(&self.channel, call)?);
+        let call = Some(call_out(self.pipes.channel(), call)?);
         let message = pb::NewTenantKeyRequest { call, tenant: tenant.as_bytes().to_vec() };
-        let reply: pb::NewTenantKeyReply =
-            self.channel.unary(&methods::NEW_TENANT_KEY, Again::IfRefused, &message).await?;
+        let reply: pb::NewTenantKeyReply = self.pipes.channel().unary(&methods::NEW_TENANT_KEY, &message).await?;
+        Ok(reply.wrapped)
+    }
+
+    /// As [`KeyRelease::rewrap_tenant_key`], saying more about why not.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn try_rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, Failed> {
+        let call = Some(call_out(self.pipes.channel(), call)?);
+        let message = pb::RewrapTenantKeyRequest { call, tenant: tenant.as_bytes().to_vec() };
+        let reply: pb::RewrapTenantKeyReply = self.pipes.channel().unary(&methods::REWRAP_TENANT_KEY, &message).await?;
         Ok(reply.wrapped)
     }
 }
@@ -92,5 +109,9 @@ impl KeyRelease for RemoteKeys {
 
     async fn new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
         Ok(self.try_new_tenant_key(call, tenant).await?)
+    }
+
+    async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
+        Ok(self.try_rewrap_tenant_key(call, tenant).await?)
     }
 }

@@ -1,6 +1,7 @@
 //! One of a channel's connections: made, replaced before it expires, made again when it is gone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use countersign_crypto::tls::{self, ServerName};
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::channel::{Sender, Shared};
+use super::channel::{Line, Shared};
 
 /// As on the receiving end.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
@@ -24,10 +25,10 @@ const TENTHS_USED: u64 = 6;
 const NAME: &str = "countersign";
 
 struct Connection {
-    sender: Sender,
+    line: Line,
+    used_until: Instant,
     /// Ends when the connection takes no more calls.
     ended: JoinHandle<()>,
-    used_until: Instant,
 }
 
 /// Keeps the place `index` of the channel filled, for as long as the task lives.
@@ -35,6 +36,7 @@ pub(crate) async fn run(shared: Arc<Shared>, index: usize) {
     let mut addresses = shared.parts.addresses.clone();
     let mut failures = 0u32;
     let mut turn = index;
+    let mut before = Arc::new(AtomicBool::new(true));
     loop {
         let address = {
             let known = addresses.borrow_and_update();
@@ -50,8 +52,10 @@ pub(crate) async fn run(shared: Arc<Shared>, index: usize) {
         match connecting.await {
             Ok(Some(mut connection)) => {
                 failures = 0;
-                // The one before goes on with the calls that it has.
-                shared.put(index, Some(connection.sender));
+                let is_over = Arc::clone(&connection.line.is_over);
+                shared.put(index, Some(connection.line));
+                // The one before goes on with the calls that it has, and gets no more.
+                before.store(true, Ordering::Relaxed);
                 let still_there = async {
                     loop {
                         changed(&mut addresses).await;
@@ -61,10 +65,14 @@ pub(crate) async fn run(shared: Arc<Shared>, index: usize) {
                     }
                 };
                 tokio::select! {
-                    _ = &mut connection.ended => shared.put(index, None),
                     () = tokio::time::sleep_until(connection.used_until) => {}
-                    () = still_there => {}
+                    _ = &mut connection.ended => shared.put(index, None),
+                    () = still_there => {
+                        is_over.store(true, Ordering::Relaxed);
+                        shared.put(index, None);
+                    }
                 }
+                before = is_over;
             }
             Ok(None) | Err(_) => {
                 failures = failures.saturating_add(1);
@@ -122,5 +130,6 @@ async fn connect(shared: &Shared, address: &str) -> Option<Connection> {
     let ended = tokio::spawn(async move {
         let _ = connection.await;
     });
-    Some(Connection { sender, ended, used_until: Instant::now().checked_add(used)? })
+    let line = Line { sender, is_over: Arc::new(AtomicBool::new(false)) };
+    Some(Connection { line, ended, used_until: Instant::now().checked_add(used)? })
 }

@@ -3,25 +3,31 @@
 use async_trait::async_trait;
 use countersign_model::{TenantId, TypeId};
 use countersign_services::{Call, Records, ServiceFailure};
-use countersign_store::{Batch, Rejected, Scan, SealedRow};
+use countersign_store::{Access, Batch, Rejected, Scan, SealedRow};
 use tonic::Streaming;
 
-use super::channel::{Again, Channel};
+use super::channel::Channel;
 use super::outgoing::call_out;
+use super::pipe::{Pipes, Reply};
 use crate::convert::records::{batch_out, rejected_in, row_in, scan_out};
 use crate::failure::{CallRefused, Failed};
+use crate::pb::pipe_call::Call as CallPart;
 use crate::{deadline, methods, pb};
 
 /// Calls the store over a channel.
 pub struct RemoteRecords {
-    channel: Channel,
+    pipes: Pipes,
 }
+
+/// Scans by at most this many ids or tags go with other calls; longer ones have a stream of their own, so that they
+/// hold up nobody else.
+const FEW: usize = 256;
 
 impl RemoteRecords {
     /// The store at the other end.
     #[must_use]
-    pub const fn new(channel: Channel) -> Self {
-        Self { channel }
+    pub fn new(channel: Channel) -> Self {
+        Self { pipes: Pipes::new(channel) }
     }
 
     /// As [`Records::read`], saying more about why not.
@@ -29,10 +35,22 @@ impl RemoteRecords {
     /// # Errors
     /// [`Failed`].
     pub async fn try_read(&self, call: &Call<'_>, scan: &Scan) -> Result<Vec<SealedRow>, Failed> {
-        let message = pb::ReadRecordsRequest { call: Some(call_out(&self.channel, call)?), scan: Some(scan_out(scan)) };
+        let call = Some(call_out(self.pipes.channel(), call)?);
+        let message = pb::ReadRecordsRequest { call, scan: Some(scan_out(scan)) };
+        let is_short = match &scan.access {
+            Access::Records(records) => records.len() <= FEW,
+            Access::Tags { tags, .. } => tags.len() <= FEW,
+            Access::All => false,
+        };
+        if is_short {
+            return match self.pipes.call(CallPart::Read(message), scan.limit).await? {
+                Reply::Rows(rows) => rows.into_iter().map(|row| row_in(row).map_err(|_| Failed::Unavailable)).collect(),
+                Reply::Released(_) | Reply::Counted => Err(Failed::Unavailable),
+            };
+        }
         let until = deadline::current();
         let work = async {
-            let chunks = self.channel.streaming(&methods::READ, Again::IfRefused, &message).await?;
+            let chunks = self.pipes.channel().streaming(&methods::READ, &message).await?;
             gather(chunks, scan.limit).await
         };
         tokio::time::timeout_at(until, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
@@ -43,10 +61,10 @@ impl RemoteRecords {
     /// # Errors
     /// [`Failed`].
     pub async fn try_write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, Failed> {
-        let call = Some(call_out(&self.channel, call)?);
+        let call = Some(call_out(self.pipes.channel(), call)?);
         let (changes, requires) = batch_out(batch);
         let message = pb::WriteRecordsRequest { call, changes, requires };
-        let reply: pb::WriteRecordsReply = self.channel.unary(&methods::WRITE, Again::IfUnsent, &message).await?;
+        let reply: pb::WriteRecordsReply = self.pipes.channel().unary(&methods::WRITE, &message).await?;
         match reply.rejected {
             None => Ok(Ok(())),
             Some(rejected) => rejected_in(rejected).map(Err).map_err(|_| Failed::Unavailable),
@@ -79,16 +97,16 @@ impl Records for RemoteRecords {
     }
 
     async fn create_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<(), ServiceFailure> {
-        let call = Some(call_out(&self.channel, call)?);
+        let call = Some(call_out(self.pipes.channel(), call)?);
         let message = pb::CreateTenantRequest { call, tenant: tenant.as_bytes().to_vec() };
-        let _: pb::Empty = self.channel.unary(&methods::CREATE_TENANT, Again::IfUnsent, &message).await?;
+        let _: pb::Empty = self.pipes.channel().unary(&methods::CREATE_TENANT, &message).await?;
         Ok(())
     }
 
     async fn any_records(&self, call: &Call<'_>, record_type: TypeId) -> Result<bool, ServiceFailure> {
-        let call = Some(call_out(&self.channel, call)?);
+        let call = Some(call_out(self.pipes.channel(), call)?);
         let message = pb::AnyRecordsRequest { call, record_type: record_type.0.into() };
-        let reply: pb::AnyRecordsReply = self.channel.unary(&methods::ANY_RECORDS, Again::IfRefused, &message).await?;
+        let reply: pb::AnyRecordsReply = self.pipes.channel().unary(&methods::ANY_RECORDS, &message).await?;
         Ok(reply.any)
     }
 }

@@ -6,7 +6,7 @@ use countersign_model::TenantId;
 use countersign_services::{Call, ServiceFailure, Trail, TrailPage};
 use tonic::Streaming;
 
-use super::channel::{Again, Channel};
+use super::channel::Channel;
 use super::outgoing::call_out;
 use crate::convert::trail::{entry_in, query_out, record_in};
 use crate::failure::{CallRefused, Failed};
@@ -44,8 +44,7 @@ impl RemoteTrail {
         };
         let until = deadline::current();
         let work = async {
-            let mut chunks: Streaming<pb::RecordChunk> =
-                self.channel.streaming(&methods::QUERY, Again::IfRefused, &message).await?;
+            let mut chunks: Streaming<pb::RecordChunk> = self.channel.streaming(&methods::QUERY, &message).await?;
             let mut page = TrailPage::default();
             while let Some(chunk) = chunks.message().await.map_err(|status| Failed::of_status(&status))? {
                 page.size = chunk.size;
@@ -67,7 +66,7 @@ impl RemoteTrail {
     /// [`Failed`].
     pub async fn tallies(&self, after: Option<Position>) -> Result<TallyStream, Failed> {
         let message = pb::TalliesRequest { after: after.map(|after| after.0) };
-        let chunks = self.channel.streaming(&methods::TALLIES, Again::IfRefused, &message).await?;
+        let chunks = self.channel.streaming(&methods::TALLIES, &message).await?;
         Ok(TallyStream { chunks })
     }
 }

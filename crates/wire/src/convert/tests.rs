@@ -381,7 +381,12 @@ fn refusals() -> Vec<Refusal> {
 #[test]
 fn every_refusal_comes_back_as_it_was() {
     let calls = CallRefused::ALL.into_iter().map(Failed::Call);
-    let all = refusals().into_iter().map(Failed::Refused).chain(calls).chain([Failed::Unavailable, Failed::Damaged]);
+    let all = refusals().into_iter().map(Failed::Refused).chain(calls).chain([
+        Failed::Unavailable,
+        Failed::Damaged,
+        Failed::Kms(countersign_services::KmsFailure::Unavailable),
+        Failed::Kms(countersign_services::KmsFailure::Unknown),
+    ]);
     for failed in all {
         let status = failed.to_status();
         assert_ne!(status.code(), tonic::Code::Ok);

@@ -596,7 +596,7 @@ impl Operator {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Failure {
-    #[prost(oneof = "failure::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "failure::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: ::core::option::Option<failure::Kind>,
 }
 /// Nested message and enum types in `Failure`.
@@ -616,6 +616,9 @@ pub mod failure {
         /// The call itself was not accepted; nobody judged the request.
         #[prost(enumeration = "super::CallRefused", tag = "4")]
         Call(i32),
+        /// What wraps the tenant's key.
+        #[prost(enumeration = "super::KmsFailure", tag = "5")]
+        Kms(i32),
     }
 }
 impl ::prost::Name for Failure {
@@ -752,6 +755,38 @@ impl ::prost::Name for TooMany {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/countersign.v1.TooMany".into()
+    }
+}
+/// What is the matter with a key management service, as far as callers are told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum KmsFailure {
+    Unspecified = 0,
+    /// It doesn't answer at present.
+    Unavailable = 1,
+    /// None of that name is configured.
+    Unknown = 2,
+}
+impl KmsFailure {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "KMS_FAILURE_UNSPECIFIED",
+            Self::Unavailable => "KMS_FAILURE_UNAVAILABLE",
+            Self::Unknown => "KMS_FAILURE_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "KMS_FAILURE_UNSPECIFIED" => Some(Self::Unspecified),
+            "KMS_FAILURE_UNAVAILABLE" => Some(Self::Unavailable),
+            "KMS_FAILURE_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
     }
 }
 /// Why a call was not accepted by the receiving end of the wire.
@@ -998,29 +1033,12 @@ impl ::prost::Name for FieldKey {
         "/countersign.v1.FieldKey".into()
     }
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct CountBatchRequest {
-    #[prost(message, repeated, tag = "1")]
-    pub counts: ::prost::alloc::vec::Vec<Count>,
-}
-impl ::prost::Name for CountBatchRequest {
-    const NAME: &'static str = "CountBatchRequest";
-    const PACKAGE: &'static str = "countersign.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "countersign.v1.CountBatchRequest".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/countersign.v1.CountBatchRequest".into()
-    }
-}
 /// One request's count.
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Count {
-    /// An encoded Call.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub call: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
     #[prost(message, repeated, tag = "2")]
     pub opened: ::prost::alloc::vec::Vec<Opened>,
 }
@@ -1072,40 +1090,6 @@ impl ::prost::Name for FieldSet {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/countersign.v1.FieldSet".into()
-    }
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct CountBatchReply {
-    /// One for each count, in their order.
-    #[prost(message, repeated, tag = "1")]
-    pub results: ::prost::alloc::vec::Vec<CountResult>,
-}
-impl ::prost::Name for CountBatchReply {
-    const NAME: &'static str = "CountBatchReply";
-    const PACKAGE: &'static str = "countersign.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "countersign.v1.CountBatchReply".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/countersign.v1.CountBatchReply".into()
-    }
-}
-/// Without a failure the cells are counted and may leave.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct CountResult {
-    #[prost(message, optional, tag = "1")]
-    pub failure: ::core::option::Option<Failure>,
-}
-impl ::prost::Name for CountResult {
-    const NAME: &'static str = "CountResult";
-    const PACKAGE: &'static str = "countersign.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "countersign.v1.CountResult".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/countersign.v1.CountResult".into()
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1183,6 +1167,41 @@ impl ::prost::Name for NewTenantKeyReply {
         "/countersign.v1.NewTenantKeyReply".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RewrapTenantKeyRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    /// 16 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub tenant: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for RewrapTenantKeyRequest {
+    const NAME: &'static str = "RewrapTenantKeyRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.RewrapTenantKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.RewrapTenantKeyRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RewrapTenantKeyReply {
+    #[prost(bytes = "vec", tag = "1")]
+    pub wrapped: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for RewrapTenantKeyReply {
+    const NAME: &'static str = "RewrapTenantKeyReply";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.RewrapTenantKeyReply".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.RewrapTenantKeyReply".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum SealPurpose {
@@ -1225,17 +1244,6 @@ pub mod keys_server {
     /// Generated trait containing gRPC methods that should be implemented for use with KeysServer.
     #[async_trait]
     pub trait Keys: std::marker::Send + std::marker::Sync + 'static {
-        /// The keys of the fields that the request may use. From gateways.
-        async fn release(
-            &self,
-            request: tonic::Request<super::ReleaseRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReleaseReply>, tonic::Status>;
-        /// What leaves the store for each of several requests, before it leaves. From stores, which gather the requests
-        /// that come while another batch is under way.
-        async fn count_batch(
-            &self,
-            request: tonic::Request<super::CountBatchRequest>,
-        ) -> std::result::Result<tonic::Response<super::CountBatchReply>, tonic::Status>;
         /// The secret under which a service seals a tenant's cursors or audit records. From gateways and stores.
         async fn seal_key(
             &self,
@@ -1249,8 +1257,16 @@ pub mod keys_server {
             tonic::Response<super::NewTenantKeyReply>,
             tonic::Status,
         >;
+        /// A tenant's key, wrapped again as the request asks. From the authority.
+        async fn rewrap_tenant_key(
+            &self,
+            request: tonic::Request<super::RewrapTenantKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RewrapTenantKeyReply>,
+            tonic::Status,
+        >;
     }
-    /// Releases data keys and counts what is opened with them.
+    /// What is asked of the key service seldom. Releasing and counting go through Pipe.
     #[derive(Debug)]
     pub struct KeysServer<T> {
         inner: Arc<T>,
@@ -1327,92 +1343,6 @@ pub mod keys_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
-                "/countersign.v1.Keys/Release" => {
-                    #[allow(non_camel_case_types)]
-                    struct ReleaseSvc<T: Keys>(pub Arc<T>);
-                    impl<T: Keys> tonic::server::UnaryService<super::ReleaseRequest>
-                    for ReleaseSvc<T> {
-                        type Response = super::ReleaseReply;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ReleaseRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Keys>::release(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ReleaseSvc(inner);
-                        let codec = crate::codec::Bounded::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/countersign.v1.Keys/CountBatch" => {
-                    #[allow(non_camel_case_types)]
-                    struct CountBatchSvc<T: Keys>(pub Arc<T>);
-                    impl<T: Keys> tonic::server::UnaryService<super::CountBatchRequest>
-                    for CountBatchSvc<T> {
-                        type Response = super::CountBatchReply;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::CountBatchRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Keys>::count_batch(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = CountBatchSvc(inner);
-                        let codec = crate::codec::Bounded::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
                 "/countersign.v1.Keys/SealKey" => {
                     #[allow(non_camel_case_types)]
                     struct SealKeySvc<T: Keys>(pub Arc<T>);
@@ -1484,6 +1414,51 @@ pub mod keys_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = NewTenantKeySvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countersign.v1.Keys/RewrapTenantKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RewrapTenantKeySvc<T: Keys>(pub Arc<T>);
+                    impl<
+                        T: Keys,
+                    > tonic::server::UnaryService<super::RewrapTenantKeyRequest>
+                    for RewrapTenantKeySvc<T> {
+                        type Response = super::RewrapTenantKeyReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RewrapTenantKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Keys>::rewrap_tenant_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RewrapTenantKeySvc(inner);
                         let codec = crate::codec::Bounded::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1935,7 +1910,7 @@ pub mod records_server {
             >
             + std::marker::Send
             + 'static;
-        /// Sealed rows within what the request may use, in chunks. From gateways.
+        /// Sealed rows within what the request may use, in chunks: where they may be many. From gateways.
         async fn read(
             &self,
             request: tonic::Request<super::ReadRecordsRequest>,
@@ -2255,6 +2230,273 @@ pub mod records_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "countersign.v1.Records";
     impl<T> tonic::server::NamedService for RecordsServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct PipeCall {
+    /// Names the answer; each once in a stream, and not 0.
+    #[prost(uint64, tag = "1")]
+    pub place: u64,
+    /// How long the caller waits, in milliseconds.
+    #[prost(uint32, tag = "2")]
+    pub timeout_ms: u32,
+    #[prost(oneof = "pipe_call::Call", tags = "3, 4, 5, 6")]
+    pub call: ::core::option::Option<pipe_call::Call>,
+}
+/// Nested message and enum types in `PipeCall`.
+pub mod pipe_call {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    #[prost(skip_debug)]
+    pub enum Call {
+        /// The keys of the fields that the request may use. From gateways.
+        #[prost(message, tag = "3")]
+        Release(super::ReleaseRequest),
+        /// What leaves the store for a request, before it leaves. From stores.
+        #[prost(message, tag = "4")]
+        Count(super::Count),
+        /// Sealed rows, where they are few. From gateways.
+        #[prost(message, tag = "5")]
+        Read(super::ReadRecordsRequest),
+        /// Nobody waits any more for the answer with this place.
+        #[prost(message, tag = "6")]
+        Cancel(super::Empty),
+    }
+}
+impl ::prost::Name for PipeCall {
+    const NAME: &'static str = "PipeCall";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.PipeCall".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.PipeCall".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct PipeAnswer {
+    #[prost(uint64, tag = "1")]
+    pub place: u64,
+    #[prost(oneof = "pipe_answer::Answer", tags = "2, 3, 4, 5, 6, 7")]
+    pub answer: ::core::option::Option<pipe_answer::Answer>,
+}
+/// Nested message and enum types in `PipeAnswer`.
+pub mod pipe_answer {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    #[prost(skip_debug)]
+    pub enum Answer {
+        #[prost(message, tag = "2")]
+        Released(super::ReleaseReply),
+        #[prost(message, tag = "3")]
+        Counted(super::Empty),
+        /// Rows of which more follow.
+        #[prost(message, tag = "4")]
+        Rows(super::RowChunk),
+        /// The last rows, if any.
+        #[prost(message, tag = "5")]
+        LastRows(super::RowChunk),
+        #[prost(message, tag = "6")]
+        Failure(super::Failure),
+        /// Of no call: the callee is leaving.
+        #[prost(message, tag = "7")]
+        Leaving(super::Empty),
+    }
+}
+impl ::prost::Name for PipeAnswer {
+    const NAME: &'static str = "PipeAnswer";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.PipeAnswer".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.PipeAnswer".into()
+    }
+}
+/// Generated server implementations.
+pub mod pipe_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with PipeServer.
+    #[async_trait]
+    pub trait Pipe: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Calls method.
+        type CallsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::PipeAnswer, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Answers come in the order in which they are ready. The caller ends the stream when it wants to; the callee says
+        /// that it is leaving, and still answers what comes until the caller has ended the stream.
+        async fn calls(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PipeCall>>,
+        ) -> std::result::Result<tonic::Response<Self::CallsStream>, tonic::Status>;
+    }
+    #[derive(Debug)]
+    pub struct PipeServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> PipeServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for PipeServer<T>
+    where
+        T: Pipe,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/countersign.v1.Pipe/Calls" => {
+                    #[allow(non_camel_case_types)]
+                    struct CallsSvc<T: Pipe>(pub Arc<T>);
+                    impl<T: Pipe> tonic::server::StreamingService<super::PipeCall>
+                    for CallsSvc<T> {
+                        type Response = super::PipeAnswer;
+                        type ResponseStream = T::CallsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::PipeCall>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Pipe>::calls(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CallsSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for PipeServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "countersign.v1.Pipe";
+    impl<T> tonic::server::NamedService for PipeServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
@@ -2830,6 +3072,9 @@ pub struct ControlDone {
     /// Whether it is about something new.
     #[prost(bool, tag = "2")]
     pub created: bool,
+    /// The epoch of the facts when the authority answered: the user's next request is to be decided by no older.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
 }
 impl ::prost::Name for ControlDone {
     const NAME: &'static str = "ControlDone";
@@ -2909,6 +3154,9 @@ pub struct PublicReply {
     pub headers: ::prost::alloc::vec::Vec<Header>,
     #[prost(bytes = "vec", tag = "3")]
     pub body: ::prost::alloc::vec::Vec<u8>,
+    /// As in ControlDone.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
 }
 impl ::prost::Name for PublicReply {
     const NAME: &'static str = "PublicReply";

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Served;
+use super::{Leaving, Served};
 
 /// How often a connection looks whether it should still be there.
 const LOOK: Duration = Duration::from_millis(500);
@@ -85,9 +85,10 @@ async fn connection(
     };
     let Ok(peer) = tls::peer(stream.get_ref().1) else { return };
     let peer = peer.map(Arc::new);
+    let (leave, left) = watch::channel(false);
     let service = service_fn(|request| {
-        let (served, peer) = (Arc::clone(&served), peer.clone());
-        async move { Ok::<_, Infallible>(served.call(peer.as_ref(), address, request).await) }
+        let (served, peer, left) = (Arc::clone(&served), peer.clone(), Leaving(left.clone()));
+        async move { Ok::<_, Infallible>(served.call(peer.as_ref(), address, &left, request).await) }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -114,13 +115,15 @@ async fn connection(
                         return;
                     }
                     if leaving.is_none() && peer.expires <= now.plus_ms(NOTICE_MS) {
+                        leave.send_replace(true);
                         connection.as_mut().graceful_shutdown();
                         leaving = Some(Instant::now());
                     }
                 }
             }
             _ = stopped.wait_for(|stopped| *stopped), if leaving.is_none() => {
-                connection.as_mut().graceful_shutdown();
+                leave.send_replace(true);
+                        connection.as_mut().graceful_shutdown();
                 leaving = Some(Instant::now());
             }
         }

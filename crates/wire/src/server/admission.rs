@@ -87,17 +87,16 @@ pub(crate) struct Admission {
 
 impl Admission {
     /// Reads and checks what a call carries.
-    pub(crate) async fn accept(&self, extensions: &Extensions, call: Option<pb::Call>) -> Result<Accepted, Status> {
-        let caller = caller(extensions)?;
+    pub(crate) async fn accept(&self, caller: &Caller, call: Option<pb::Call>) -> Result<Accepted, Failed> {
         let Some(call) = call else {
-            return Err(self.refuse(&caller, CallRefused::Malformed, None).await);
+            return Err(self.refuse(caller, CallRefused::Malformed, None).await);
         };
         let Some(request) = codec::decode(call.request.clone()).and_then(|message| request_in(message).ok()) else {
-            return Err(self.refuse(&caller, CallRefused::Malformed, None).await);
+            return Err(self.refuse(caller, CallRefused::Malformed, None).await);
         };
-        let role = self.fresh(&caller, &request, call.epoch, call.sequence).await?;
+        let role = self.fresh(caller, &request, call.epoch, call.sequence).await?;
         if call.token.is_empty() {
-            return Err(Failed::Refused(Refusal::NoToken).to_status());
+            return Err(Failed::Refused(Refusal::NoToken));
         }
         let bearer = Bearer::new(call.token);
         Ok(Accepted { bearer, request, raw: call.request, epoch: call.epoch, caller: role })
@@ -110,7 +109,7 @@ impl Admission {
         request: &Request,
         epoch: u64,
         sequence: u64,
-    ) -> Result<Service, Status> {
+    ) -> Result<Service, Failed> {
         let checked = self.fresh_id(caller, request.id, sequence);
         match checked {
             Ok(role) => Ok(role),
@@ -135,10 +134,10 @@ impl Admission {
     }
 
     /// Takes note and makes the answer.
-    pub(crate) async fn refuse(&self, caller: &Caller, why: CallRefused, request: Option<(&Request, u64)>) -> Status {
+    pub(crate) async fn refuse(&self, caller: &Caller, why: CallRefused, request: Option<(&Request, u64)>) -> Failed {
         let peer = caller.peer.as_deref();
         self.note.refused(&RefusedCall { peer, method: caller.method.path, why, request }).await;
-        Failed::Call(why).to_status()
+        Failed::Call(why)
     }
 }
 

@@ -46,11 +46,11 @@ impl Authority for AuthorityEnd {
         let caller = caller(&extensions)?;
         let asked = codec::decode(message.request).and_then(|request| request_in(request).ok());
         let (Some(asked), Ok(peer)) = (asked, peer_in(message.peer)) else {
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, None).await);
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, None).await.into());
         };
         self.admission.fresh(&caller, &asked, 0, message.sequence).await?;
         if !matches!(asked.operation, Operation::Control(_)) {
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, Some((&asked, 0))).await);
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, Some((&asked, 0))).await.into());
         }
         let bearer = message.token.map(Bearer::new);
         // What changes the deployment goes on to its end, as a write does.
@@ -64,10 +64,10 @@ impl Authority for AuthorityEnd {
         let caller = caller(&extensions)?;
         let sequence = message.sequence;
         let Ok(call) = public_call_in(message) else {
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, None).await);
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, None).await.into());
         };
         if let Err(why) = self.admission.fresh_id(&caller, call.request, sequence) {
-            return Err(self.admission.refuse(&caller, why, None).await);
+            return Err(self.admission.refuse(&caller, why, None).await.into());
         }
         let reply = tokio::spawn(async move { front.public(call).await }).await;
         Ok(Response::new(public_reply_out(reply.map_err(|_| Failed::Unavailable)?)))
@@ -80,7 +80,7 @@ impl Authority for AuthorityEnd {
         let peer = caller.peer.as_deref().ok_or(Failed::Call(CallRefused::Role))?;
         let have = if message.have.is_empty() { Ok(Index::default()) } else { Index::decode(&message.have) };
         let Ok(have) = have else {
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, None).await);
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, None).await.into());
         };
         // A monitor is given what a gateway is given.
         let service = peer.id.role().parse().unwrap_or(Service::Gateway);
@@ -102,7 +102,7 @@ impl Authority for AuthorityEnd {
             None => None,
         };
         let Some(proof) = proof else {
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, None).await);
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, None).await.into());
         };
         let pb::JoinRequest { role, certificate_request, .. } = message;
         let joining = Joining { proof, role, certificate_request, address: Some(caller.address) };

@@ -32,15 +32,16 @@ impl RecordsWire for RecordsEnd {
 
     async fn read(&self, request: Request<pb::ReadRecordsRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let accepted = self.admission.accept(&extensions, message.call).await?;
+        let caller = caller(&extensions)?;
+        let accepted = self.admission.accept(&caller, message.call).await?;
         let Ok(scan) = scan_in(message.scan) else {
             let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller(&extensions)?, CallRefused::Malformed, asked).await);
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
         };
         let call = accepted.call();
         let read = self.records.read(&call, &scan);
         let rows = received::answering(&accepted.request, accepted.raw.clone(), read).await.map_err(Failed::from)?;
-        Ok(Response::new(chunks(rows, deadline::current())))
+        Ok(Response::new(stream_of(rows, deadline::current())))
     }
 
     async fn write(
@@ -48,10 +49,11 @@ impl RecordsWire for RecordsEnd {
         request: Request<pb::WriteRecordsRequest>,
     ) -> Result<Response<pb::WriteRecordsReply>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let accepted = self.admission.accept(&extensions, message.call).await?;
+        let caller = caller(&extensions)?;
+        let accepted = self.admission.accept(&caller, message.call).await?;
         let Ok(batch) = batch_in(message.changes, message.requires) else {
             let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller(&extensions)?, CallRefused::Malformed, asked).await);
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
         };
         let records = Arc::clone(&self.records);
         let until = deadline::current();
@@ -66,10 +68,11 @@ impl RecordsWire for RecordsEnd {
 
     async fn create_tenant(&self, request: Request<pb::CreateTenantRequest>) -> Result<Response<pb::Empty>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let accepted = self.admission.accept(&extensions, message.call).await?;
+        let caller = caller(&extensions)?;
+        let accepted = self.admission.accept(&caller, message.call).await?;
         let Ok(tenant) = sixteen(&message.tenant) else {
             let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller(&extensions)?, CallRefused::Malformed, asked).await);
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
         };
         let tenant = TenantId::from_bytes(tenant);
         self.records.create_tenant(&accepted.call(), tenant).await.map_err(Failed::from)?;
@@ -81,10 +84,11 @@ impl RecordsWire for RecordsEnd {
         request: Request<pb::AnyRecordsRequest>,
     ) -> Result<Response<pb::AnyRecordsReply>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let accepted = self.admission.accept(&extensions, message.call).await?;
+        let caller = caller(&extensions)?;
+        let accepted = self.admission.accept(&caller, message.call).await?;
         let Ok(record_type) = type_id(message.record_type) else {
             let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller(&extensions)?, CallRefused::Malformed, asked).await);
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
         };
         let any = self.records.any_records(&accepted.call(), record_type).await.map_err(Failed::from)?;
         Ok(Response::new(pb::AnyRecordsReply { any }))
@@ -92,9 +96,16 @@ impl RecordsWire for RecordsEnd {
 }
 
 /// Encodes rows as the caller takes them, and no longer than it waits.
-fn chunks(rows: Vec<SealedRow>, until: Instant) -> Pin<Box<dyn Stream<Item = Result<pb::RowChunk, Status>> + Send>> {
+fn stream_of(rows: Vec<SealedRow>, until: Instant) -> Pin<Box<dyn Stream<Item = Result<pb::RowChunk, Status>> + Send>> {
+    let late = || Failed::Call(CallRefused::Late).to_status();
+    let chunks = chunks(rows).map(move |chunk| if Instant::now() > until { Err(late()) } else { Ok(chunk) });
+    Box::pin(stream::iter(chunks))
+}
+
+/// Rows in chunks of a good size, each made when it is asked for.
+pub(crate) fn chunks(rows: Vec<SealedRow>) -> impl Iterator<Item = pb::RowChunk> + Send {
     let mut rows = rows.into_iter();
-    let next = move || {
+    std::iter::from_fn(move || {
         let mut chunk = Vec::new();
         let mut bytes = 0usize;
         while bytes < CHUNK_BYTES {
@@ -103,13 +114,6 @@ fn chunks(rows: Vec<SealedRow>, until: Instant) -> Pin<Box<dyn Stream<Item = Res
             bytes = cells.fold(bytes.saturating_add(32), |all, cell| all.saturating_add(cell.len()));
             chunk.push(row_out(row));
         }
-        if chunk.is_empty() {
-            return None;
-        }
-        if Instant::now() > until {
-            return Some(Err(Failed::Call(CallRefused::Late).to_status()));
-        }
-        Ok(pb::RowChunk { rows: chunk }).into()
-    };
-    Box::pin(stream::iter(std::iter::from_fn(next)))
+        (!chunk.is_empty()).then_some(pb::RowChunk { rows: chunk })
+    })
 }

@@ -33,11 +33,12 @@ impl TrailWire for TrailEnd {
     async fn query(&self, request: Request<pb::TrailQueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
         let (_, extensions, message) = request.into_parts();
         let trail = self.trail.as_ref().ok_or(Failed::Call(CallRefused::NotHere))?;
-        let accepted = self.admission.accept(&extensions, message.call).await?;
+        let caller = caller(&extensions)?;
+        let accepted = self.admission.accept(&caller, message.call).await?;
         let owners: Result<Vec<_>, _> = message.owners.into_iter().map(|owner| tenant_in(owner.tenant)).collect();
         let (Ok(query), Ok(owners)) = (query_in(message.query), owners) else {
             let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller(&extensions)?, CallRefused::Malformed, asked).await);
+            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
         };
         let page = trail.query(&accepted.call(), &owners, &query).await.map_err(Failed::from)?;
         let (size, mut records, mut is_first) = (page.size, page.records.into_iter(), true);

@@ -21,8 +21,9 @@ fn no_message_takes_more_than_it_is_counted_for() {
     held!(Call Request Read After Text Select Empty SelectField Embed Filter FilterList Test TextList Order Insert
         InputRow NamedInput OnConflict Returning Update Delete);
     held!(Failure Refusal Invalid FieldKindRow AmbiguousEmbed TooMany);
-    held!(ReleaseRequest ReleaseReply FieldKey CountBatchRequest Count Opened FieldSet CountBatchReply CountResult
-        SealKeyRequest SealKeyReply NewTenantKeyRequest NewTenantKeyReply);
+    held!(ReleaseRequest ReleaseReply FieldKey Count Opened FieldSet PipeCall PipeAnswer
+        SealKeyRequest SealKeyReply NewTenantKeyRequest NewTenantKeyReply
+        RewrapTenantKeyRequest RewrapTenantKeyReply);
     held!(ReadRecordsRequest Scan TagAccess RowChunk SealedRow Cell WriteRecordsRequest Change FieldTag Requirement
         WriteRecordsReply Rejected UniqueTaken CreateTenantRequest AnyRecordsRequest AnyRecordsReply);
     held!(TrailQueryRequest Owner LedgerQuery RecordName RecordChunk AuditRecord TalliesRequest TallyChunk TallyEntry

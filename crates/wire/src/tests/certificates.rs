@@ -6,7 +6,6 @@ use countersign_identity::{Ask, IssueFailure, Issuer, Proof};
 use std::net::IpAddr;
 
 use super::*;
-use crate::client::channel::Again;
 use crate::server::{Issue, Joining};
 use crate::{Failed, RemoteIssuer, methods, pb};
 
@@ -65,7 +64,7 @@ async fn without_a_certificate_there_is_joining_and_nothing_else() {
     let asked = key.request().unwrap();
     assert_eq!(issuer.try_issue(Ask::Renew, &asked).await.err(), role);
     for method in methods::METHODS.iter().filter(|method| method.path != methods::JOIN.path) {
-        let reply: Result<pb::Empty, _> = channel.unary(method, Again::IfRefused, &pb::Empty {}).await;
+        let reply: Result<pb::Empty, _> = channel.unary(method, &pb::Empty {}).await;
         assert_eq!(reply.err(), role, "{}", method.path);
     }
     assert_eq!(fake.begun.load(Ordering::SeqCst), 0);

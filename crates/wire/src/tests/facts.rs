@@ -103,7 +103,8 @@ async fn facts_arrive_at_once_and_again_after_the_authority_was_away() {
         keys: Vec::new(),
         facts: Arc::clone(&cell),
         verifier,
-        clock: Arc::clone(&deployment.clock), prepare: None
+        clock: Arc::clone(&deployment.clock),
+        prepare: None,
     }));
     let slot = deployment.slot("store");
     let settings = ChannelSettings { backoff_max: Duration::from_millis(100), ..ChannelSettings::default() };
@@ -158,7 +159,8 @@ async fn facts_with_another_signature_are_not_taken() {
         keys: Vec::new(),
         facts: Arc::clone(&cell),
         verifier,
-        clock: Arc::clone(&deployment.clock), prepare: None
+        clock: Arc::clone(&deployment.clock),
+        prepare: None,
     }));
     let channel = deployment.channel("keys", "authority", &served.address);
     let stream = FactsStream::new(channel, follower, None);

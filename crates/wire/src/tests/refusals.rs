@@ -5,7 +5,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::client::channel::Again;
 use crate::{Failed, methods, pb};
 
 async fn refused(keys: &RemoteKeys, request: &Request) -> Option<Failed> {
@@ -22,8 +21,9 @@ async fn a_role_may_call_what_the_table_says_and_nothing_else() {
     for role in ["store", "monitor", "keys", "something"] {
         let keys = RemoteKeys::new(deployment.channel(role, "keys", &served.address));
         assert_eq!(refused(&keys, &request).await, Some(Failed::Call(CallRefused::Role)), "{role}");
-        let noted = (role.to_owned(), "/countersign.v1.Keys/Release", CallRefused::Role);
-        assert_eq!(served.noted.last(), Some(noted));
+        // Whoever makes none of the calls of the stream does not get as far as the call.
+        let method = if role == "store" { "/countersign.v1.Pipe/Calls/release" } else { "/countersign.v1.Pipe/Calls" };
+        assert_eq!(served.noted.last(), Some((role.to_owned(), method, CallRefused::Role)));
     }
     let gateway = RemoteKeys::new(deployment.channel("gateway", "keys", &served.address));
     let counted = gateway.try_count(&call(&bearer, &request), &[]).await;
@@ -62,11 +62,8 @@ async fn a_call_that_was_seen_is_refused() {
 async fn a_call_without_token_or_that_can_not_be_read_is_refused() {
     let (deployment, fake, served, _, _) = gateway().await;
     let channel = deployment.channel("gateway", "keys", &served.address);
-    let release = async |call: Option<pb::Call>| {
-        let message = pb::ReleaseRequest { call };
-        let reply: Result<pb::ReleaseReply, _> = channel.unary(&methods::RELEASE, Again::IfRefused, &message).await;
-        reply.err()
-    };
+    let keys = RemoteKeys::new(channel.clone());
+    let release = async |call: Option<pb::Call>| keys.release_message(pb::ReleaseRequest { call }).await.err();
     let good = || pb::Call {
         token: "t".into(),
         request: crate::write_request(&deployment.request()).unwrap().into(),
@@ -83,8 +80,8 @@ async fn a_call_without_token_or_that_can_not_be_read_is_refused() {
     assert_eq!(served.noted.last().unwrap().2, CallRefused::Malformed);
     assert_eq!(fake.begun.load(Ordering::SeqCst), 1);
     // Bytes that are no message at all.
-    let junk = pb::Count { call: vec![0xff; 9].into(), opened: vec![] };
-    let reply: Result<pb::ReleaseReply, _> = channel.unary(&methods::RELEASE, Again::IfRefused, &junk).await;
+    let junk = pb::SealKeyReply { tenant: vec![0xff; 9], ..pb::SealKeyReply::default() };
+    let reply: Result<pb::Empty, _> = channel.unary(&methods::WRITE, &junk).await;
     assert_eq!(reply.err(), malformed);
 }
 
@@ -95,8 +92,8 @@ async fn what_is_not_served_is_not_there() {
     let keys = RemoteKeys::new(deployment.channel("gateway", "keys", &served.address));
     assert_eq!(refused(&keys, &deployment.request()).await, Some(Failed::Call(CallRefused::NotHere)));
     let channel = deployment.channel("gateway", "keys", &served.address);
-    let odd = methods::Method { path: "/countersign.v1.Keys/Everything", ..methods::RELEASE };
-    let reply: Result<pb::Empty, _> = channel.unary(&odd, Again::IfRefused, &pb::Empty {}).await;
+    let odd = methods::Method { path: "/countersign.v1.Keys/Everything", ..methods::WRITE };
+    let reply: Result<pb::Empty, _> = channel.unary(&odd, &pb::Empty {}).await;
     assert_eq!(reply.err(), Some(Failed::Call(CallRefused::NotHere)));
 }
 
@@ -136,8 +133,9 @@ async fn an_identity_that_was_removed_is_refused_at_once_and_loses_its_connectio
     assert_eq!(refused(&keys, &request).await, None);
     served.removed.lock().push(SpiffeId::new("test", "gateway", "a").unwrap());
     assert_eq!(refused(&keys, &request).await, Some(Failed::Call(CallRefused::Removed)));
-    let noted = ("gateway".to_owned(), "/countersign.v1.Keys/Release", CallRefused::Removed);
-    assert_eq!(served.noted.last(), Some(noted));
+    let (role, method, why) = served.noted.last().unwrap();
+    assert_eq!((&*role, why), ("gateway", CallRefused::Removed));
+    assert!(method.starts_with("/countersign.v1.Pipe/Calls"));
 }
 
 /// Plain HTTP, plain HTTP/2 and nothing at all: no byte comes back but a TLS alert.

@@ -14,7 +14,6 @@ use countersign_services::{
 };
 
 use super::*;
-use crate::client::channel::Again;
 use crate::{Failed, RemoteFront, RemoteTrail, methods};
 
 struct OneKey(Arc<SealKey>);
@@ -193,7 +192,7 @@ async fn health_and_reflection_answer_services() {
     // The client decodes only our own messages, so these answers are looked at as they are.
     let check = async |service: &str| {
         let message = HealthCheckRequest { service: service.to_owned() };
-        let reply: Result<Raw, _> = channel.unary(method, Again::IfRefused, &message).await;
+        let reply: Result<Raw, _> = channel.unary(method, &message).await;
         reply.map(|raw| raw.0.status)
     };
     assert_eq!(check("countersign.v1.Keys").await, Ok(1));
