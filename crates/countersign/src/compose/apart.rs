@@ -136,7 +136,6 @@ async fn authority(
         gateway_names: base.config.server.names.0.clone(),
         platforms: platforms::read(base.config.services.platforms.get())?,
         platform_keys: Some(Arc::<Issuers>::clone(authority.issuers())),
-        ..IdentityRules::default()
     };
     authority.with_identity(rules).map_err(|error| Problem::usage(error.to_string()))
 }

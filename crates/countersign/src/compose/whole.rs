@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_audit::{AuditKeys, AuditSink};
+use countersign_audit::AuditKeys;
 use countersign_authority::people::fetch::Fetcher;
 use countersign_authority::{Authority, AuthorityParts, LocalFront, Signing};
 use countersign_door_http::{App, AppParts, Router};
