@@ -219,8 +219,20 @@ pub struct UserEntry {
     pub ssh_keys: Vec<UserKey>,
     /// A person, a service or an agent.
     pub kind: UserKind,
+    /// Who it is to the tenant's identity provider, if it logs in there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<UserIdentity>,
     /// When any of these last changed, RFC 3339.
     pub changed: String,
+}
+
+/// Who a user is to the tenant's identity provider.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct UserIdentity {
+    /// The provider's issuer identifier.
+    pub issuer: String,
+    /// The provider's `sub`.
+    pub subject: String,
 }
 
 /// A key that logs in.

@@ -51,7 +51,7 @@ mod time;
 
 pub use answer::{
     AuditAccess, AuditEntry, AuditPage, ControlAnswer, May, NewInvitation, NewToken, PoliciesAnswer, ProviderAnswer,
-    ProviderEntry, RevokedAnswer, ServiceEntry, TenantEntry, TypesAnswer, UserEntry, UserKey, WhoAmI,
+    ProviderEntry, RevokedAnswer, ServiceEntry, TenantEntry, TypesAnswer, UserEntry, UserIdentity, UserKey, WhoAmI,
 };
 pub use authority::{Authority, AuthorityParts};
 pub use challenge::Challenge;

@@ -10,7 +10,7 @@ use countersign_model::facts::{Principal, User};
 use countersign_model::{Name, RecordTypes, TenantId, UnixMs, UserId, Value};
 
 use super::Done;
-use crate::answer::{ControlAnswer, UserEntry, UserKey};
+use crate::answer::{ControlAnswer, UserEntry, UserIdentity, UserKey};
 use crate::authority::Authority;
 use crate::error::ControlFailure;
 use crate::time::rfc3339;
@@ -166,6 +166,10 @@ fn entry(id: UserId, user: &User, tenant: &Name, state: &State) -> UserEntry {
         attributes: user.attributes.clone(),
         ssh_keys: user.ssh_keys.iter().filter_map(key).collect(),
         kind: user.kind,
+        external: user
+            .external
+            .as_ref()
+            .map(|external| UserIdentity { issuer: external.issuer.clone(), subject: external.subject.clone() }),
         changed: rfc3339(user.changed),
     }
 }

@@ -48,6 +48,11 @@ async fn a_person_logs_in_and_has_the_roles_that_the_mapping_gives() {
     let made = &facts.facts.users[&id];
     assert_eq!((made.kind, made.ssh_keys.len()), (UserKind::Person, 0));
 
+    let admin = world.admin_token().await;
+    let users = world.house.ask(&admin, Control::UserList { tenant: None }).await.unwrap();
+    let listed = users.as_array().unwrap().iter().find(|one| one["name"] == "margaret").unwrap();
+    assert_eq!(listed["external"], json!({ "issuer": world.fake.issuer, "subject": "4711" }));
+
     let logins = world.logins("northwind");
     let record = logins.last().unwrap();
     assert_eq!((record.verdict, record.body.user), (Verdict::Released, Some(id)));
