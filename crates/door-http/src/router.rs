@@ -32,7 +32,7 @@ use crate::rest::lower::{self, Lowered};
 use crate::rest::query::{self, Parameters};
 use crate::routes::{self, Target};
 
-use intake::{bearer, check_head, collect, decode_segment, dpop, url};
+use intake::{bearer, check_head, collect, decode_segment, dpop, is_bound, url};
 use reply::{json, passed_on};
 
 pub use reply::problem_response;
@@ -124,8 +124,12 @@ impl<B: Backend> Router<B> {
         let Parts { method, uri, headers, .. } = exchanged.parts;
         let backend = &self.inner.backend;
         check_head(uri, headers, &self.inner.limits)?;
-        exchanged.peer.dpop = dpop(exchanged.parts, |host| backend.is_known_as(host));
         let (target, segment) = routes::find(method, uri.path())?;
+        // RFC 9449, section 7.2: a bound token is not taken as a bearer token, whatever comes with it. Where tokens are
+        // made, a proof also says which key to bind the new one to.
+        if target == Target::Public || is_bound(headers) {
+            exchanged.peer.dpop = dpop(exchanged.parts, |host| backend.is_known_as(host));
+        }
         match target {
             Target::Records => self.records(exchanged, segment).await,
             Target::Health => Ok(json(StatusCode::OK, r#"{"status":"ok"}"#)),

@@ -48,6 +48,16 @@ fn control_requests() {
     assert_eq!(Sent::new(Target::TenantList, "").lowered(), Ok(Control::TenantList));
     let add = Sent::new(Target::TenantAdd, r#"{"name":"chinook"}"#).lowered();
     assert_eq!(add, Ok(Control::TenantAdd { name: name("chinook"), kms: None }));
+    let add = Sent::new(Target::TenantAdd, r#"{"name":"chinook","kms":"theirs"}"#).lowered();
+    assert_eq!(add, Ok(Control::TenantAdd { name: name("chinook"), kms: Some(name("theirs")) }));
+    let rewrap = |body| Sent::new(Target::TenantRewrap, body).lowered();
+    assert_eq!(rewrap("{}"), Ok(Control::TenantRewrap { tenant: None, kms: None }));
+    let one = Control::TenantRewrap { tenant: Some(name("chinook")), kms: Some(name("default")) };
+    assert_eq!(rewrap(r#"{"tenant":"chinook","kms":"default"}"#), Ok(one));
+    assert!(
+        matches!(rewrap(r#"{"tenants":"chinook"}"#), Err(Problem::UnknownKey { .. })),
+        "not all of them by mistake"
+    );
     let file = Sent { content_type: Some("text/plain"), query: "dry_run=true", ..Sent::new(Target::TypesApply, "[t]") };
     assert_eq!(file.lowered(), Ok(Control::TypesApply { text: "[t]".into(), dry_run: true }));
     let json = Sent::new(Target::TypesApply, r#"{"text":"[t]\n","dry_run":false}"#);
@@ -75,7 +85,7 @@ fn bodies_are_read_strictly() {
     assert_eq!(add("{}"), Problem::MissingKey("name"));
     assert_eq!(add(r#"{"name":null}"#), Problem::MissingKey("name"));
     assert_eq!(add("{\"name\":\"a\",\n\"name\":\"b\"}"), Problem::DuplicateKey { line: 2, column: 6 });
-    assert_eq!(add("{\"name\":\"a\",\n\"nam\":\"b\"}"), Problem::UnknownKey { line: 2, column: 7, known: "name" });
+    assert_eq!(add("{\"name\":\"a\",\n\"nam\":\"b\"}"), Problem::UnknownKey { line: 2, column: 7, known: "name, kms" });
     let expected = "a name: a lower-case letter, then lower-case letters, digits, '_' or '-'";
     for wrong in ["{\"name\":\n 5}", "{\"name\":\n \"A\"}", "{\"name\":\n []}"] {
         assert_eq!(add(wrong), Problem::WrongValue { key: "name", line: 2, column: 2, expected });

@@ -39,6 +39,13 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<Bearer> {
     Some(Bearer::new(token.unwrap_or_default().to_owned()))
 }
 
+/// Whether the token comes as one that is bound to a key.
+pub(super) fn is_bound(headers: &HeaderMap) -> bool {
+    let scheme =
+        headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split(' ').next());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("dpop"))
+}
+
 /// The proof of possession that came with a request, and what it has to be one for. More than one, or one for a
 /// server of another name, is one that proves nothing.
 pub(super) fn dpop(parts: &Parts, is_known_as: impl Fn(&str) -> bool) -> Option<Dpop> {

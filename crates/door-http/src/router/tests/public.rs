@@ -125,17 +125,24 @@ async fn a_bound_token_and_its_proof_reach_the_guard() {
 
     assert_eq!(call(&fake, with_token("GET", path), "").await.status, 200);
     assert!(fake.dpop().is_none());
+    let as_bearer = with_token("GET", path).header("host", "here").header("dpop", PROOF);
+    assert_eq!(call(&fake, as_bearer, "").await.status, 200);
+    assert!(fake.dpop().is_none(), "a bearer token is presented without a proof, so that no bound one passes for one");
+    let lower = sent("GET", path).header("authorization", format!("dpop {GOOD}")).header("dpop", PROOF);
+    assert_eq!(call(&fake, lower, "").await.status, 200);
+    assert!(fake.dpop().is_some());
 }
 
 #[tokio::test]
 async fn two_proofs_prove_nothing() {
     let fake = Arc::new(Fake::default());
-    let twice = || with_token("GET", "/rest/v1/customer").header("host", "here").header("dpop", PROOF);
+    let bound = || sent("GET", "/rest/v1/customer").header("authorization", format!("DPoP {GOOD}"));
+    let twice = || bound().header("host", "here").header("dpop", PROOF);
     call(&fake, twice().header("dpop", PROOF), "").await;
     assert_eq!(fake.dpop().unwrap().proof, "", "there is one, and it is no good");
     call(&fake, twice(), "").await;
     assert_eq!(fake.dpop().unwrap().proof, PROOF);
-    let odd = with_token("GET", "/rest/v1/customer").header("dpop", HeaderValue::from_bytes(b"\xff").unwrap());
+    let odd = bound().header("dpop", HeaderValue::from_bytes(b"\xff").unwrap());
     call(&fake, odd, "").await;
     assert_eq!(fake.dpop().unwrap().proof, "");
 
