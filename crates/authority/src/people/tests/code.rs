@@ -297,3 +297,38 @@ async fn without_a_record_nobody_comes_in() {
     assert_eq!(status, 503, "{said}");
     assert!(said.get("access_token").is_none());
 }
+
+#[tokio::test]
+async fn nothing_of_a_login_is_kept_in_clear() {
+    let world = World::new().await;
+    let (id, asked) = world.begin().await;
+    world.fake.says("nonce", json!(asked["nonce"]));
+    let (_, token) = world.post("/v1/login/oidc/finish", world.back(&id, &asked)).await;
+    world.fake.says("aud", json!("another-client"));
+    assert_eq!(world.log_in().await.0, 401);
+    for ledger in &world.house.ledgers {
+        ledger.close().await;
+    }
+    let token = token["access_token"].as_str().unwrap();
+    let (form, _) = world.fake.last("/token");
+    let verifier = form.split('&').find_map(|pair| pair.strip_prefix("code_verifier=")).unwrap();
+    let secrets = [token, "the-client-secret", "a-code", "margaret", "Accounting", &id, verifier];
+    let mut folders = vec![world.house.dir.path().to_owned()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            files = usize::saturating_add(files, usize::from(!bytes.is_empty()));
+            for secret in secrets {
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "{secret} in {}", path.display());
+            }
+        }
+    }
+    assert!(files > 3);
+}
