@@ -10,6 +10,7 @@ mod apart;
 mod feed;
 mod init;
 mod issue;
+pub(crate) mod kms;
 mod limits;
 mod own_keys;
 mod platforms;
@@ -28,8 +29,7 @@ use countersign_crypto::tls::CertificateSlot;
 use countersign_crypto::x509::ServerCertificate;
 use countersign_door_http::{App, Router};
 use countersign_guard::{FactsCell, Guard, GuardParts};
-use countersign_identity::Agent;
-use countersign_keys::{FileKms, KmsProvider};
+use countersign_keys::KmsSet;
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, Entropy, Service};
 use countersign_store::{Options as StoreOptions, SqliteStore};
@@ -52,14 +52,13 @@ pub struct Opened {
     /// Where this process's services take calls from others; empty in a process that is all of them.
     wires: Vec<Wire>,
     ledgers: Vec<Arc<Ledger>>,
+    slots: Vec<(Service, Arc<CertificateSlot>)>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 /// What answers users.
 struct Door {
     router: Router<App>,
-    /// The gateway's identity, where it runs apart: its certificate is the door's as well.
-    agent: Option<Arc<Agent>>,
 }
 
 /// The configuration of a deployment.
@@ -101,12 +100,10 @@ pub async fn open(deployment: &Deployment, config: Config) -> Result<Opened, Pro
 /// As [`open`], and if a service can't join its authority.
 pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) -> Result<Opened, Problem> {
     deployment.require_private()?;
-    let kms = FileKms::open(&deployment.kms_key()).map_err(|error| {
-        Problem::failed(error.to_string()).next("restore kms.key from its copy; nothing can be opened without it")
-    })?;
+    let kms = kms::open(deployment, &config)?;
     let base = Base {
         deployment: deployment.clone(),
-        kms: Arc::new(kms),
+        kms,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         join_tokens: opening.join_tokens,
@@ -123,21 +120,21 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
 struct Base {
     deployment: Deployment,
     config: Config,
-    kms: Arc<dyn KmsProvider>,
+    kms: KmsSet,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     join_tokens: Vec<Zeroizing<String>>,
     sinks: Option<Sinks>,
 }
 
-fn registry_parts(deployment: &Deployment, config: &Config, kms: Arc<dyn KmsProvider>) -> RegistryParts {
+fn registry_parts(deployment: &Deployment, config: &Config, kms: KmsSet) -> RegistryParts {
     RegistryParts {
         path: deployment.control_db(),
-        kms: kms.into(),
+        kms,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         key_capacity: config.keys.cache.size(),
-        key_open_ms: countersign_keys::MAX_OPEN_MS,
+        key_open_ms: config.keys.max_open_ms.number(),
     }
 }
 
@@ -148,7 +145,7 @@ fn cant(what: &str, error: &dyn std::fmt::Display) -> Problem {
 
 impl Base {
     fn registry(&self) -> Result<Arc<Registry>, Problem> {
-        Registry::open(registry_parts(&self.deployment, &self.config, Arc::clone(&self.kms)))
+        Registry::open(registry_parts(&self.deployment, &self.config, self.kms.clone()))
             .map_err(|error| cant("the control database", &error))
     }
 
@@ -227,10 +224,11 @@ impl Opened {
         self.config.services.run.has(Service::Gateway)
     }
 
-    /// The certificate of a gateway that runs apart. It is renewed without anybody's doing.
+    /// The certificate of a service that runs apart. It is renewed without anybody's doing, and a gateway's is its
+    /// door's as well.
     #[must_use]
-    pub fn gateway_slot(&self) -> Option<Arc<CertificateSlot>> {
-        self.door.as_ref()?.agent.as_ref().map(|agent| agent.slot())
+    pub fn slot(&self, service: Service) -> Option<Arc<CertificateSlot>> {
+        self.slots.iter().find(|(of, _)| *of == service).map(|(_, slot)| Arc::clone(slot))
     }
 
     /// A new certificate for the server of a process that is all services.

@@ -5,6 +5,7 @@
 
 mod audit;
 mod keys;
+mod kms;
 mod limits;
 mod log;
 mod section;
@@ -15,13 +16,18 @@ mod sso;
 mod store;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use countersign_model::Name;
+use countersign_model::control::DEFAULT_KMS;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use audit::Audit;
-pub use keys::Keys;
+pub use keys::{Keys, Provider};
+pub use kms::Kms;
 pub use limits::Limits;
 pub use log::{Format, Level, Log};
 use section::{Refused, Section};
@@ -47,6 +53,8 @@ pub struct Config {
     pub sso: Sso,
     /// Where the key encryption key lives.
     pub keys: Keys,
+    /// Other key management services, for tenants who bring their own key.
+    pub kms: BTreeMap<Name, Kms>,
     /// Tenants' records.
     pub store: Store,
     /// Audit records.
@@ -76,6 +84,8 @@ enum Problem {
     UnknownKey { section: &'static str, key: String, known: &'static [&'static str] },
     #[error("{key} belongs into a section, such as [{section}]")]
     NoSection { key: String, section: &'static str },
+    #[error("[kms.{name}]: expected a section with a name: lower-case letters, digits, '_' and '-', not \"default\"")]
+    Kms { name: String },
     #[error("[{section}] {key}: expected {expected}")]
     Value { section: &'static str, key: String, expected: String },
 }
@@ -145,28 +155,31 @@ impl Config {
         name: &Spanned<impl AsRef<str>>,
         value: &Spanned<DeValue<'_>>,
     ) -> Result<(), (usize, Problem)> {
-        let known: Vec<&'static str> = self.sections().iter().map(|section| section.table()).collect();
+        let fixed = self.sections().map(|section| section.table());
+        let known: Vec<&'static str> = fixed.into_iter().chain([Kms::default().table()]).collect();
         let word = name.get_ref().as_ref();
         let Some(table) = value.get_ref().as_table() else {
             let owner = self.sections().into_iter().find(|section| section.keys().contains(&word));
             let section = owner.map_or("server", Section::table);
             return Err((name.span().start, Problem::NoSection { key: word.to_owned(), section }));
         };
+        if word == "kms" {
+            return self.read_kms(table);
+        }
         let Some(section) = self.sections_mut().into_iter().find(|section| section.table() == word) else {
             return Err((name.span().start, Problem::UnknownSection { name: word.to_owned(), known }));
         };
-        for (key, value) in table {
-            let word = key.get_ref().as_ref();
-            section.set(word, value.get_ref()).map_err(|refused| match refused {
-                Refused::Unknown => {
-                    let (section, known) = (section.table(), section.keys());
-                    (key.span().start, Problem::UnknownKey { section, key: word.to_owned(), known })
-                }
-                Refused::Value { expected } => {
-                    let section = section.table();
-                    (value.span().start, Problem::Value { section, key: word.to_owned(), expected })
-                }
-            })?;
+        fill(section, table)
+    }
+
+    /// The sections of other key management services.
+    fn read_kms(&mut self, table: &DeTable<'_>) -> Result<(), (usize, Problem)> {
+        for (name, value) in table {
+            let word = name.get_ref().as_ref();
+            let refused = || (name.span().start, Problem::Kms { name: word.to_owned() });
+            let known = Name::new(word).ok().filter(|name| name.as_str() != DEFAULT_KMS).ok_or_else(refused)?;
+            let table = value.get_ref().as_table().ok_or_else(refused)?;
+            fill(self.kms.entry(known).or_default(), table)?;
         }
         Ok(())
     }
@@ -179,17 +192,10 @@ impl Config {
              # A key that is not known is refused at start, with the line it stands on.\n",
         );
         for section in self.sections() {
-            text.push('\n');
-            for line in section.about() {
-                text.push_str(&format!("#{line}\n"));
-            }
-            text.push_str(&format!("[{}]\n", section.table()));
-            for entry in section.entries() {
-                for line in entry.about {
-                    text.push_str(&format!("#{line}\n"));
-                }
-                text.push_str(&format!("{} = {}\n", entry.key, entry.value));
-            }
+            write_section(&mut text, section.table(), section);
+        }
+        for (name, section) in &self.kms {
+            write_section(&mut text, &format!("kms.{name}"), section);
         }
         text
     }
@@ -197,8 +203,8 @@ impl Config {
     /// The same as a page of documentation.
     #[must_use]
     pub fn to_markdown(&self) -> String {
-        let mut page = String::new();
-        for section in self.sections() {
+        let (mut page, kms) = (String::new(), Kms::default());
+        for section in self.sections().into_iter().chain([&kms as &dyn Section]) {
             page.push_str(&format!("\n## `[{}]`\n\n", section.table()));
             page.push_str(&format!("{}\n\n", prose(section.about())));
             page.push_str("| key | default | meaning |\n|---|---|---|\n");
@@ -207,6 +213,38 @@ impl Config {
             }
         }
         page
+    }
+}
+
+/// Sets every key of a section as a table of the file says.
+fn fill(section: &mut dyn Section, table: &DeTable<'_>) -> Result<(), (usize, Problem)> {
+    for (key, value) in table {
+        let word = key.get_ref().as_ref();
+        section.set(word, value.get_ref()).map_err(|refused| match refused {
+            Refused::Unknown => {
+                let (section, known) = (section.table(), section.keys());
+                (key.span().start, Problem::UnknownKey { section, key: word.to_owned(), known })
+            }
+            Refused::Value { expected } => {
+                let section = section.table();
+                (value.span().start, Problem::Value { section, key: word.to_owned(), expected })
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn write_section(text: &mut String, name: &str, section: &dyn Section) {
+    text.push('\n');
+    for line in section.about() {
+        text.push_str(&format!("#{line}\n"));
+    }
+    text.push_str(&format!("[{name}]\n"));
+    for entry in section.entries() {
+        for line in entry.about {
+            text.push_str(&format!("#{line}\n"));
+        }
+        text.push_str(&format!("{} = {}\n", entry.key, entry.value));
     }
 }
 

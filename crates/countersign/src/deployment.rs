@@ -115,6 +115,12 @@ impl Deployment {
         self.dir.join("run")
     }
 
+    /// How the key management services are, as the process that serves last wrote it down.
+    #[must_use]
+    pub fn kms_json(&self) -> PathBuf {
+        self.run().join("kms.json")
+    }
+
     fn server_json(&self) -> PathBuf {
         self.run().join("server.json")
     }

@@ -4,6 +4,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use zeroize::Zeroizing;
+
 use crate::environment;
 use crate::problem::Problem;
 
@@ -76,6 +78,21 @@ impl Terminal {
     fn styled(&self, code: &str, text: &str) -> String {
         if self.colour && self.out { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
+}
+
+/// Asks the person at the terminal for a secret, which is not shown.
+///
+/// # Errors
+/// If there is no terminal, or nothing is typed.
+pub fn ask_secret(question: &str) -> Result<Zeroizing<String>, Problem> {
+    let terminal = console::Term::stderr();
+    let unasked = || Problem::usage("a secret is needed, and there is no terminal to ask for it at");
+    if !terminal.is_term() {
+        return Err(unasked());
+    }
+    terminal.write_str(question).map_err(|_| unasked())?;
+    let answer = terminal.read_secure_line().map(Zeroizing::new).map_err(|_| unasked())?;
+    if answer.is_empty() { Err(Problem::usage("nothing was typed")) } else { Ok(answer) }
 }
 
 /// `countersign get … | head` ends the pipe early on purpose.

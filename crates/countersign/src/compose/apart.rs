@@ -32,7 +32,7 @@ use super::issue::{Inside, Kept, Outside};
 use super::own_keys::{KeeperKeys, LearnedKeys, own_key};
 use super::remote::{AllTrails, Caller};
 use super::seat::{Following, Seat, SeatParts, identity};
-use super::{Base, Door, Opened, cant, limits, platforms, reconcile};
+use super::{Base, Door, Opened, cant, kms, limits, platforms, reconcile};
 use crate::problem::{Exit, Problem};
 
 /// Where one service takes calls from others, not answering yet.
@@ -100,9 +100,10 @@ async fn asked(base: Base) -> Result<Opened, Problem> {
     let authority = authority(&base, &registry, signing, &audit, Arc::new(trails), None).await?;
     let front = Arc::new(LocalFront::new(Arc::new(authority), Arc::clone(&guard)));
     let router = router(&base, guard, verifier, (Arc::new(Absent), Arc::new(Absent)), front);
-    let door = Some(Door { router, agent: None });
+    let door = Some(Door { router });
     let (wires, tasks) = (Vec::new(), Vec::new());
-    Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers: vec![ledger], tasks })
+    let (ledgers, slots) = (vec![ledger], Vec::new());
+    Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks })
 }
 
 async fn signing(base: &Base, registry: &Arc<Registry>) -> Result<Signing, Problem> {
@@ -269,7 +270,7 @@ impl Apart {
                 let ways = (seat.keys(&self.base, here.keys.as_ref())?, seat.records(here.records.as_ref())?);
                 let (guard, verifier) = (Arc::clone(&seat.guard), Arc::clone(&seat.verifier));
                 let router = router(&self.base, guard, verifier, ways, Arc::clone(front));
-                door = Some(Door { router, agent: Some(Arc::clone(&seat.agent)) });
+                door = Some(Door { router });
             }
         }
         Ok((door, addresses))
@@ -303,6 +304,7 @@ impl Apart {
             let parts = SeatParts { service, agent, directory, facts, verifier, ledger, learned: None };
             seats.push(Seat::new(base, parts));
         }
+        self.tasks.extend(kms::look_after(&registry.tenant_keys(), &self.base.deployment));
         let own = seats.iter().position(|seat| seat.service == Service::Authority);
         let Some(own) = own.map(|own| seats.remove(own)) else { return Err(Problem::usage("no authority to be")) };
         let here = self.here(&seats, Some(&registry.tenant_keys()), store.as_ref())?;
@@ -354,8 +356,9 @@ impl Apart {
             std::future::pending::<()>().await;
         }));
         let ledgers = std::iter::once(&own).chain(&seats).map(|seat| Arc::clone(&seat.ledger)).collect();
+        let slots = std::iter::once(&own).chain(&seats).map(|seat| (seat.service, seat.agent.slot())).collect();
         let Self { base, wires, tasks } = self;
-        Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, tasks })
+        Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks })
     }
 
     /// Services whose authority is elsewhere: each joins it and follows its facts by itself.
@@ -371,11 +374,19 @@ impl Apart {
             let takes_types = store.clone().filter(|_| service == Service::Store);
             let domain = agent.id().trust_domain().to_owned();
             let following = Following::new(base, service, &domain, takes_types.map(follow_types))?;
-            let own = own_key(&base.deployment.service_key(service), service, &*base.kms, &*base.entropy)?;
+            let own = own_key(
+                &base.deployment.service_key(service),
+                service,
+                &**base.kms.default_provider(),
+                &*base.entropy,
+            )?;
             let capacity = base.config.keys.cache.size();
             let (learned, keys): (_, Arc<dyn AuditKeys>) = if service == Service::Keys {
                 let wrapped = following.follower.wrapped() as Arc<dyn WrappedKeys>;
-                let tenants = Arc::new(TenantKeys::new(Arc::clone(&base.kms), wrapped, capacity));
+                let open_ms = base.config.keys.max_open_ms.number();
+                let tenants = TenantKeys::new(base.kms.clone(), wrapped, capacity);
+                let tenants = Arc::new(tenants.bounded(Arc::clone(&base.clock), open_ms));
+                self.tasks.extend(kms::look_after(&tenants, &base.deployment));
                 tenant_keys = Some(Arc::clone(&tenants));
                 (None, Arc::new(KeeperKeys { own, tenants }))
             } else {
@@ -413,8 +424,9 @@ impl Apart {
         }
         until_fresh(&facts, &*self.base.clock).await?;
         let ledgers = seats.iter().map(|seat| Arc::clone(&seat.ledger)).collect();
+        let slots = seats.iter().map(|seat| (seat.service, seat.agent.slot())).collect();
         let Self { base, wires, tasks } = self;
-        Ok(Opened { config: base.config, registry: None, door, wires, ledgers, tasks })
+        Ok(Opened { config: base.config, registry: None, door, wires, ledgers, slots, tasks })
     }
 }
 

@@ -1,13 +1,11 @@
 //! Making deployments.
 
-use std::sync::Arc;
-
 use countersign_authority::Registry;
 use countersign_crypto::SystemEntropy;
 use countersign_crypto::ssh::PrivateKey;
-use countersign_keys::FileKms;
+use countersign_keys::KmsSet;
 
-use super::registry_parts;
+use super::{kms, registry_parts};
 use crate::config::Config;
 use crate::deployment::{Deployment, new_file};
 use crate::login::{Login, operator};
@@ -22,8 +20,8 @@ pub fn init(deployment: &Deployment, config: &Config) -> Result<(), Problem> {
     deployment.make_folders()?;
     let key = make_key(deployment, &operator()?)?;
     let public = countersign_crypto::ssh::PublicKey::parse(&key).map_err(|error| Problem::failed(error.to_string()))?;
-    let kms = make_kms(deployment)?;
-    let registry = Registry::create(registry_parts(deployment, config, Arc::new(kms)), &public)
+    let kms = make_kms(deployment, config)?;
+    let registry = Registry::create(registry_parts(deployment, config, kms), &public)
         .map_err(|error| Problem::failed(format!("can't make the control database: {error}")))?;
     new_file(&deployment.ca_pem(), registry.ca_pem().as_bytes(), false)?;
     // Last, because it is what makes the folder a deployment.
@@ -37,7 +35,7 @@ pub fn init(deployment: &Deployment, config: &Config) -> Result<(), Problem> {
 pub fn init_apart(deployment: &Deployment, config: &Config) -> Result<(), Problem> {
     refuse_a_second(deployment)?;
     deployment.make_folders()?;
-    make_kms(deployment)?;
+    make_kms(deployment, config)?;
     new_file(&deployment.config(), config.to_text().as_bytes(), false)
 }
 
@@ -50,12 +48,13 @@ fn refuse_a_second(deployment: &Deployment) -> Result<(), Problem> {
         .next(format!("serve it with: countersign serve {dir}")))
 }
 
-fn make_kms(deployment: &Deployment) -> Result<FileKms, Problem> {
-    FileKms::create(&deployment.kms_key(), &SystemEntropy).map_err(|error| {
-        Problem::failed(format!("can't make the key encryption key: {error}")).next(
-            "if an init that was broken off left it, and nothing is stored here, remove the folder and begin anew",
+fn make_kms(deployment: &Deployment, config: &Config) -> Result<KmsSet, Problem> {
+    let own = kms::one(deployment, config, None)?.create().map_err(|problem| {
+        problem.or_next(
+            "if an init that was broken off left a key, and nothing is stored here, remove the folder and begin anew",
         )
-    })
+    })?;
+    Ok(KmsSet::from(own))
 }
 
 /// The public half of the SSH key in DIR/keys of that user. Makes the key if there is none.

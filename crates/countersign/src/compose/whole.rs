@@ -12,7 +12,7 @@ use countersign_model::Service;
 use countersign_services::{KeyRelease, KeyService, KeyServiceParts, LedgerTrail, Records, StoreService, Trail};
 use countersign_store::Store;
 
-use super::{Base, Door, Opened, cant, limits, reconcile};
+use super::{Base, Door, Opened, cant, kms, limits, reconcile};
 use crate::problem::Problem;
 
 pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
@@ -78,9 +78,11 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     let router = Router::new(Arc::new(app), limits::door_limits(&base.config));
     let mut tasks = Vec::new();
     if serves {
+        tasks.extend(kms::look_after(&registry.tenant_keys(), &base.deployment));
         let parts = reconcile::Parts { here: ledgers.clone(), trails: None, audit, clock: Arc::clone(clock) };
         tasks.push(tokio::spawn(reconcile::run(parts)));
     }
-    let door = Some(Door { router, agent: None });
-    Ok(Opened { config: base.config, registry: Some(registry), door, wires: Vec::new(), ledgers, tasks })
+    let door = Some(Door { router });
+    let (wires, slots) = (Vec::new(), Vec::new());
+    Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks })
 }
