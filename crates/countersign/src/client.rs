@@ -2,22 +2,34 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use countersign_model::clock::SystemClock;
+use countersign_model::{Clock, UnixMs};
 use http::header::{ACCEPT, AUTHORIZATION};
+use http::{HeaderName, Method};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::problem::{Exit, Problem};
+use crate::proof::Holder;
 use crate::transport::{Ask, Reply, Transport};
+
+/// RFC 9449, section 4.1.
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// An access token. Never shown by `Debug`.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct Token {
+    text: String,
+    expires: Option<UnixMs>,
+    bound: bool,
+}
 
 impl Token {
     /// Takes a token as it was given; spaces and line ends around it are not part of it.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(text.trim().to_owned())
+        Self { text: text.trim().to_owned(), expires: None, bound: false }
     }
 
     /// The token in a server's answer.
@@ -27,13 +39,32 @@ impl Token {
     pub fn granted(answer: &Value) -> Result<Self, Problem> {
         let token = answer.get("access_token").and_then(Value::as_str);
         let usable = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()) && !token.is_empty());
-        usable.map(Self::new).ok_or_else(|| Problem::failed("the server's answer has no token"))
+        let text = usable.ok_or_else(|| Problem::failed("the server's answer has no token"))?.to_owned();
+        let seconds = answer.get("expires_in").and_then(Value::as_u64);
+        let expires = seconds.map(|seconds| SystemClock.now().plus_ms(seconds.saturating_mul(1000)));
+        let bound = answer.get("token_type").and_then(Value::as_str) == Some("DPoP");
+        Ok(Self { text, expires, bound })
     }
 
     /// The token itself.
     #[must_use]
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+}
+
+impl Token {
+    /// Whether the server said that it is bound to a key.
+    #[must_use]
+    pub const fn is_bound(&self) -> bool {
+        self.bound
+    }
+
+    /// When it ends, to the second, in UTC, if that was said.
+    #[must_use]
+    pub fn expires(&self) -> Option<String> {
+        let seconds = i64::try_from(self.expires?.seconds()).ok()?;
+        OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
     }
 }
 
@@ -47,13 +78,21 @@ impl std::fmt::Debug for Token {
 pub struct Client {
     transport: Arc<Transport>,
     token: Option<Token>,
+    holder: Option<Arc<Holder>>,
 }
 
 impl Client {
     /// Talks through `transport` with `token`.
     #[must_use]
     pub const fn new(transport: Arc<Transport>, token: Option<Token>) -> Self {
-        Self { transport, token }
+        Self { transport, token, holder: None }
+    }
+
+    /// Proves with every request that `holder` sent it; nothing more if there is none.
+    #[must_use]
+    pub fn held_by(mut self, holder: Option<Arc<Holder>>) -> Self {
+        self.holder = holder;
+        self
     }
 
     /// The token.
@@ -65,7 +104,7 @@ impl Client {
     /// The same way to the same deployment, with another token.
     #[must_use]
     pub fn with_token(&self, token: Token) -> Self {
-        Self { transport: Arc::clone(&self.transport), token: Some(token) }
+        Self { transport: Arc::clone(&self.transport), token: Some(token), holder: self.holder.clone() }
     }
 
     /// The way to the deployment.
@@ -79,8 +118,16 @@ impl Client {
     /// # Errors
     /// If nothing is answered.
     pub async fn exchange(&self, mut ask: Ask) -> Result<Reply, Problem> {
+        let proof = match (&self.holder, self.transport.url(&ask.path)) {
+            (Some(holder), Some(url)) => Some(holder.prove(&ask.method, &url, self.token.as_ref())?),
+            _ => None,
+        };
         if let Some(token) = &self.token {
-            ask = ask.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+            let scheme = if proof.is_some() { "DPoP" } else { "Bearer" };
+            ask = ask.header(AUTHORIZATION, format!("{scheme} {}", token.reveal()));
+        }
+        if let Some(proof) = proof {
+            ask = ask.header(DPOP, proof);
         }
         self.transport.send(ask).await
     }
@@ -144,6 +191,10 @@ impl Client {
         match reply.status.as_u16() {
             401 if self.token.is_none() => problem
                 .or_next("log in: COUNTERSIGN_TOKEN=$(countersign login USER@TENANT), or --dir DIR --as USER@TENANT"),
+            401 if reply.header("www-authenticate").is_some_and(|value| value.starts_with("DPoP")) => problem.or_next(
+                "the token is bound to a key: name the file with --proof-key or COUNTERSIGN_PROOF_KEY, and see that \
+                 this machine's clock is right",
+            ),
             401 => problem
                 .or_next("the token may have expired or been revoked; log in again: countersign login USER@TENANT"),
             403 => problem.or_next("see what this token may do: countersign token inspect"),

@@ -25,6 +25,7 @@ pub mod manage;
 pub mod nearest;
 pub mod problem;
 pub mod progress;
+pub mod proof;
 pub mod query;
 pub mod server;
 pub mod sso;

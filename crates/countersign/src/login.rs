@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Token};
 use crate::problem::{Exit, Problem, io};
+use crate::proof::Holder;
 use crate::transport::Transport;
 
 /// A person in a tenant, as written on the command line: USER@TENANT.
@@ -108,7 +109,8 @@ impl Signer {
     }
 }
 
-/// A token for `login`, good for at most `lifetime_ms`; for as long as the deployment gives if that is `None`.
+/// A token for `login`, good for at most `lifetime_ms`; for as long as the deployment gives if that is `None`. It is
+/// bound to the key of `holder`, if there is one.
 ///
 /// # Errors
 /// What the server said, or that nothing could sign.
@@ -117,10 +119,12 @@ pub async fn login(
     login: &Login,
     signer: &Signer,
     lifetime_ms: Option<u64>,
+    holder: Option<&Arc<Holder>>,
 ) -> Result<Token, Problem> {
+    let client = Client::new(Arc::clone(transport), None).held_by(holder.cloned());
     match signer {
         Signer::Key(key) => {
-            attempt(transport, login, lifetime_ms, |namespace, text| ssh::sign(key, namespace, text).map_err(signing))
+            attempt(&client, login, lifetime_ms, |namespace, text| ssh::sign(key, namespace, text).map_err(signing))
                 .await
         }
         Signer::Agent(socket, keys) => {
@@ -130,7 +134,7 @@ pub async fn login(
                     let signed = Agent::connect(socket).and_then(|mut agent| agent.sign(key, namespace, text));
                     signed.map_err(|error| Problem::failed(format!("ssh-agent did not sign: {error}")))
                 };
-                match attempt(transport, login, lifetime_ms, sign).await {
+                match attempt(&client, login, lifetime_ms, sign).await {
                     Err(problem) if problem.exit == Exit::Refused => refused = Some(problem),
                     other => return other,
                 }
@@ -145,12 +149,11 @@ fn signing(error: SshError) -> Problem {
 }
 
 async fn attempt(
-    transport: &Arc<Transport>,
+    client: &Client,
     login: &Login,
     lifetime_ms: Option<u64>,
     sign: impl FnOnce(&str, &[u8]) -> Result<String, Problem>,
 ) -> Result<Token, Problem> {
-    let client = Client::new(Arc::clone(transport), None);
     let who = json!({ "user": login.user, "tenant": login.tenant });
     let challenge = client.put(Method::POST, "/v1/login/challenge", &who).await?;
     let part = |name: &str| {

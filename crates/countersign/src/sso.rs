@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Token};
 use crate::problem::{Exit, Problem};
+use crate::proof::Holder;
 use crate::terminal::{Terminal, harmless};
 use crate::transport::{Ask, Transport};
 
@@ -28,6 +29,7 @@ struct Begun {
 }
 
 /// A token of `tenant`, good for at most `lifetime_ms`; for as long as the deployment gives if that is `None`.
+/// It is bound to the key of `holder`, if there is one.
 ///
 /// # Errors
 /// What the server said, or that the person did not log in within the time that the provider gives.
@@ -36,8 +38,9 @@ pub async fn login(
     tenant: &Name,
     lifetime_ms: Option<u64>,
     terminal: &Terminal,
+    holder: Option<&Arc<Holder>>,
 ) -> Result<Token, Problem> {
-    let client = Client::new(Arc::clone(transport), None);
+    let client = Client::new(Arc::clone(transport), None).held_by(holder.cloned());
     let asked = client.put(Method::POST, "/v1/login/oidc/device", &json!({ "tenant": tenant })).await;
     let begun = asked.map_err(|problem| match problem.exit {
         Exit::Refused => Problem::new(Exit::Refused, format!("{tenant} has no identity provider to log in with here"))

@@ -45,6 +45,16 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// The URL of a path without its query, as the server at the other end knows it; none if that has no name.
+    pub(crate) fn url(&self, path: &str) -> Option<String> {
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let authority = match self {
+            Self::Network(network) => network.authority().to_owned(),
+            Self::InProcess(here) => here.authority()?,
+        };
+        Some(format!("https://{authority}{path}"))
+    }
+
     /// Sends a request and waits for the whole answer.
     ///
     /// # Errors

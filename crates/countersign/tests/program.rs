@@ -3,6 +3,8 @@
 
 #[path = "program/bench.rs"]
 mod bench;
+#[path = "program/bound.rs"]
+mod bound;
 #[path = "program/commands.rs"]
 mod commands;
 #[path = "program/configuration.rs"]

@@ -12,6 +12,7 @@ use crate::deployment::Deployment;
 use crate::environment;
 use crate::login::{self, Login, Signer, operator};
 use crate::problem::{Exit, Problem};
+use crate::proof::Holder;
 use crate::table::Output;
 use crate::terminal::Terminal;
 use crate::transport::{InProcess, Network, Transport};
@@ -33,6 +34,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE", env = "COUNTERSIGN_CA", hide_env_values = true)]
     #[arg(help_heading = "Which deployment, as whom")]
     ca: Option<PathBuf>,
+    /// The file of the key that the token is bound to; with --as, the one to bind the login to.
+    #[arg(long, global = true, value_name = "FILE", env = "COUNTERSIGN_PROOF_KEY", hide_env_values = true)]
+    #[arg(help_heading = "Which deployment, as whom")]
+    proof_key: Option<PathBuf>,
     /// How to write results: table on a terminal and json elsewhere, unless given.
     #[arg(long, global = true, value_name = "FORMAT", help_heading = "Which deployment, as whom")]
     output: Option<Output>,
@@ -117,8 +122,18 @@ impl Context {
         }
     }
 
-    /// The deployment with a caller's token.
+    /// The deployment with a caller's token. A login of this command's own is bound to a key of this run.
     pub(crate) async fn client(&self, unnamed: Unnamed) -> Result<Client, Problem> {
+        self.client_of(unnamed, true).await
+    }
+
+    /// The same for a command that prints a token: a login of its own is bound to the key named, or to none, as whoever
+    /// uses what is printed has no other.
+    pub(crate) async fn printing_client(&self) -> Result<Client, Problem> {
+        self.client_of(Unnamed::Refused, false).await
+    }
+
+    async fn client_of(&self, unnamed: Unnamed, binds: bool) -> Result<Client, Problem> {
         if self.global.dir.is_none() && self.global.url.is_none() {
             return Err(no_deployment());
         }
@@ -135,12 +150,30 @@ impl Context {
                 }));
             }
         };
+        let named = self.global.proof_key.as_deref().map(Holder::of_file).transpose()?;
         let transport = self.transport().await?;
-        let token = match who {
-            Ok(token) => token,
-            Err(login) => login::login(&transport, &login, &self.signer(&login, None)?, None).await?,
+        let (token, holder) = match who {
+            Ok(token) => (token, named),
+            Err(login) => {
+                let holder = match named {
+                    None if binds => Holder::for_login(&transport)?,
+                    named => named,
+                };
+                let signer = self.signer(&login, None)?;
+                (login::login(&transport, &login, &signer, None, holder.as_ref()).await?, holder)
+            }
         };
-        Ok(Client::new(transport, Some(token)))
+        Ok(Client::new(transport, Some(token)).held_by(holder))
+    }
+
+    /// Prints a token. If it is bound to no key, says what that means.
+    pub(crate) fn print_token(&self, token: &Token) -> Result<(), Problem> {
+        self.terminal.line(token.reveal())?;
+        if !token.is_bound() {
+            let until = token.expires().unwrap_or_else(|| "it ends or is revoked".to_owned());
+            self.terminal.note(&format!("bound to no key: whoever has this token can use it until {until}"));
+        }
+        Ok(())
     }
 
     /// What signs for `login`: the key named, the one in the deployment's folder, or an agent's.

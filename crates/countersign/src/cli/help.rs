@@ -23,8 +23,9 @@ Which deployment, as whom:
   over HTTPS; if not, they open the deployment themselves. Commands that manage it are
   the operator's (DIR/keys/operator@operators) unless --as or COUNTERSIGN_TOKEN says
   otherwise. COUNTERSIGN_URL, COUNTERSIGN_CA and COUNTERSIGN_TOKEN name a deployment
-  elsewhere and the token to come with. --as goes before COUNTERSIGN_TOKEN, and --dir
-  before COUNTERSIGN_URL. NO_COLOR turns colours off.
+  elsewhere and the token to come with, and COUNTERSIGN_PROOF_KEY the file of the key
+  that it is bound to, if it is. --as goes before COUNTERSIGN_TOKEN, and --dir before
+  COUNTERSIGN_URL. NO_COLOR turns colours off.
 
 Exit codes:
   0  done
@@ -45,7 +46,36 @@ Without --dir a fresh folder is made under $XDG_DATA_HOME/countersign (or \
 
 pub(super) const INIT: &str = "\
 Examples:
-  countersign init ./deployment";
+  countersign init ./deployment
+  countersign init ./deployment --kms passphrase
+  countersign init ./deployment --kms pkcs11 --module /usr/lib/softhsm/libsofthsm2.so --token house --pin-file pin
+  countersign init ./store --services store --authority authority.example:8444";
+
+pub(super) const KMS: &str = "\
+Examples:
+  countersign --dir ./deployment kms status
+  countersign --dir ./deployment kms rotate
+  countersign --dir ./deployment kms rewrap --tenant northwind";
+
+pub(super) const KMS_ROTATE: &str = "\
+Runs on the folder of the key service. Where the authority is in another folder, the keys are wrapped again \
+with `countersign kms rewrap` there. Keep every version of the key: what an older one wrapped before, such as \
+copies of the folder, opens with that one alone.
+
+Examples:
+  countersign --dir ./deployment kms rotate
+  countersign --dir ./deployment kms rotate --kms northwind-hsm";
+
+pub(super) const KMS_REWRAP: &str = "\
+Examples:
+  countersign --dir ./deployment kms rewrap
+  countersign --dir ./deployment kms rewrap --tenant northwind";
+
+pub(super) const KMS_PASSPHRASE: &str = "\
+Asks for the old and the new one, unless they are in COUNTERSIGN_PASSPHRASE and COUNTERSIGN_NEW_PASSPHRASE.
+
+Examples:
+  countersign --dir ./deployment kms passphrase";
 
 pub(super) const SERVE: &str = "\
 Prints `ready https://ADDRESS` on standard output when it serves. Ctrl-C or SIGTERM stops it: \
@@ -58,6 +88,7 @@ Examples:
 pub(super) const TENANT: &str = "\
 Examples:
   countersign --dir ./deployment tenant add northwind
+  countersign --dir ./deployment tenant add southwind --kms southwind-hsm
   countersign --dir ./deployment tenant list --output csv";
 
 pub(super) const USER: &str = "\
@@ -114,10 +145,16 @@ Prints the token alone on standard output. It dies after 12 hours at most. The S
 else DIR/keys/USER@TENANT, else one that ssh-agent has. The key never leaves this machine: it signs \
 a text that the server gives.
 
+What is printed is good for whoever has it, as curl and other clients can't prove more than that. With \
+--bind it is good only together with a proof by the key in that file with each request (DPoP, RFC 9449), \
+which this program makes. Commands that log in by themselves, with --as, always bind over the network.
+
 Examples:
   export COUNTERSIGN_TOKEN=$(countersign --dir ./deployment login nancy@northwind)
   countersign login nancy@northwind --key ~/.ssh/id_ed25519 --for 1h
-  export COUNTERSIGN_TOKEN=$(countersign login --sso northwind)";
+  export COUNTERSIGN_TOKEN=$(countersign login --sso northwind)
+  export COUNTERSIGN_PROOF_KEY=~/.countersign-proof.key
+  export COUNTERSIGN_TOKEN=$(countersign login nancy@northwind --bind $COUNTERSIGN_PROOF_KEY)";
 
 pub(super) const PROVIDER: &str = "\
 Examples:
@@ -214,7 +251,8 @@ fn append(page: &mut String, command: &Command, before: &str) {
     // Options that every command has are told once.
     let mut shown = command.clone().term_width(100).bin_name(&name).mut_args(|argument| {
         let general = argument.get_help_heading() == Some("Which deployment, as whom");
-        argument.hide(general)
+        let hidden = general || argument.is_hide_set();
+        argument.hide(hidden)
     });
     let help = shown.render_help().to_string();
     page.push_str(&format!("\n## {name}\n\n```text\n{}\n```\n", trimmed(&help)));

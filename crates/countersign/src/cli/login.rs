@@ -9,6 +9,7 @@ use super::context::Context;
 use super::token::duration;
 use crate::login::{self, Login};
 use crate::problem::Problem;
+use crate::proof::Holder;
 use crate::sso;
 
 #[derive(Debug, Args)]
@@ -25,20 +26,25 @@ pub(super) struct Arguments {
     /// For at most this long, such as 30s, 10m or 2h.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     lifetime_ms: Option<u64>,
+    /// Bind the token to the key in this file, which is made if it isn't there. Commands then take both, the token in
+    /// COUNTERSIGN_TOKEN and this file in COUNTERSIGN_PROOF_KEY.
+    #[arg(long, value_name = "FILE")]
+    bind: Option<PathBuf>,
 }
 
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), Problem> {
+    let holder = arguments.bind.as_deref().map(Holder::kept).transpose()?;
     let token = match (&arguments.login, &arguments.sso) {
         (_, Some(tenant)) => {
             let transport = context.transport().await?;
-            sso::login(&transport, tenant, arguments.lifetime_ms, &context.terminal).await?
+            sso::login(&transport, tenant, arguments.lifetime_ms, &context.terminal, holder.as_ref()).await?
         }
         (Some(login), None) => {
             let signer = context.signer(login, arguments.key.as_ref())?;
             let transport = context.transport().await?;
-            login::login(&transport, login, &signer, arguments.lifetime_ms).await?
+            login::login(&transport, login, &signer, arguments.lifetime_ms, holder.as_ref()).await?
         }
         (None, None) => return Err(Problem::usage("nobody is named").next("name USER@TENANT, or --sso TENANT")),
     };
-    context.terminal.line(token.reveal())
+    context.print_token(&token)
 }

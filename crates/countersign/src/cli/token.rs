@@ -85,7 +85,10 @@ pub(super) fn duration(text: &str) -> Result<u64, String> {
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Result<(), Problem> {
-    let client = context.client(Unnamed::Refused).await?;
+    let client = match command {
+        Command::Narrow(_) => context.printing_client().await?,
+        Command::Inspect | Command::Revoke(_) => context.client(Unnamed::Refused).await?,
+    };
     match command {
         Command::Inspect => {
             let about = client.get("/v1/token").await?;
@@ -108,7 +111,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
                     .next("add --read-only, --action, --type, --fields, --for or --purpose"));
             }
             let token = manage::narrow(&client, &narrowing, narrow.lifetime_ms).await?;
-            context.terminal.line(token.reveal())
+            context.print_token(&token)
         }
         Command::Revoke(revoke) => {
             manage::revoke(&client, &target(&revoke)).await?;

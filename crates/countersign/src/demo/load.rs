@@ -17,6 +17,7 @@ use crate::login::{Login, Signer, login, operator};
 use crate::manage;
 use crate::problem::{Exit, Problem};
 use crate::progress::Progress;
+use crate::proof::Holder;
 use crate::terminal::Terminal;
 use crate::transport::Transport;
 
@@ -32,7 +33,7 @@ pub(super) async fn load(
     let mut users = 0usize;
     for company in &example::COMPANIES {
         let tenant = name(company.name)?;
-        match manage::tenant_add(&client, &tenant).await {
+        match manage::tenant_add(&client, &tenant, None).await {
             // It is there from a start that was stopped.
             Err(problem) if problem.exit == Exit::Conflict => {}
             other => other?,
@@ -57,8 +58,9 @@ pub(super) async fn caller(
     who: &Login,
 ) -> Result<Client, Problem> {
     let signer = Signer::from_file(&deployment.ssh_key(&who.to_string()), None)?;
-    let token = login(transport, who, &signer, None).await?;
-    Ok(Client::new(Arc::clone(transport), Some(token)))
+    let holder = Holder::for_login(transport)?;
+    let token = login(transport, who, &signer, None, holder.as_ref()).await?;
+    Ok(Client::new(Arc::clone(transport), Some(token)).held_by(holder))
 }
 
 pub(super) fn name(text: &str) -> Result<Name, Problem> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use countersign_guard::Peer;
+use http::header::HOST;
 use http_body_util::{BodyExt, Full};
 
 use super::{Ask, Reply};
@@ -24,7 +25,17 @@ impl InProcess {
         Self { opened, _lock: lock }
     }
 
+    /// The first of the server's names.
+    pub(super) fn authority(&self) -> Option<String> {
+        let name = self.opened.config.server.names.0.first()?;
+        Some(if name.contains(':') { format!("[{name}]") } else { name.clone() })
+    }
+
     pub(super) async fn send(&self, ask: Ask) -> Result<Reply, Problem> {
+        let ask = match self.authority() {
+            Some(authority) => ask.header(HOST, authority),
+            None => ask,
+        };
         let request = ask.build(Full::new)?;
         let response = self.opened.router()?.answer(Peer::default(), request).await;
         let (head, body) = response.into_parts();

@@ -59,6 +59,11 @@ impl Network {
         })
     }
 
+    /// Host and port, as the URL has them.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
     pub(super) async fn send(&self, ask: Ask) -> Result<Reply, Problem> {
         let request = ask.header(HOST, self.authority.clone()).build(Full::new)?;
         let mut open = self.open.lock().await;

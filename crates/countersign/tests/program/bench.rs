@@ -29,7 +29,14 @@ impl Ran {
 pub fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(arguments);
-    for name in ["COUNTERSIGN_URL", "COUNTERSIGN_CA", "COUNTERSIGN_TOKEN", "SSH_AUTH_SOCK", "XDG_DATA_HOME"] {
+    for name in [
+        "COUNTERSIGN_URL",
+        "COUNTERSIGN_CA",
+        "COUNTERSIGN_TOKEN",
+        "COUNTERSIGN_PROOF_KEY",
+        "SSH_AUTH_SOCK",
+        "XDG_DATA_HOME",
+    ] {
         command.env_remove(name);
     }
     command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
