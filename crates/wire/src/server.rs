@@ -175,6 +175,12 @@ impl Leaving {
     }
 }
 
+/// Done when the connection that a call came by takes no more: what follows without end, ends then.
+fn leaving(extensions: &http::Extensions) -> Result<impl Future<Output = ()> + Send + 'static, Failed> {
+    let mut leaving = extensions.get::<Leaving>().cloned().ok_or(Failed::Unavailable)?;
+    Ok(async move { leaving.said().await })
+}
+
 /// One service, whatever its type.
 type Route = Box<dyn Fn(http::Request<Incoming>) -> BoxFuture<'static, http::Response<Body>> + Send + Sync>;
 

@@ -119,7 +119,9 @@ impl Drop for Lanes {
 
 /// How often a call that surely was not processed is tried again. Should it have been, against all assurances, it is
 /// refused: its sequence is the same.
-const TRIES: usize = 4;
+const TRIES: usize = 8;
+/// Before it is tried again: the connection that went away may not be known to have.
+const PAUSE: Duration = Duration::from_millis(10);
 
 impl Channel {
     /// Begins to connect. Needs a runtime.
@@ -206,6 +208,7 @@ impl Channel {
                     if !(unsent || was_refused(error.error())) || tries >= TRIES {
                         return Err(Failed::Unavailable);
                     }
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }

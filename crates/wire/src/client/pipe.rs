@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
@@ -23,8 +24,10 @@ use crate::{deadline, pb};
 
 /// How many calls go into one frame at most.
 const TOGETHER_MAX: usize = 64;
-/// How often a call of which nothing was sent is tried again.
-const TRIES: usize = 4;
+/// How often a call of which nothing was sent is tried, and how often a stream is opened for it.
+const TRIES: usize = 8;
+/// Before a stream is tried to be opened again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a call gives.
 pub(crate) enum Reply {
@@ -69,8 +72,8 @@ struct Waiter {
 
 enum Outcome {
     Done(Result<Reply, Failed>),
-    /// Nothing of it was sent: here it is again.
-    Unsent(Bytes),
+    /// Nothing of it was sent.
+    Unsent,
 }
 
 impl Pipes {
@@ -97,7 +100,7 @@ impl Pipes {
         let left = deadline.saturating_duration_since(Instant::now()).as_millis();
         let place = self.places.fetch_add(1, Ordering::Relaxed);
         let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
-        let mut message = framed(&pb::PipeCall { place, timeout_ms, call: Some(call) })?;
+        let message = framed(&pb::PipeCall { place, timeout_ms, call: Some(call) })?;
         for _ in 0..TRIES {
             let pipe = self.pipe(deadline).await?;
             let Some((awaited, answered)) = pipe.send(place, message.clone(), rows_max) else { continue };
@@ -106,7 +109,7 @@ impl Pipes {
                     awaited.is_answered();
                     return result;
                 }
-                Ok(Ok(Outcome::Unsent(unsent))) => message = unsent,
+                Ok(Ok(Outcome::Unsent)) => {}
                 // It was sent, and nobody knows what came of it.
                 Ok(Err(_)) => return Err(Failed::Unavailable),
                 Err(_) => return Err(Failed::Call(CallRefused::Late)),
@@ -151,7 +154,8 @@ impl Pipes {
             tried = tried.saturating_add(1);
             match self.channel.pipe(outgoing, deadline).await {
                 Ok(opened) => break (calls, waiting, opened),
-                Err(Failed::Unavailable) if tried < TRIES => {}
+                // A connection that is going away; there will be another.
+                Err(Failed::Unavailable) if tried < TRIES => tokio::time::sleep(PAUSE).await,
                 Err(failed) => return Err(failed),
             }
         };
@@ -237,6 +241,16 @@ impl Drop for Awaited {
 }
 
 impl Waiting {
+    /// Nobody is answered any more. Those of whom nothing was sent are told so, and the others by being dropped.
+    fn close(&mut self) {
+        self.is_closed = true;
+        for (_, waiter) in self.calls.drain() {
+            if !waiter.is_sent {
+                let _ = waiter.answer.send(Outcome::Unsent);
+            }
+        }
+    }
+
     /// Gives an answer to whoever waits for it.
     fn take(&mut self, place: u64, answer: Answer) {
         let (result, more) = match answer {
@@ -284,12 +298,7 @@ async fn read(
         }
     }
     leaving.store(true, Ordering::Relaxed);
-    {
-        let mut waiting = waiting.lock();
-        waiting.is_closed = true;
-        // Dropping those whom nobody answers tells them; what was not sent comes back from `Drain`.
-        waiting.calls.retain(|_, waiter| !waiter.is_sent);
-    }
+    waiting.lock().close();
     if let Some(slots) = slots.upgrade() {
         slots.clear();
     }
@@ -337,14 +346,14 @@ impl http_body::Body for Drain {
 }
 
 impl Drop for Drain {
-    /// What still waits here was not sent: it goes back to whoever called.
+    /// What still waits here is never sent. What was sent may still be answered.
     fn drop(&mut self) {
         self.queue.close();
-        while let Ok((place, message)) = self.queue.try_recv() {
-            let waiter = self.waiting.lock().calls.remove(&place);
-            if let Some(waiter) = waiter {
-                let _ = waiter.answer.send(Outcome::Unsent(message));
-            }
+        let mut waiting = self.waiting.lock();
+        waiting.is_closed = true;
+        let unsent = waiting.calls.extract_if(|_, waiter| !waiter.is_sent);
+        for (_, waiter) in unsent {
+            let _ = waiter.answer.send(Outcome::Unsent);
         }
     }
 }

@@ -11,14 +11,14 @@ use countersign_identity::Proof;
 use countersign_model::Service;
 use countersign_model::request::Operation;
 use countersign_services::Front;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
 use super::admission::{Admission, caller};
-use super::{FactsFeed, Issue, Joining};
+use super::{FactsFeed, Issue, Joining, leaving};
 use crate::codec;
 use crate::convert::authority::{control_out, facts_out, peer_in, public_call_in, public_reply_out};
 use crate::convert::request::request_in;
@@ -89,7 +89,8 @@ impl Authority for AuthorityEnd {
         snapshots.mark_changed();
         let keys = Some(serde_json::to_vec(&feed.keys()).map_err(|_| Failed::Unavailable)?);
         let following = Following { snapshots, have, service, keys, waiting: VecDeque::new(), _follows: follows };
-        Ok(Response::new(Box::pin(stream::unfold(following, Following::next))))
+        let following = stream::unfold(following, Following::next).take_until(leaving(&extensions)?);
+        Ok(Response::new(Box::pin(following)))
     }
 
     async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::CertificateReply>, Status> {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use countersign_audit::{Ledger, Position};
 use countersign_services::Trail;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use tonic::{Request, Response, Status};
 
 use super::admission::{Admission, caller};
+use super::leaving;
 use crate::convert::trail::{entry_out, query_in, record_out, tenant_in};
 use crate::failure::{CallRefused, Failed};
 use crate::pb;
@@ -58,8 +59,10 @@ impl TrailWire for TrailEnd {
 
     async fn tallies(&self, request: Request<pb::TalliesRequest>) -> Result<Response<Self::TalliesStream>, Status> {
         let ledger = self.ledger.clone().ok_or(Failed::Call(CallRefused::NotHere))?;
-        let from = request.into_inner().after.map(Position);
-        Ok(Response::new(Box::pin(stream::unfold(Some((ledger, from)), next_tallies))))
+        let (_, extensions, message) = request.into_parts();
+        let from = message.after.map(Position);
+        let following = stream::unfold(Some((ledger, from)), next_tallies).take_until(leaving(&extensions)?);
+        Ok(Response::new(Box::pin(following)))
     }
 }
 
