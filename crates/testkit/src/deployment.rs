@@ -95,6 +95,16 @@ impl Deployment {
         Server::start(command, self.ca_file(), &self.log())
     }
 
+    /// Starts the demo as four processes, on a free port for users and four others between the services.
+    ///
+    /// # Errors
+    /// If they do not become ready.
+    pub fn demo_apart(&self) -> Result<Server> {
+        let mut command = self.command(&[]);
+        command.args(["demo", "--apart", "--listen", "127.0.0.1:0"]);
+        Server::start(command, self.ca_file(), &self.log())
+    }
+
     /// Serves the deployment on a free port.
     ///
     /// # Errors

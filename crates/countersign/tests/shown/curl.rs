@@ -6,12 +6,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::{demo, program};
+use crate::{Layout, program, whole_and_apart};
 
-#[test]
-#[ignore = "starts a demo; `cargo xtask test --only curl` runs it"]
-fn curl_reads_with_a_token_from_login() -> Result<()> {
-    let (deployment, server) = demo()?;
+whole_and_apart!(curl_reads_with_a_token_from_login);
+
+fn curl_reads_with_a_token_from_login(layout: Layout) -> Result<()> {
+    let (deployment, server) = layout.start()?;
     for (user, rows) in [("nancy@northwind", 9), ("nancy@chinook", 5)] {
         let line = format!(
             "curl --silent --show-error --fail --cacert {ca} \

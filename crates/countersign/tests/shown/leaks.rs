@@ -6,57 +6,121 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use countersign_testkit::Request;
+use countersign_testkit::{Deployment, Request, Server};
 use serde_json::json;
 
 use crate::data::{self, TYPES};
-use crate::demo;
+use crate::{Layout, whole_and_apart};
+
+whole_and_apart!(nothing_of_the_data_lies_in_any_file);
 
 /// How many values.
 const SAMPLE: usize = 500;
 /// Shorter ones occur in any file by chance.
 const LEAST_BYTES: usize = 6;
 
-#[test]
-#[ignore = "starts a demo; `cargo xtask test --only leaks` runs it"]
-fn nothing_of_the_data_lies_in_any_file() -> Result<()> {
+fn nothing_of_the_data_lies_in_any_file(layout: Layout) -> Result<()> {
     let values = sample()?;
     let needles = Needles::new(&values);
-    let (deployment, server) = demo()?;
-    exercise(&deployment, &server)?;
+    let (deployment, server) = layout.start()?;
+    let tokens = exercise(&deployment, &server)?;
     server.stop()?;
 
     let folder = deployment.dir();
     let folder = folder.parent().context("a folder")?;
     let files = files(folder)?;
+    let secrets = secrets(&files, &tokens)?;
+    let spellings: Vec<&[u8]> = secrets.iter().map(|secret| secret.spelling.as_slice()).collect();
+    let secret_needles = Needles::new(&spellings);
     let mut bytes = 0;
     for file in &files {
         let content = std::fs::read(file)?;
         bytes += content.len();
-        if let Some(value) = needles.find(&content) {
-            panic!("{} contains {value:?}", file.display());
+        let found = |content: &[u8]| needles.find(content).first().map(|at| values[*at].clone());
+        assert_eq!(found(&content), None, "{}", file.display());
+        for at in secret_needles.find(&content) {
+            let secret = &secrets[at];
+            assert_eq!(secret.home.as_ref(), Some(file), "{} lies in {}", secret.what, file.display());
         }
         let strings = output(Command::new("strings").arg("-a").arg("-n").arg("4").arg(file))?;
-        assert_eq!(needles.find(&strings), None, "strings {}", file.display());
+        assert_eq!(found(&strings), None, "strings {}", file.display());
         if content.starts_with(b"SQLite format 3\0") {
             let dump = output(Command::new("sqlite3").arg(file).arg(".dump"))?;
             ensure!(dump.len() > 100, "{}: an empty dump", file.display());
-            assert_eq!(needles.find(&dump), None, "sqlite3 {} .dump", file.display());
-            let plain_hex: Vec<String> = values.iter().map(|value| hex(value)).collect();
-            assert_eq!(Needles::new(&plain_hex).find(&dump.to_ascii_lowercase()), None, "{}", file.display());
+            assert_eq!(found(&dump), None, "sqlite3 {} .dump", file.display());
+            let plain_hex: Vec<String> = values.iter().map(hex).collect();
+            let found = Needles::new(&plain_hex).find(&dump.to_ascii_lowercase());
+            assert_eq!(found.len(), 0, "sqlite3 {} .dump, in hexadecimal", file.display());
         }
     }
-    // The search itself works: it finds a value where there is one.
+    // The search itself works: it finds a value and a secret where there is one.
     let planted = values.last().context("no values")?;
-    assert!(needles.find(format!("\0\0x{planted}y").as_bytes()).is_some());
-    println!("{} values, {} files, {bytes} bytes: none occurs", values.len(), files.len());
+    assert_eq!(needles.find(format!("\0\0x{planted}y").as_bytes()), [values.len() - 1].into());
+    let homes = secrets.iter().filter(|secret| secret.home.is_some());
+    for secret in homes.clone() {
+        let content = std::fs::read(secret.home.as_ref().context("no home")?)?;
+        ensure!(Needles::new(&[&secret.spelling]).find(&content).len() == 1, "{} is not found", secret.what);
+    }
+    println!(
+        "{} values, {} spellings of {} tokens and of private keys ({} in their own files), {} files, {bytes} bytes: \
+         none occurs elsewhere",
+        values.len(),
+        secrets.len(),
+        tokens.len(),
+        homes.count(),
+        files.len(),
+    );
     Ok(())
 }
 
+/// Something that opens something.
+struct Secret {
+    what: String,
+    spelling: Vec<u8>,
+    /// The one file that it may lie in.
+    home: Option<PathBuf>,
+}
+
+/// The tokens, and every key that lies in a file of its own.
+fn secrets(files: &[PathBuf], tokens: &[String]) -> Result<Vec<Secret>> {
+    let mut secrets = Vec::new();
+    for (number, token) in tokens.iter().enumerate() {
+        for part in token.split('.').skip(1) {
+            let what = format!("part of token {number}");
+            secrets.push(Secret { what, spelling: part.as_bytes().to_vec(), home: None });
+        }
+    }
+    for file in files {
+        let content = std::fs::read(file)?;
+        let what = file.display().to_string();
+        if file.file_name().is_some_and(|name| name == "kms.key") {
+            ensure!(content.len() == 32, "{what} is not a key");
+            secrets.push(Secret { what: format!("{what} in hexadecimal"), spelling: hex(&content).into(), home: None });
+            secrets.push(Secret { what, spelling: content, home: Some(file.clone()) });
+        } else if content.starts_with(b"-----BEGIN") && String::from_utf8_lossy(&content).contains("PRIVATE KEY-----") {
+            // The first lines of a key in OpenSSH's format are the same in all keys, or its public half.
+            let skip = if content.starts_with(b"-----BEGIN OPENSSH") { 4 } else { 1 };
+            let text = String::from_utf8(content)?;
+            let lines = text.lines().skip(skip).take_while(|line| !line.starts_with("-----"));
+            secrets.extend(lines.filter(|line| line.len() >= LEAST_BYTES).map(|line| Secret {
+                what: format!("the private key of {what}"),
+                spelling: line.as_bytes().to_vec(),
+                home: Some(file.clone()),
+            }));
+        }
+    }
+    ensure!(secrets.iter().any(|secret| secret.what.contains("kms.key")), "no key of the deployment's was found");
+    Ok(secrets)
+}
+
 /// Every kind of request that could leave a value behind: reads, writes, refusals, malformed ones.
-fn exercise(deployment: &countersign_testkit::Deployment, server: &countersign_testkit::Server) -> Result<()> {
+/// Gives the tokens with which it asked.
+fn exercise(deployment: &Deployment, server: &Server) -> Result<Vec<String>> {
+    let mut tokens = Vec::new();
     for user in ["andrew@northwind", "michael@chinook", "laura@northwind", "jane@chinook"] {
-        let client = server.client()?.with_token(&deployment.login(user)?);
+        let token = deployment.login(user)?;
+        let client = server.client()?.with_token(&token);
+        tokens.push(token);
         for path in [
             "/rest/v1/customer?select=*&country=eq.Brazil",
             "/rest/v1/customer?select=*&company=eq.Alfreds%20Futterkiste",
@@ -75,7 +139,7 @@ fn exercise(deployment: &countersign_testkit::Deployment, server: &countersign_t
         client.send(&Request::new("POST", "/rest/v1/customer").body("{\"company\": \"Alfreds Futterkiste\" \"x\"}"))?;
         client.get("/v1/audit?record=customer/ALFKI")?;
     }
-    Ok(())
+    Ok(tokens)
 }
 
 /// Values of every file of both companies, the same ones each time.
@@ -104,8 +168,8 @@ fn is_distinctive(value: &str) -> bool {
     value.len() >= LEAST_BYTES && (letters >= 4 || value.len() >= 11)
 }
 
-fn hex(value: &str) -> String {
-    value.bytes().map(|byte| format!("{byte:02x}")).collect()
+fn hex(value: impl AsRef<[u8]>) -> String {
+    value.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn output(command: &mut Command) -> Result<Vec<u8>> {
@@ -129,34 +193,35 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Values to look for, by their first bytes.
 struct Needles<'a> {
-    by_start: HashMap<&'a [u8], Vec<&'a str>>,
+    by_start: HashMap<&'a [u8], Vec<(usize, &'a [u8])>>,
     /// Whether any begins with this byte pair; most places in a file are ruled out by it.
     pairs: Vec<bool>,
 }
 
 impl<'a> Needles<'a> {
-    fn new(values: &'a [String]) -> Self {
-        let mut by_start: HashMap<&[u8], Vec<&str>> = HashMap::new();
+    fn new(values: &'a [impl AsRef<[u8]>]) -> Self {
+        let mut by_start: HashMap<&[u8], Vec<(usize, &[u8])>> = HashMap::new();
         let mut pairs = vec![false; 1 << 16];
-        for value in values {
-            let start = &value.as_bytes()[..LEAST_BYTES];
-            by_start.entry(start).or_default().push(value);
+        for (at, value) in values.iter().enumerate() {
+            let value = value.as_ref();
+            let start = &value[..LEAST_BYTES];
+            by_start.entry(start).or_default().push((at, value));
             pairs[usize::from(u16::from_be_bytes([start[0], start[1]]))] = true;
         }
         Self { by_start, pairs }
     }
 
-    fn find(&self, content: &[u8]) -> Option<&'a str> {
+    /// Which of them occur.
+    fn find(&self, content: &[u8]) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
         for (at, start) in content.windows(LEAST_BYTES).enumerate() {
             if !self.pairs[usize::from(u16::from_be_bytes([start[0], start[1]]))] {
                 continue;
             }
             let here = &content[at..];
-            let found = self.by_start.get(start).into_iter().flatten().find(|value| here.starts_with(value.as_bytes()));
-            if let Some(value) = found {
-                return Some(value);
-            }
+            let candidates = self.by_start.get(start).into_iter().flatten();
+            found.extend(candidates.filter(|(_, value)| here.starts_with(value)).map(|(at, _)| *at));
         }
-        None
+        found
     }
 }

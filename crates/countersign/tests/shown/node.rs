@@ -4,12 +4,12 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::{client_environment, demo, target};
+use crate::{Layout, client_environment, target, whole_and_apart};
 
-#[test]
-#[ignore = "needs the modules that `cargo xtask test --only node` installs"]
-fn the_published_client_works() -> Result<()> {
-    let (deployment, server) = demo()?;
+whole_and_apart!(the_published_client_works);
+
+fn the_published_client_works(layout: Layout) -> Result<()> {
+    let (deployment, server) = layout.start()?;
     let status = Command::new("node")
         .args(["--test", "--test-reporter=spec", "suite.mjs"])
         .current_dir(target().join("clients/node"))

@@ -4,12 +4,12 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::{client_environment, demo, root, target};
+use crate::{Layout, client_environment, root, target, whole_and_apart};
 
-#[test]
-#[ignore = "needs the environment that `cargo xtask test --only python` makes"]
-fn the_published_client_works() -> Result<()> {
-    let (deployment, server) = demo()?;
+whole_and_apart!(the_published_client_works);
+
+fn the_published_client_works(layout: Layout) -> Result<()> {
+    let (deployment, server) = layout.start()?;
     let status = Command::new(target().join("clients/python/bin/python"))
         .arg(root().join("tests/clients/python/suite.py"))
         .envs(client_environment(&deployment, &server)?)

@@ -8,7 +8,14 @@ use countersign_testkit::{Client, Request};
 use serde_json::json;
 
 use crate::data::{self, Row, TYPES};
-use crate::{demo, root};
+use crate::{Layout, root, whole_and_apart};
+
+whole_and_apart!(
+    every_role_gets_exactly_its_fields_and_rows,
+    a_tenant_is_all_that_a_token_reaches,
+    narrowed_tokens_are_narrow_and_revoked_ones_end,
+    a_second_start_serves_what_the_first_one_stored
+);
 
 /// What one role may read of one type: fields and rows. Written from the promise, not from the policies.
 struct Grant {
@@ -86,10 +93,8 @@ const PEOPLE: [(&str, &[Person]); 2] = [
     ),
 ];
 
-#[test]
-#[ignore = "starts a demo; `cargo xtask test --only demo` runs it"]
-fn every_role_gets_exactly_its_fields_and_rows() -> Result<()> {
-    let (deployment, server) = demo()?;
+fn every_role_gets_exactly_its_fields_and_rows(layout: Layout) -> Result<()> {
+    let (deployment, server) = layout.start()?;
     let (mut answers, mut values) = (0, 0);
     for (tenant, people) in PEOPLE {
         let customers = data::rows(tenant, "customer")?;
@@ -144,10 +149,8 @@ fn read_all(client: &Client, path: &str) -> Result<Vec<serde_json::Value>> {
     }
 }
 
-#[test]
-#[ignore = "starts a demo; `cargo xtask test --only demo` runs it"]
-fn a_tenant_is_all_that_a_token_reaches() -> Result<()> {
-    let (deployment, server) = demo()?;
+fn a_tenant_is_all_that_a_token_reaches(layout: Layout) -> Result<()> {
+    let (deployment, server) = layout.start()?;
     let northwind = server.client()?.with_token(&deployment.login("andrew@northwind")?);
     let other = Request::new("GET", "/rest/v1/customer?select=id&limit=1");
     let own = northwind.send(&other.clone().header("Accept-Profile", "northwind"))?;
@@ -161,10 +164,8 @@ fn a_tenant_is_all_that_a_token_reaches() -> Result<()> {
     server.stop()
 }
 
-#[test]
-#[ignore = "starts a demo; `cargo xtask test --only demo` runs it"]
-fn narrowed_tokens_are_narrow_and_revoked_ones_end() -> Result<()> {
-    let (deployment, server) = demo()?;
+fn narrowed_tokens_are_narrow_and_revoked_ones_end(layout: Layout) -> Result<()> {
+    let (deployment, server) = layout.start()?;
     let token = deployment.login("andrew@northwind")?;
     let narrow = deployment
         .command(&["token", "narrow", "--read-only", "--type", "customer", "--fields", "company,country"])
@@ -188,15 +189,13 @@ fn narrowed_tokens_are_narrow_and_revoked_ones_end() -> Result<()> {
     server.stop()
 }
 
-#[test]
-#[ignore = "starts a demo; `cargo xtask test --only demo` runs it"]
-fn a_second_start_serves_what_the_first_one_stored() -> Result<()> {
-    let (deployment, server) = demo()?;
+fn a_second_start_serves_what_the_first_one_stored(layout: Layout) -> Result<()> {
+    let (deployment, server) = layout.start()?;
     let token = deployment.login("andrew@northwind")?;
     let client = server.client()?.with_token(&token);
     client.post("/rest/v1/customer", &json!({"id": "AGAIN", "company": "Second Start"}))?.success()?;
     server.stop()?;
-    let server = deployment.demo()?;
+    let server = layout.demo(&deployment)?;
     // The token of the first start is good until it expires: the signing key was kept.
     let client = server.client()?.with_token(&token);
     let rows = client.get("/rest/v1/customer?select=company&id=eq.AGAIN")?.rows()?;
