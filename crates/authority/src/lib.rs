@@ -51,7 +51,8 @@ mod time;
 
 pub use answer::{
     AuditAccess, AuditEntry, AuditPage, ControlAnswer, May, NewInvitation, NewToken, PoliciesAnswer, ProviderAnswer,
-    ProviderEntry, RevokedAnswer, ServiceEntry, TenantEntry, TypesAnswer, UserEntry, UserIdentity, UserKey, WhoAmI,
+    ProviderEntry, RevokedAnswer, RewrappedAnswer, RewrappedKey, ServiceEntry, TenantEntry, TypesAnswer, UserEntry,
+    UserIdentity, UserKey, WhoAmI,
 };
 pub use authority::{Authority, AuthorityParts};
 pub use challenge::Challenge;
@@ -61,6 +62,7 @@ pub use login::{LOGIN_NAMESPACE, Login};
 pub use registry::{Registry, RegistryParts};
 pub use signing::Signing;
 pub use snapshots::{Present, RENEW, SnapshotError, Snapshots};
+pub use time::rfc3339;
 
 /// The role that operators have, in the tenant [`countersign_model::facts::OPERATORS`].
 pub const OPERATOR_ROLE: &str = "operator";

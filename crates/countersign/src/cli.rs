@@ -7,6 +7,7 @@ mod get;
 mod help;
 mod import;
 mod init;
+mod kms;
 mod login;
 mod policy;
 mod provider;
@@ -80,6 +81,9 @@ enum Command {
     /// Look at, narrow and revoke tokens.
     #[command(subcommand, after_help = help::TOKEN)]
     Token(token::Command),
+    /// Look after the keys that wrap tenants' keys.
+    #[command(subcommand, after_help = help::KMS)]
+    Kms(kms::Command),
     /// Invite, list and remove the services of a deployment whose services run apart.
     #[command(subcommand, after_help = help::SERVICE)]
     Service(service::Command),
@@ -130,6 +134,7 @@ fn run(context: &Context, command: Command) -> Result<(), Problem> {
             Command::Get(arguments) => get::run(context, &arguments).await,
             Command::Login(arguments) => login::run(context, &arguments).await,
             Command::Token(command) => token::run(context, command).await,
+            Command::Kms(command) => kms::run(context, command).await,
             Command::Service(command) => service::run(context, command).await,
             Command::Audit(command) => audit::run(context, command).await,
             Command::Completions(_) => Ok(()),

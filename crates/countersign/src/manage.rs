@@ -13,12 +13,31 @@ use crate::problem::Problem;
 use crate::query::{Query, segment};
 use crate::table::plain;
 
-/// Adds a tenant.
+/// Adds a tenant, whose key is wrapped by the key management service of that name, by the deployment's own for `None`.
 ///
 /// # Errors
 /// What the server said.
-pub async fn tenant_add(client: &Client, name: &Name) -> Result<(), Problem> {
-    client.put(Method::POST, "/v1/tenants", &json!({ "name": name })).await.map(|_| ())
+pub async fn tenant_add(client: &Client, name: &Name, kms: Option<&Name>) -> Result<(), Problem> {
+    let mut body = json!({ "name": name });
+    if let (Some(fields), Some(kms)) = (body.as_object_mut(), kms) {
+        fields.insert("kms".to_owned(), json!(kms));
+    }
+    client.put(Method::POST, "/v1/tenants", &body).await.map(|_| ())
+}
+
+/// Wraps the key of a tenant again, or of every tenant; with `kms`, by the key management service of that name.
+///
+/// # Errors
+/// What the server said.
+pub async fn tenant_rewrap(client: &Client, tenant: Option<&Name>, kms: Option<&Name>) -> Result<Value, Problem> {
+    let mut body = serde_json::Map::new();
+    if let Some(tenant) = tenant {
+        body.insert("tenant".to_owned(), json!(tenant));
+    }
+    if let Some(kms) = kms {
+        body.insert("kms".to_owned(), json!(kms));
+    }
+    client.put(Method::POST, "/v1/tenants/rewrap", &Value::Object(body)).await
 }
 
 /// The tenants.

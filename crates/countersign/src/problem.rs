@@ -67,6 +67,12 @@ impl Problem {
         Self::new(Exit::Conflict, message)
     }
 
+    /// What went wrong, without what to do next.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The same as a failure of another kind.
     #[must_use]
     pub const fn kind(mut self, exit: Exit) -> Self {

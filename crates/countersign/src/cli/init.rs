@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use countersign_model::Service;
 
 use super::context::Context;
 use crate::compose;
+use crate::config::{Config, Provider, Roles, Text};
 use crate::deployment::Deployment;
 use crate::problem::Problem;
 
@@ -14,18 +16,57 @@ pub(super) struct Arguments {
     /// The folder to make the deployment in. Nothing that is there is overwritten.
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
+    /// Where the key lives that wraps every other: "file", "passphrase" (asked for now and at each start, or in
+    /// COUNTERSIGN_PASSPHRASE), or "pkcs11".
+    #[arg(long, value_name = "PROVIDER", value_enum, default_value = "file", help_heading = "The key that wraps")]
+    kms: Provider,
+    /// The PKCS#11 module: the vendor's shared library.
+    #[arg(long, value_name = "FILE", required_if_eq("kms", "pkcs11"), help_heading = "The key that wraps")]
+    module: Option<PathBuf>,
+    /// The token's label.
+    #[arg(long, value_name = "LABEL", required_if_eq("kms", "pkcs11"), help_heading = "The key that wraps")]
+    token: Option<String>,
+    /// The label of the key in the token. It is made unless it is there.
+    #[arg(long, value_name = "LABEL", default_value = "countersign", help_heading = "The key that wraps")]
+    key: String,
+    /// A file with the token's PIN, readable by its owner alone; or set COUNTERSIGN_PIN.
+    #[arg(long, value_name = "FILE", help_heading = "The key that wraps")]
+    pin_file: Option<PathBuf>,
+    /// Make the folder of these services, whose authority may be elsewhere: some of authority, gateway, keys and store,
+    /// with commas between.
+    #[arg(long, value_name = "LIST", help_heading = "Services apart")]
+    services: Option<Roles>,
+    /// Where the authority takes calls from other services.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Services apart")]
+    authority: Option<String>,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<(), Problem> {
     let dir = context.one_dir(arguments.folder.as_ref())?;
     let deployment = Deployment::at(&dir);
-    compose::init(&deployment, &crate::config::Config::default())?;
+    let config = config(arguments)?;
+    let is_authority = config.services.run.has(Service::Authority);
+    if is_authority {
+        compose::init(&deployment, &config)?;
+    } else {
+        compose::init_apart(&deployment, &config)?;
+    }
     let (dir, terminal) = (dir.display(), &context.terminal);
     terminal.note(&format!("made a deployment in {dir}"));
     terminal.note("  countersign.toml         the configuration, every default written out");
-    terminal.note(
-        "  kms.key                  the key that wraps every other; keep a copy elsewhere, without it all is lost",
-    );
+    match arguments.kms {
+        Provider::File => terminal.note(
+            "  kms.key                  the key that wraps every other; keep a copy elsewhere, without it all is lost",
+        ),
+        Provider::Passphrase => terminal
+            .note("  kms.key                  the key that wraps every other, sealed; keep a copy, and the passphrase"),
+        Provider::Pkcs11 => {}
+    }
+    if !is_authority {
+        terminal.note("next, with the join token of `countersign --dir AUTHORITY service invite`:");
+        terminal.note(&format!("  countersign serve {dir} --join-token FILE"));
+        return Ok(());
+    }
     terminal.note("  ca.pem                   what clients trust");
     terminal.note("  keys/operator@operators  the operator's SSH key");
     terminal.note("next:");
@@ -34,4 +75,34 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<(), Proble
     terminal.note(&format!("  countersign --dir {dir} tenant add NAME"));
     terminal.note(&format!("  countersign serve {dir}"));
     Ok(())
+}
+
+fn config(arguments: &Arguments) -> Result<Config, Problem> {
+    let mut config = Config::default();
+    let path = |path: &Option<PathBuf>| match path {
+        // The server may be started from another folder.
+        Some(path) => {
+            let absolute = std::path::absolute(path).map_err(crate::problem::io("find", path))?;
+            let text = absolute.to_str().ok_or_else(|| Problem::usage("a path in the configuration is UTF-8"))?;
+            Ok(Text::of(text))
+        }
+        None => Ok::<_, Problem>(Text::empty()),
+    };
+    config.keys.provider = arguments.kms;
+    config.keys.module = path(&arguments.module)?;
+    config.keys.token = Text::of(arguments.token.clone().unwrap_or_default());
+    config.keys.key = Text::of(&arguments.key);
+    config.keys.pin_file = path(&arguments.pin_file)?;
+    if let Some(roles) = &arguments.services {
+        config.services.run = roles.clone();
+    }
+    if let Some(authority) = &arguments.authority {
+        config.services.authority = Text::of(authority);
+    }
+    if !config.services.run.has(Service::Authority) && config.services.authority.get().is_none() {
+        return Err(
+            Problem::usage("these services have their authority elsewhere").next("name it: --authority HOST:PORT")
+        );
+    }
+    Ok(config)
 }

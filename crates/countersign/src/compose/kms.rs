@@ -90,6 +90,16 @@ pub(crate) fn open(deployment: &Deployment, config: &Config) -> Result<KmsSet, P
 }
 
 impl Described<'_> {
+    /// How it is, asked now.
+    pub(crate) fn status(&self) -> ProviderStatus {
+        let asked = self.open().and_then(|kms| kms.probe().map_err(|error| self.problem(&error)));
+        ProviderStatus {
+            name: self.name.cloned(),
+            kind: self.provider.as_str().to_owned(),
+            down: asked.err().map(|problem| (SystemClock.now().0, problem.message().to_owned())),
+        }
+    }
+
     /// Its kind.
     pub(crate) const fn provider(&self) -> Provider {
         self.provider
@@ -231,17 +241,6 @@ impl From<KmsHealth> for Status {
 }
 
 impl Status {
-    /// Asks each provider now.
-    pub(crate) fn of(kms: &KmsSet) -> Self {
-        let now = SystemClock.now();
-        let one = |(name, provider): (Option<&Name>, &Arc<dyn KmsProvider>)| ProviderStatus {
-            name: name.cloned(),
-            kind: provider.name().to_owned(),
-            down: provider.probe().err().map(|error| (now.0, error.to_string())),
-        };
-        Self { providers: kms.providers().map(one).collect(), tenants_open: 0 }
-    }
-
     /// Logs what is another than it was: once for each change, whoever met it first.
     fn log_changes(&self, before: &Self) {
         for (now, before) in self.providers.iter().zip(&before.providers) {

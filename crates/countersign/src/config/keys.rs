@@ -15,6 +15,18 @@ choice! {
     }
 }
 
+impl Provider {
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Passphrase => "passphrase",
+            Self::Pkcs11 => "pkcs11",
+        }
+    }
+}
+
 section! {
     /// The key that wraps every tenant's key.
     Keys = "keys" {

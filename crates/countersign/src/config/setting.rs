@@ -235,9 +235,9 @@ impl Setting for Names {
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident { $( $(#[$of:meta])* $variant:ident = $word:literal ),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
         pub enum $name {
-            $( $(#[$of])* $variant, )+
+            $( $(#[$of])* #[value(name = $word)] $variant, )+
         }
 
         impl $crate::config::setting::Setting for $name {
