@@ -27,7 +27,7 @@ use self::fields::Fields;
 use self::reply::Trouble;
 use crate::authority::Authority;
 
-/// Every endpoint: method, path, and whether its errors have the members of RFC 6749.
+/// Every endpoint: method and path.
 pub const ENDPOINTS: &[(&str, &str)] = &[
     ("POST", "/v1/login/challenge"),
     ("POST", "/v1/login"),

@@ -23,24 +23,6 @@ impl Roots {
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Self(store)
     }
-
-    /// None at all.
-    #[must_use]
-    pub fn none() -> Self {
-        Self(RootCertStore::empty())
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// Whether the text is one or more certificates in PEM that can be trusted.
