@@ -91,6 +91,7 @@ impl<B: Backend> Router<B> {
         let id = RequestId::new(backend.clock().now(), backend.entropy());
         let (parts, body) = request.into_parts();
         let deadline = deadline(limits);
+        let peer = Peer { deadline: Some(deadline), ..peer };
         let exchanged = Exchanged { id, peer, parts: &parts, body, deadline };
         let mut response = match self.respond(exchanged).await {
             Ok(response) => response,

@@ -1,14 +1,16 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_audit::{Access, AuditSink, Body, Record, Verdict};
 use countersign_model::control::{Control, ControlAction};
 use countersign_model::facts::{OPERATORS, Principal};
 use countersign_model::query::Judged;
 use countersign_model::request::Operation;
-use countersign_model::{Clock, Request, Service, Tally};
+use countersign_model::{Clock, Request, RequestId, Service, Tally, TenantId};
 use countersign_token::{Binding, ReplayWindow, Verifier};
+use tokio::time::Instant;
 
 use crate::bearer::Bearer;
 use crate::permit::{Inner, Permit, body_of};
@@ -27,7 +29,12 @@ pub struct Peer {
     pub certificate: Option<[u8; 32]>,
     /// A proof of possession that came with the request, looked at by nobody yet.
     pub dpop: Option<Dpop>,
+    /// Until when it waits for an answer; [`REQUEST_TIME`] from now if nobody said.
+    pub deadline: Option<Instant>,
 }
+
+/// How long a request may take of which nobody said how long its caller waits.
+pub const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// A DPoP proof (RFC 9449) and what it has to be a proof for.
 #[derive(Clone)]
@@ -56,6 +63,18 @@ enum Came<'a> {
     Proving(Option<Binding>),
     /// From a service that may carry tokens, which its certificate has shown.
     Carried,
+}
+
+impl Came<'_> {
+    /// Until when somebody waits for an answer.
+    fn deadline(self) -> Instant {
+        let said = match self {
+            Self::From(peer) => peer.deadline,
+            Self::Proving(_) | Self::Carried => None,
+        };
+        let now = Instant::now();
+        said.unwrap_or_else(|| now.checked_add(REQUEST_TIME).unwrap_or(now))
+    }
 }
 
 /// What a [`Guard`] is made of.
@@ -150,7 +169,8 @@ impl Guard {
             (Ok(judged), Some(bearer), Some(principal)) => {
                 let GuardParts { service, audit, clock, .. } = &self.parts;
                 let (service, audit, clock) = (*service, Arc::clone(audit), Arc::clone(clock));
-                let inner = Inner { service, bearer, request, judged, principal, state, audit, clock };
+                let deadline = came.deadline();
+                let inner = Inner { service, bearer, request, judged, principal, state, audit, clock, deadline };
                 Ok(Permit { inner: Box::new(inner) })
             }
             (Err(refusal), _, known) => {
@@ -237,14 +257,44 @@ impl Guard {
         self.note(record).await
     }
 
-    /// Who holds a token, if it is good now. For what belongs to a tenant as such, such as the key of its cursors.
+    /// Who holds a token, if it is good now. For what belongs to a tenant as such, such as the key of its cursors:
+    /// there is no request then, so `id` and `action` name the call where it is refused, which is noted.
     ///
     /// # Errors
     /// [`Refusal`] says why not.
-    pub fn identify(&self, bearer: &Bearer) -> Result<Principal, Refusal> {
-        let mut known = None;
-        self.know(&self.parts.facts.load(), bearer, Came::Carried, &mut known)?;
-        known.ok_or(Refusal::UnknownPrincipal)
+    pub async fn identify(&self, bearer: &Bearer, id: RequestId, action: &str) -> Result<Principal, Refusal> {
+        let (state, mut known) = (self.parts.facts.load(), None);
+        let refusal = match self.know(&state, bearer, Came::Carried, &mut known) {
+            Ok(principal) => return Ok(principal.clone()),
+            Err(refusal) => refusal,
+        };
+        self.note_refused_call(&refusal, known.map(|principal| principal.tenant), id, action).await?;
+        Err(refusal)
+    }
+
+    /// Notes that a call was refused that is not part of a request.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`].
+    pub async fn note_refused_call(
+        &self,
+        refusal: &Refusal,
+        tenant: Option<TenantId>,
+        id: RequestId,
+        action: &str,
+    ) -> Result<(), Refusal> {
+        let epoch = self.parts.facts.load().facts.epoch;
+        self.note(Record {
+            time: self.parts.clock.now(),
+            request: id,
+            service: self.parts.service,
+            door: None,
+            verdict: Verdict::Refused,
+            tenant,
+            tally: None,
+            body: Body { action: action.to_owned(), reason: Some(refusal.reason()), epoch, ..Body::default() },
+        })
+        .await
     }
 
     /// The newest facts that this guard decides by.
@@ -286,6 +336,9 @@ impl Guard {
         let now = self.parts.clock.now();
         if !self.parts.facts.is_fresh(now) {
             return Err(Refusal::Stale);
+        }
+        if bearer.as_str().is_empty() {
+            return Err(Refusal::NoToken);
         }
         let verified = self.parts.verifier.verify_presented(bearer.presented(), now).map_err(Refusal::Token)?;
         let principal = known.insert(principal_of(&verified, state)?);

@@ -48,7 +48,7 @@ mod state;
 pub use bearer::Bearer;
 /// What a [`Refusal::Token`] holds.
 pub use countersign_token::TokenError;
-pub use guard::{Dpop, Guard, GuardParts, Judgement, Peer};
+pub use guard::{Dpop, Guard, GuardParts, Judgement, Peer, REQUEST_TIME};
 pub use permit::{Permit, Receipt, Settlement};
 pub use refusal::{Invalid, Refusal};
 pub use resolve::Limits;

@@ -4,6 +4,7 @@ use countersign_audit::{Access, AuditSink, Body, Position, Reason, Record, Servi
 use countersign_model::facts::Principal;
 use countersign_model::query::Judged;
 use countersign_model::{Clock, Request, Tally};
+use tokio::time::Instant;
 
 use crate::bearer::Bearer;
 use crate::refusal::Refusal;
@@ -26,6 +27,7 @@ pub(crate) struct Inner {
     pub(crate) state: Arc<State>,
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) deadline: Instant,
 }
 
 /// Proof that a request's record is durable. An answer can't be made without one (the third law).
@@ -86,6 +88,12 @@ impl Permit {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.inner.state.facts.epoch
+    }
+
+    /// Until when somebody waits for the answer. What is called for the request is not worked on for longer.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.inner.deadline
     }
 
     /// The facts under which it was admitted.

@@ -2,6 +2,7 @@
 
 use countersign_guard::{Bearer, Permit, Refusal};
 use countersign_model::{Request, Service};
+use tokio::time::Instant;
 
 /// What travels with every call between services: the same token, the same request.
 #[derive(Clone, Copy)]
@@ -14,13 +15,22 @@ pub struct Call<'a> {
     pub epoch: u64,
     /// Who calls. Apart, the callee takes this from the caller's certificate and from nothing else.
     pub caller: Service,
+    /// Until when the caller waits. It goes along, so that nobody works for an answer that nobody waits for; a callee that
+    /// calls on says no later one.
+    pub deadline: Instant,
 }
 
 impl<'a> Call<'a> {
     /// A call on behalf of an admitted request.
     #[must_use]
     pub fn of(permit: &'a Permit, caller: Service) -> Self {
-        Self { bearer: permit.bearer(), request: permit.request(), epoch: permit.epoch(), caller }
+        Self {
+            bearer: permit.bearer(),
+            request: permit.request(),
+            epoch: permit.epoch(),
+            caller,
+            deadline: permit.deadline(),
+        }
     }
 }
 

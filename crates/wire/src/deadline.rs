@@ -13,9 +13,10 @@ tokio::task_local! {
     static DEADLINE: Instant;
 }
 
-/// Runs `work` as part of a request that ends at `deadline`: every call in it says how much time is left.
+/// Runs `work` as part of a request that ends at `deadline`: every call in it says how much time is left. Inside work
+/// that has to end earlier it ends with that.
 pub async fn within<F: Future>(deadline: Instant, work: F) -> F::Output {
-    DEADLINE.scope(deadline, work).await
+    DEADLINE.scope(deadline.min(current()), work).await
 }
 
 /// When the request that this runs in ends; [`CALL_MAX`] from now if nobody said.
@@ -75,6 +76,7 @@ mod tests {
         let soon = Instant::now() + Duration::from_millis(50);
         assert_eq!(within(soon, async { current() }).await, soon);
         let far = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(within(soon, within(far, async { current() })).await, soon);
         assert!(within(far, async { current() }).await <= Instant::now() + CALL_MAX);
     }
 }

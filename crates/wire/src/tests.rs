@@ -298,8 +298,9 @@ pub(crate) fn bearer() -> Bearer {
     Bearer::new("header.claims.signature".to_owned())
 }
 
-pub(crate) const fn call<'a>(bearer: &'a Bearer, request: &'a Request) -> Call<'a> {
-    Call { bearer, request, epoch: 42, caller: Service::Authority }
+pub(crate) fn call<'a>(bearer: &'a Bearer, request: &'a Request) -> Call<'a> {
+    let deadline = tokio::time::Instant::now() + crate::deadline::CALL_MAX;
+    Call { bearer, request, epoch: 42, caller: Service::Authority, deadline }
 }
 
 /// A key service and a store on one server, and a gateway that calls it.

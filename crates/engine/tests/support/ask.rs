@@ -11,7 +11,8 @@ use countersign_services::Call;
 
 /// What a service is called with.
 pub fn call<'a>(bearer: &'a Bearer, request: &'a Request) -> Call<'a> {
-    Call { bearer, request, epoch: 1, caller: Service::Gateway }
+    let deadline = tokio::time::Instant::now() + countersign_guard::REQUEST_TIME;
+    Call { bearer, request, epoch: 1, caller: Service::Gateway, deadline }
 }
 
 pub fn row(values: &[(&str, &str)]) -> Vec<(String, Input)> {

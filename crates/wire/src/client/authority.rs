@@ -12,7 +12,7 @@ use super::outgoing::request_bytes;
 use crate::convert::authority::{control_in, peer_out, public_call_out, public_reply_in};
 use crate::failure::{CallRefused, Failed};
 use crate::pb::join_request::Proof as ProofPart;
-use crate::{methods, pb};
+use crate::{deadline, methods, pb};
 
 /// Calls the authority over a channel.
 pub struct RemoteFront {
@@ -65,7 +65,8 @@ impl Front for RemoteFront {
         peer: Peer,
         request: Request,
     ) -> Result<ControlReply, ControlRefused> {
-        match self.try_control(bearer.as_ref(), peer, &request).await {
+        let until = peer.deadline.unwrap_or_else(deadline::current);
+        match deadline::within(until, self.try_control(bearer.as_ref(), peer, &request)).await {
             Ok(outcome) => outcome,
             Err(Failed::Refused(refusal)) => Err(ControlRefused::Refused(refusal)),
             Err(Failed::Damaged | Failed::Unavailable | Failed::Kms(_) | Failed::Call(_)) => {

@@ -11,7 +11,7 @@ use super::pipe::{Pipes, Reply};
 use crate::convert::keys::{grant_in, keyring_in, opened_out, purpose_out};
 use crate::failure::Failed;
 use crate::pb::pipe_call::Call as CallPart;
-use crate::{methods, pb};
+use crate::{deadline, methods, pb};
 
 /// Calls the key service over a channel.
 pub struct RemoteKeys {
@@ -90,11 +90,11 @@ impl RemoteKeys {
 #[async_trait]
 impl KeyRelease for RemoteKeys {
     async fn release(&self, call: &Call<'_>) -> Result<Keyring, ServiceFailure> {
-        Ok(self.try_release(call).await?)
+        Ok(deadline::within(call.deadline, self.try_release(call)).await?)
     }
 
     async fn count(&self, call: &Call<'_>, opened: &[Opened]) -> Result<(), ServiceFailure> {
-        Ok(self.try_count(call, opened).await?)
+        Ok(deadline::within(call.deadline, self.try_count(call, opened)).await?)
     }
 
     async fn seal_key(
@@ -108,10 +108,10 @@ impl KeyRelease for RemoteKeys {
     }
 
     async fn new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
-        Ok(self.try_new_tenant_key(call, tenant).await?)
+        Ok(deadline::within(call.deadline, self.try_new_tenant_key(call, tenant)).await?)
     }
 
     async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
-        Ok(self.try_rewrap_tenant_key(call, tenant).await?)
+        Ok(deadline::within(call.deadline, self.try_rewrap_tenant_key(call, tenant)).await?)
     }
 }

@@ -89,24 +89,26 @@ async fn gather(mut chunks: Streaming<pb::RowChunk>, rows_max: usize) -> Result<
 #[async_trait]
 impl Records for RemoteRecords {
     async fn read(&self, call: &Call<'_>, scan: &Scan) -> Result<Vec<SealedRow>, ServiceFailure> {
-        Ok(self.try_read(call, scan).await?)
+        Ok(deadline::within(call.deadline, self.try_read(call, scan)).await?)
     }
 
     async fn write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {
-        Ok(self.try_write(call, batch).await?)
+        Ok(deadline::within(call.deadline, self.try_write(call, batch)).await?)
     }
 
     async fn create_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<(), ServiceFailure> {
-        let call = Some(call_out(self.pipes.channel(), call)?);
-        let message = pb::CreateTenantRequest { call, tenant: tenant.as_bytes().to_vec() };
-        let _: pb::Empty = self.pipes.channel().unary(&methods::CREATE_TENANT, &message).await?;
+        let carried = Some(call_out(self.pipes.channel(), call)?);
+        let message = pb::CreateTenantRequest { call: carried, tenant: tenant.as_bytes().to_vec() };
+        let made = self.pipes.channel().unary(&methods::CREATE_TENANT, &message);
+        let _: pb::Empty = deadline::within(call.deadline, made).await?;
         Ok(())
     }
 
     async fn any_records(&self, call: &Call<'_>, record_type: TypeId) -> Result<bool, ServiceFailure> {
-        let call = Some(call_out(self.pipes.channel(), call)?);
-        let message = pb::AnyRecordsRequest { call, record_type: record_type.0.into() };
-        let reply: pb::AnyRecordsReply = self.pipes.channel().unary(&methods::ANY_RECORDS, &message).await?;
+        let carried = Some(call_out(self.pipes.channel(), call)?);
+        let message = pb::AnyRecordsRequest { call: carried, record_type: record_type.0.into() };
+        let asked = self.pipes.channel().unary(&methods::ANY_RECORDS, &message);
+        let reply: pb::AnyRecordsReply = deadline::within(call.deadline, asked).await?;
         Ok(reply.any)
     }
 }

@@ -101,6 +101,6 @@ impl Trail for RemoteTrail {
         owners: &[Option<TenantId>],
         query: &LedgerQuery,
     ) -> Result<TrailPage, ServiceFailure> {
-        Ok(self.try_query(call, owners, query).await?)
+        Ok(deadline::within(call.deadline, self.try_query(call, owners, query)).await?)
     }
 }

@@ -9,8 +9,8 @@ use countersign_services::{ControlFault, ControlRefused, ControlReply, PublicCal
 
 use super::{Malformed, sixteen};
 use crate::failure::Failed;
-use crate::pb;
 use crate::pb::control_reply::Outcome;
+use crate::{deadline, pb};
 
 fn address_in(address: Option<String>) -> Result<Option<IpAddr>, Malformed> {
     address.map(|text| text.parse().map_err(|_| Malformed)).transpose()
@@ -28,6 +28,7 @@ pub(crate) fn peer_in(peer: Option<pb::Peer>) -> Result<Peer, Malformed> {
     let peer = peer.ok_or(Malformed)?;
     let digest = |digest: Vec<u8>| digest.as_slice().try_into().map_err(|_| Malformed);
     Ok(Peer {
+        deadline: Some(deadline::current()),
         address: address_in(peer.address)?,
         certificate: peer.certificate.map(digest).transpose()?,
         dpop: peer.dpop.map(|pb::Dpop { proof, method, url }| Dpop { proof, method, url }),

@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use countersign_crypto::tls::Peer;
-use countersign_guard::{Bearer, Refusal};
+use countersign_guard::Bearer;
 use countersign_model::{Clock, Request, RequestId, Service, UnixMs};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tonic::{Extensions, Status};
 
 use crate::codec;
 use crate::convert::request::request_in;
 use crate::failure::{CallRefused, Failed};
 use crate::methods::Method;
-use crate::pb;
+use crate::{deadline, pb};
 
 /// How old a request may be, in milliseconds.
 pub const REQUEST_AGE_MAX_MS: u64 = 30_000;
@@ -65,6 +66,7 @@ pub(crate) struct Accepted {
     pub(crate) raw: Bytes,
     pub(crate) epoch: u64,
     pub(crate) caller: Service,
+    pub(crate) deadline: Instant,
 }
 
 impl Accepted {
@@ -74,6 +76,7 @@ impl Accepted {
             request: &self.request,
             epoch: self.epoch,
             caller: self.caller,
+            deadline: self.deadline,
         }
     }
 }
@@ -95,11 +98,10 @@ impl Admission {
             return Err(self.refuse(caller, CallRefused::Malformed, None).await);
         };
         let role = self.fresh(caller, &request, call.epoch, call.sequence).await?;
-        if call.token.is_empty() {
-            return Err(Failed::Refused(Refusal::NoToken));
-        }
+        // Without a token it is refused as well, on record: by the guard that judges all tokens.
         let bearer = Bearer::new(call.token);
-        Ok(Accepted { bearer, request, raw: call.request, epoch: call.epoch, caller: role })
+        let (raw, epoch, deadline) = (call.request, call.epoch, deadline::current());
+        Ok(Accepted { bearer, request, raw, epoch, caller: role, deadline })
     }
 
     /// Checks that a request is of now and the call was not seen before. Gives the role that it came from.

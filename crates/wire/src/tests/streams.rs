@@ -151,6 +151,7 @@ async fn the_authority_is_called_as_if_it_were_here() {
         address: Some(IpAddr::from([10, 0, 0, 7])),
         certificate: Some([3; 32]),
         dpop: Some(Dpop { proof: "p".into(), method: "M".into(), url: "u".into() }),
+        deadline: None,
     };
     let control = |control| Request { operation: Operation::Control(control), ..deployment.request() };
     let read = front.control(Some(bearer()), peer(), control(Control::TypesRead)).await;
