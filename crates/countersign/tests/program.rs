@@ -13,6 +13,8 @@ mod configuration;
 mod demo;
 #[path = "program/import.rs"]
 mod import;
+#[path = "program/kms.rs"]
+mod kms;
 #[path = "program/pages.rs"]
 mod pages;
 #[path = "program/tokens.rs"]

@@ -56,6 +56,7 @@ pub fn run(mut command: Command) -> Ran {
 /// A folder for one test, with a deployment in it once `init` has run.
 pub struct Bench {
     folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
 }
 
 pub const TYPES: &str = r#"
@@ -86,25 +87,41 @@ when { context.field in [Customer::Field::"id", Customer::Field::"company", Cust
 impl Bench {
     /// An empty folder.
     pub fn empty() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("countersign-").tempdir().unwrap() }
+        let folder = tempfile::Builder::new().prefix("countersign-").tempdir().unwrap();
+        Self { folder, environment: Vec::new() }
     }
 
     /// A deployment with one tenant, `acme`, its admin `ann` and its clerk `carl`, and nothing stored.
     pub fn ready() -> Self {
         let bench = Self::empty();
         bench.run(&["init", bench.dir_text()]).expect(0);
-        let types = bench.file("types.toml", TYPES);
-        bench.run(&["schema", "apply", &types]).expect(0);
-        let policies = bench.file("policies.cedar", POLICIES);
-        bench.run(&["policy", "apply", &policies]).expect(0);
-        bench.run(&["tenant", "add", "acme"]).expect(0);
+        bench.fill();
+        bench
+    }
+
+    /// Sets a variable in the environment of every command to come.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.environment.push((name.to_owned(), value.into()));
+    }
+
+    /// Types, policies, `acme` and its people.
+    pub fn fill(&self) {
+        let types = self.file("types.toml", TYPES);
+        self.run(&["schema", "apply", &types]).expect(0);
+        let policies = self.file("policies.cedar", POLICIES);
+        self.run(&["policy", "apply", &policies]).expect(0);
+        self.run(&["tenant", "add", "acme"]).expect(0);
+        self.people();
+    }
+
+    /// The people of `acme`.
+    pub fn people(&self) {
         for (user, role) in [("ann@acme", "admin"), ("carl@acme", "clerk")] {
-            let key = bench.keygen(user);
+            let key = self.keygen(user);
             // The operator adds the first; she adds the others.
             let by = if role == "admin" { "operator@operators" } else { "ann@acme" };
-            bench.run(&["--as", by, "user", "add", user, "--ssh-key", &key, "--role", role]).expect(0);
+            self.run(&["--as", by, "user", "add", user, "--ssh-key", &key, "--role", role]).expect(0);
         }
-        bench
     }
 
     /// The deployment's folder.
@@ -142,7 +159,7 @@ impl Bench {
     /// `countersign --dir DIR …`, not started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program(&["--dir", self.dir_text()]);
-        command.args(arguments);
+        command.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
