@@ -97,6 +97,9 @@ pub struct Channel {
     _lanes: Arc<Lanes>,
 }
 
+/// The answers of a stream of calls, and whether its connection is over.
+pub(crate) type OpenPipe = (Streaming<pb::PipeAnswer>, Arc<AtomicBool>);
+
 /// What calls and connections share.
 pub(crate) struct Shared {
     pub(crate) parts: ChannelParts,
@@ -214,16 +217,15 @@ impl Channel {
         }
     }
 
-    /// Opens a stream of calls. Also gives what says when it should not be used any more.
-    pub(crate) async fn pipe(
-        &self,
-        calls: Drain,
-        deadline: Instant,
-    ) -> Result<(Streaming<pb::PipeAnswer>, Arc<AtomicBool>), Failed> {
+    /// Opens a stream of calls. Also gives what says when it should not be used any more. `None` if the connection
+    /// turned out to be going away.
+    pub(crate) async fn pipe(&self, calls: Drain, deadline: Instant) -> Result<Option<OpenPipe>, Failed> {
         let mut line = self.shared.wait_for_line(deadline).await?;
         let request = request(&methods::PIPE, Outgoing::Stream(calls), deadline);
-        let response = line.sender.try_send_request(request).await.map_err(|_| Failed::Unavailable)?;
-        Ok((answers(response)?, line.is_over))
+        match line.sender.try_send_request(request).await {
+            Ok(response) => Ok(Some((answers(response)?, line.is_over))),
+            Err(_) => Ok(None),
+        }
     }
 
     /// A place among the calls in flight.

@@ -152,11 +152,11 @@ impl Pipes {
             let waiting = Arc::new(Mutex::new(Waiting::default()));
             let outgoing = Drain { queue, together: Vec::new(), waiting: Arc::clone(&waiting) };
             tried = tried.saturating_add(1);
-            match self.channel.pipe(outgoing, deadline).await {
-                Ok(opened) => break (calls, waiting, opened),
-                // A connection that is going away; there will be another.
-                Err(Failed::Unavailable) if tried < TRIES => tokio::time::sleep(PAUSE).await,
-                Err(failed) => return Err(failed),
+            match self.channel.pipe(outgoing, deadline).await? {
+                Some(opened) => break (calls, waiting, opened),
+                // There will be another connection.
+                None if tried < TRIES => tokio::time::sleep(PAUSE).await,
+                None => return Err(Failed::Unavailable),
             }
         };
         let leaving = Arc::new(AtomicBool::new(false));
