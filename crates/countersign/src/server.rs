@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use countersign_crypto::tls::{CertificateSlot, TlsError, server_config};
 use countersign_model::clock::SystemClock;
-use countersign_model::{Clock, UnixMs};
+use countersign_model::{Clock, Service, UnixMs};
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -148,7 +148,7 @@ async fn answer(
     }
     let failed = |error: TlsError| Problem::failed(error.to_string());
     // A gateway that runs apart has one certificate, which it renews itself.
-    let (slot, renewing) = match opened.gateway_slot() {
+    let (slot, renewing) = match opened.slot(Service::Gateway) {
         Some(slot) => (slot, None),
         None => {
             let first = opened.certificate()?;

@@ -11,7 +11,7 @@ use countersign_keys::{CURRENT_EPOCH, KeyError, KmsError, TenantKeys};
 use countersign_model::control::{Control, DEFAULT_KMS};
 use countersign_model::facts::User;
 use countersign_model::query::Judged;
-use countersign_model::{Entropy, FieldSet, Name, Opened, Service, TenantId, UserId};
+use countersign_model::{Entropy, FieldSet, Name, Opened, RequestId, Service, TenantId, UserId};
 
 use crate::call::{BEYOND, Call, KmsFailure, ServiceFailure};
 use crate::keyring::Keyring;
@@ -218,14 +218,19 @@ impl KeyRelease for KeyService {
         caller: Service,
         purpose: SealPurpose,
     ) -> Result<SealGrant, ServiceFailure> {
+        let guard = &self.parts.guard;
+        let id = RequestId::new(guard.clock().now(), &*self.parts.entropy);
         let label = match (purpose, caller) {
             (SealPurpose::Cursor, Service::Gateway) => "cursor",
             (SealPurpose::Audit, Service::Gateway) => "audit-gateway",
             (SealPurpose::Audit, Service::Store) => "audit-store",
             (SealPurpose::Audit, Service::Authority) => "audit-authority",
-            _ => return Err(BEYOND),
+            _ => {
+                guard.note_refused_call(&Refusal::Forbidden, None, id, SEAL_KEY).await?;
+                return Err(BEYOND);
+            }
         };
-        let tenant = self.parts.guard.identify(bearer)?.tenant;
+        let tenant = guard.identify(bearer, id, SEAL_KEY).await?.tenant;
         self.open(tenant).await?;
         let secret = self.parts.keys.seal_secret(tenant, label).map_err(|error| no_key(&error))?;
         Ok(SealGrant { tenant, secret, epoch: CURRENT_EPOCH })
@@ -233,19 +238,23 @@ impl KeyRelease for KeyService {
 
     async fn new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
         let judgement = self.judge(call, &[Service::Authority]).await?;
-        let Judged::Control(Control::TenantAdd { kms, .. }) = judgement.judged else { return Err(BEYOND) };
+        let Judged::Control(Control::TenantAdd { kms, .. }) = &judgement.judged else {
+            return Err(self.refuse(call, &judgement, Refusal::Forbidden).await);
+        };
+        let kms = kms.clone();
         self.wrap(move |keys, entropy| keys.wrap_new_by(named(kms.as_ref()), entropy, tenant)).await
     }
 
     async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
         let judgement = self.judge(call, &[Service::Authority]).await?;
-        let Judged::Control(Control::TenantRewrap { tenant: asked, kms }) = judgement.judged else {
-            return Err(BEYOND);
+        let Judged::Control(Control::TenantRewrap { tenant: asked, kms }) = &judgement.judged else {
+            return Err(self.refuse(call, &judgement, Refusal::Forbidden).await);
         };
         let names = &judgement.state.facts.tenant_names;
-        if asked.is_some_and(|name| names.get(&name) != Some(&tenant)) {
-            return Err(BEYOND);
+        if asked.as_ref().is_some_and(|name| names.get(name) != Some(&tenant)) {
+            return Err(self.refuse(call, &judgement, Refusal::Forbidden).await);
         }
+        let kms = kms.clone();
         self.wrap(move |keys, entropy| {
             let Some(kms) = kms else { return keys.rewrap(entropy, tenant) };
             keys.rewrap_by(named(Some(&kms)), entropy, tenant)
@@ -253,6 +262,9 @@ impl KeyRelease for KeyService {
         .await
     }
 }
+
+/// What a call for a key of a tenant as such is called in records.
+const SEAL_KEY: &str = "seal_key";
 
 /// The provider that a request means by that name.
 fn named(name: Option<&Name>) -> Option<&Name> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use countersign_audit::{Ledger, LedgerQuery, Position, Record};
-use countersign_guard::Guard;
+use countersign_guard::{Guard, Refusal};
 use countersign_model::control::Control;
 use countersign_model::facts::OPERATORS;
 use countersign_model::query::Judged;
@@ -73,18 +73,18 @@ impl Trail for LedgerTrail {
         query: &LedgerQuery,
     ) -> Result<TrailPage, ServiceFailure> {
         if call.caller != Service::Authority {
+            self.guard.note_refusal(&Refusal::Forbidden, call.request, call.epoch).await?;
             return Err(BEYOND);
         }
         let judgement = self.guard.judge_again(call.bearer, call.request, call.epoch).await?;
-        let Judged::Control(Control::AuditRead(_) | Control::Receipt { .. }) = judgement.judged else {
-            return Err(BEYOND);
-        };
+        let reads = matches!(judgement.judged, Judged::Control(Control::AuditRead(_) | Control::Receipt { .. }));
         let principal = &judgement.principal;
         let may = |owner: &Option<TenantId>| match owner {
             Some(tenant) => *tenant == principal.tenant,
             None => principal.tenant_name.as_str() == OPERATORS,
         };
-        if !owners.iter().all(may) {
+        if !(reads && owners.iter().all(may)) {
+            self.guard.note_refusal_of(&Refusal::Forbidden, &judgement, call.request).await?;
             return Err(BEYOND);
         }
         // Reading files is no work for the threads that answer requests.

@@ -15,7 +15,7 @@ use countersign_crypto::tls::{ClientCertificates, TlsAcceptor, mutual_server_con
 use countersign_door_http::{App, AppParts, Router};
 use countersign_engine::Engine;
 use countersign_facts::{Applied, NotPrepared, Prepare, ServiceEntry};
-use countersign_guard::{FactsCell, Guard, Refusal};
+use countersign_guard::{FactsCell, Guard};
 use countersign_identity::{Agent, AgentParts, certify};
 use countersign_keys::budget::Budgets;
 use countersign_keys::{TenantKeys, WrappedKeys};
@@ -207,7 +207,6 @@ impl Apart {
         let surroundings = Surroundings {
             clock: Arc::clone(clock),
             note: Arc::new(Noting {
-                guard: Arc::clone(&seat.guard),
                 audit: Arc::clone(&seat.audit),
                 service: seat.service,
                 clock: Arc::clone(clock),
@@ -471,7 +470,6 @@ async fn inside(base: &Base, authority: &Authority, service: Service, address: &
 
 /// Puts calls on record that were not accepted.
 struct Noting {
-    guard: Arc<Guard>,
     audit: Arc<dyn AuditSink>,
     service: Service,
     clock: Arc<dyn Clock>,
@@ -484,31 +482,29 @@ impl Note for Noting {
         let by = refused.peer.map_or_else(|| "nobody known".to_owned(), |peer| peer.id.to_string());
         let (method, why) = (refused.method, refused.why);
         tracing::warn!(service = %self.service, %by, method, %why, "a call was not accepted");
-        let noted = match refused.request {
-            Some((request, epoch)) => {
-                let noted = self.guard.note_refusal(&Refusal::Forbidden, request, epoch).await;
-                noted.map_err(|error| error.to_string())
-            }
-            None => {
-                let now = self.clock.now();
-                let record = Record {
-                    time: now,
-                    request: RequestId::new(now, &*self.entropy),
-                    service: self.service,
-                    door: None,
-                    verdict: Verdict::Refused,
-                    tenant: None,
-                    tally: None,
-                    body: Body {
-                        action: "call".to_owned(),
-                        reason: Some(Reason::NotPermitted),
-                        detail: Some(format!("{method} by {by}: {why}")),
-                        ..Body::default()
-                    },
-                };
-                self.audit.note(record).await.map_err(|error| error.to_string())
-            }
+        let now = self.clock.now();
+        let detail = format!("{method} by {by}: {why}");
+        let (request, door, action, epoch) = match refused.request {
+            Some((request, epoch)) => (request.id, Some(request.door), request.operation.action(), epoch),
+            None => (RequestId::new(now, &*self.entropy), None, "call", 0),
         };
+        let record = Record {
+            time: now,
+            request,
+            service: self.service,
+            door,
+            verdict: Verdict::Refused,
+            tenant: None,
+            tally: None,
+            body: Body {
+                action: action.to_owned(),
+                reason: Some(Reason::NotPermitted),
+                detail: Some(detail),
+                epoch,
+                ..Body::default()
+            },
+        };
+        let noted = self.audit.note(record).await;
         if let Err(error) = noted {
             tracing::error!(%error, "a refused call could not be put on record");
         }

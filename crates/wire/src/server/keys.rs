@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_guard::{Bearer, Refusal};
+use countersign_guard::Bearer;
 use countersign_model::{Service, TenantId};
 use countersign_services::KeyRelease;
 use tonic::{Request, Response, Status};
@@ -31,9 +31,6 @@ impl Keys for KeysEnd {
         let Some(role) = role else {
             return Err(self.admission.refuse(&caller, CallRefused::Role, None).await.into());
         };
-        if message.token.is_empty() {
-            return Err(Failed::Refused(Refusal::NoToken).to_status());
-        }
         let bearer = Bearer::new(message.token);
         let grant = self.keys.seal_key(&bearer, role, purpose).await.map_err(Failed::from)?;
         Ok(Response::new(grant_out(&grant)))

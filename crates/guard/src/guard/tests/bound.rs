@@ -115,7 +115,7 @@ async fn services_behind_judge_a_bound_token_without_a_proof() {
     let bearer = Bearer::new(token);
     assert!(house.guard.judge(&bearer, &request(read(&["id"]))).is_ok());
     assert!(house.guard.judge_again(&bearer, &request(read(&["id"])), 7).await.is_ok());
-    assert!(house.guard.identify(&bearer).is_ok());
+    assert!(house.guard.identify(&bearer, RequestId::from_u128(9), "seal_key").await.is_ok());
 }
 
 #[tokio::test]

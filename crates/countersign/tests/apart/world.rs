@@ -1,0 +1,357 @@
+//! A deployment whose services run apart.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use countersign::client::{Client, Token};
+use countersign::compose::{self, Opened, Opening, Sinks};
+use countersign::config::{Config, Roles, Text};
+use countersign::deployment::Deployment;
+use countersign::login::{Login, Signer, login};
+use countersign::transport::{Ask, InProcess, Reply, Transport};
+use countersign_audit::{LedgerQuery, Record, Verdict};
+use countersign_crypto::SystemEntropy;
+use countersign_crypto::spiffe::{self, SpiffeId};
+use countersign_crypto::x509::ServerCertificate;
+use countersign_guard::Bearer;
+use countersign_model::clock::SystemClock;
+use countersign_model::request::{Door, Operation};
+use countersign_model::{Clock, RecordTypes, Request, RequestId, Service, TenantId, UnixMs};
+use countersign_services::Call;
+use countersign_token::Unverified;
+use http::Method;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+use crate::example;
+
+/// The services that join.
+pub const OTHERS: [Service; 3] = [Service::Keys, Service::Store, Service::Gateway];
+/// Those that are called with a user's token.
+pub const CALLED: [Service; 2] = [Service::Keys, Service::Store];
+
+/// How a world differs from the usual one.
+#[derive(Clone, Default)]
+pub struct Setup {
+    /// How long certificates last.
+    pub certificate_ms: Option<u64>,
+    /// How old facts may be.
+    pub facts_age_ms: Option<u64>,
+    /// What stands before the ledgers.
+    pub sinks: Option<Sinks>,
+}
+
+/// One service, open and served.
+pub struct Node {
+    pub service: Service,
+    pub folder: Deployment,
+    pub address: SocketAddr,
+    pub opened: Arc<Opened>,
+    config: Config,
+    sinks: Option<Sinks>,
+    stop: watch::Sender<bool>,
+    served: JoinHandle<()>,
+}
+
+impl Node {
+    async fn start(
+        service: Service,
+        folder: &Deployment,
+        config: Config,
+        token: Option<String>,
+        sinks: Option<Sinks>,
+    ) -> Result<Self> {
+        let join_tokens = token.map(Zeroizing::new).into_iter().collect();
+        let opening = Opening { join_tokens, serves: true, sinks: sinks.clone() };
+        let mut opened = compose::open_as(folder, config.clone(), opening).await?;
+        let wire = opened.take_wires().pop().context("a service without a listener")?;
+        let address = wire.address;
+        let (stop, mut stopped) = watch::channel(false);
+        let served = tokio::spawn(async move {
+            wire.serve(async move { drop(stopped.wait_for(|stop| *stop).await) }).await.unwrap();
+        });
+        let (folder, opened) = (folder.clone(), Arc::new(opened));
+        Ok(Self { service, folder, address, opened, config, sinks, stop, served })
+    }
+
+    /// Ends it, as a process ends when it is asked to.
+    pub async fn stop(self) -> Stopped {
+        let Self { service, folder, address, opened, mut config, sinks, stop, served } = self;
+        stop.send_replace(true);
+        let _ = tokio::time::timeout(Duration::from_secs(15), served).await;
+        opened.close().await;
+        config.services.listen = address;
+        Stopped { service, folder, config, sinks }
+    }
+
+    /// Records of this service's own about `request`, whoever they belong to.
+    pub fn records(&self, tenants: &[TenantId], request: RequestId) -> Vec<Record> {
+        let query = LedgerQuery { request: Some(request), limit: 1000, ..LedgerQuery::default() };
+        self.query(tenants, &query)
+    }
+
+    /// This service's newest records.
+    pub fn newest(&self, tenants: &[TenantId], limit: usize) -> Vec<Record> {
+        self.query(tenants, &LedgerQuery { limit, ..LedgerQuery::default() })
+    }
+
+    fn query(&self, tenants: &[TenantId], query: &LedgerQuery) -> Vec<Record> {
+        let ledger = self.opened.ledger(self.service).unwrap();
+        let owners = std::iter::once(None).chain(tenants.iter().copied().map(Some));
+        owners.flat_map(|owner| ledger.query(owner, query).unwrap()).map(|(_, record)| record).collect()
+    }
+}
+
+/// One service that has ended.
+pub struct Stopped {
+    service: Service,
+    folder: Deployment,
+    config: Config,
+    sinks: Option<Sinks>,
+}
+
+impl Stopped {
+    /// Starts it again where it was.
+    pub async fn start(self) -> Result<Node> {
+        let Self { service, folder, config, sinks } = self;
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            match Node::start(service, &folder, config.clone(), None, sinks.clone()).await {
+                // What belonged to the one before is let go when its last task ends.
+                Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Four services and the trading example.
+pub struct World {
+    pub folder: Deployment,
+    pub authority: Node,
+    pub keys: Node,
+    pub store: Node,
+    pub gateway: Node,
+    pub transport: Arc<Transport>,
+    setup: Setup,
+    dir: PathBuf,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl World {
+    /// Makes one and loads the example.
+    pub async fn begin(setup: Setup) -> Result<Self> {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?.keep();
+        let folder = Deployment::at(dir.join("authority"));
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = configured(&setup, Service::Authority, any, None);
+        compose::init(&folder, &config)?;
+        let mut tokens = Vec::new();
+        for service in OTHERS {
+            tokens.push(invite_offline(&folder, service, "first").await?);
+        }
+        let authority = Node::start(Service::Authority, &folder, config, None, setup.sinks.clone()).await?;
+        let mut others = Vec::new();
+        for (service, token) in OTHERS.into_iter().zip(tokens) {
+            let folder = Deployment::at(dir.join(service.as_str()));
+            others.push(joined(&setup, service, &folder, authority.address, token).await?);
+        }
+        let (Some(gateway), Some(store), Some(keys)) = (others.pop(), others.pop(), others.pop()) else {
+            bail!("too few services");
+        };
+        let transport = transport_of(&gateway);
+        let world = Self { folder, authority, keys, store, gateway, transport, setup, dir };
+        example::load(&world).await?;
+        Ok(world)
+    }
+
+    /// The service of a role.
+    pub fn node(&self, service: Service) -> &Node {
+        match service {
+            Service::Authority => &self.authority,
+            Service::Keys => &self.keys,
+            Service::Store => &self.store,
+            Service::Gateway => &self.gateway,
+        }
+    }
+
+    /// A join token, as an operator gets it while everything runs.
+    pub async fn invite(&self, role: &str, name: &str) -> Result<String> {
+        let operator = self.login("operator@operators").await?;
+        invite(&operator, role, name).await
+    }
+
+    /// One more service of a role.
+    pub async fn another(&self, service: Service, name: &str) -> Result<Node> {
+        let token = self.invite(service.as_str(), name).await?;
+        let folder = Deployment::at(self.dir.join(format!("{service}-{name}")));
+        joined(&self.setup, service, &folder, self.authority.address, token).await
+    }
+
+    /// A caller who has logged in at the gateway with the SSH key in the authority's folder.
+    pub async fn login(&self, who: &str) -> Result<Client> {
+        self.login_for(who, None).await
+    }
+
+    /// The same, with a token that lasts no longer than this.
+    pub async fn login_for(&self, who: &str, lifetime_ms: Option<u64>) -> Result<Client> {
+        login_by(&self.transport, &self.folder, who, lifetime_ms).await
+    }
+
+    /// The record types in force.
+    pub async fn types(&self) -> Result<RecordTypes> {
+        Ok(countersign::manage::types(&self.login("andrew@northwind").await?).await?)
+    }
+
+    /// The epoch that the gateway decides by, and the id of the read that shows it.
+    pub async fn epoch(&self) -> Result<u64> {
+        let nancy = self.login("nancy@northwind").await?;
+        let reply = nancy.send(Ask::new(Method::GET, "/rest/v1/customer?select=id&limit=1")).await?;
+        let tenant = Unverified::read(token(&nancy))?.tenant;
+        let records = self.gateway.records(&[tenant], request_of(&reply)?);
+        records.last().map(|record| record.body.epoch).context("the gateway has no record of a read")
+    }
+
+    /// The name in the gateway's certificate.
+    pub fn gateway_id(&self) -> Result<SpiffeId> {
+        let text = std::fs::read_to_string(identity_file(&self.gateway.folder, Service::Gateway))?;
+        let certificate = ServerCertificate::from_pem(&text).ok().context("not an identity")?;
+        Ok(spiffe::of_certificate(&certificate.chain_der[0])?)
+    }
+
+    /// Waits for a refusal of this request in a service's own ledger.
+    pub async fn refusal(&self, service: Service, tenants: &[TenantId], request: RequestId) -> Record {
+        let what = format!("{service} has no record of refusing {request}");
+        let node = self.node(service);
+        let refused = || node.records(tenants, request).into_iter().find(|record| record.verdict == Verdict::Refused);
+        soon(Duration::from_secs(1), refused).await.expect(&what)
+    }
+}
+
+/// A usual deployment, made once for all tests that only ask it things.
+pub fn shared<F: Future<Output = Result<()>>>(test: impl FnOnce(&'static World) -> F) -> Result<()> {
+    static SHARED: LazyLock<(Runtime, World)> = LazyLock::new(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let world = runtime.block_on(World::begin(Setup::default())).unwrap();
+        (runtime, world)
+    });
+    let (runtime, world) = &*SHARED;
+    runtime.block_on(test(world))
+}
+
+fn configured(setup: &Setup, service: Service, listen: SocketAddr, authority: Option<SocketAddr>) -> Config {
+    let mut config = Config::default();
+    config.services.run = Roles::one(service);
+    config.services.listen = listen;
+    config.services.authority = authority.map_or_else(Text::empty, |address| Text::of(address.to_string()));
+    if let Some(ms) = setup.certificate_ms {
+        config.services.certificate_ms = countersign::config::Whole::new(ms);
+    }
+    if let Some(ms) = setup.facts_age_ms {
+        config.services.facts_age_ms = countersign::config::Whole::new(ms);
+    }
+    config
+}
+
+async fn joined(
+    setup: &Setup,
+    service: Service,
+    folder: &Deployment,
+    authority: SocketAddr,
+    token: String,
+) -> Result<Node> {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = configured(setup, service, any, Some(authority));
+    compose::init_apart(folder, &config)?;
+    Node::start(service, folder, config, Some(token), setup.sinks.clone()).await
+}
+
+/// A join token from an authority that is not served yet, as `countersign service invite` gets it.
+async fn invite_offline(folder: &Deployment, service: Service, name: &str) -> Result<String> {
+    let opened = Arc::new(compose::open(folder, compose::config(folder)?).await?);
+    let transport = Arc::new(Transport::InProcess(Box::new(InProcess::new(Arc::clone(&opened), None))));
+    let operator = login_by(&transport, folder, "operator@operators", None).await?;
+    let token = invite(&operator, service.as_str(), name).await;
+    opened.close().await;
+    token
+}
+
+async fn invite(operator: &Client, role: &str, name: &str) -> Result<String> {
+    let answer = operator.put(Method::POST, "/v1/services", &json!({ "role": role, "name": name })).await?;
+    Ok(answer.get("join_token").and_then(Value::as_str).context("no join token")?.to_owned())
+}
+
+async fn login_by(
+    transport: &Arc<Transport>,
+    folder: &Deployment,
+    who: &str,
+    lifetime_ms: Option<u64>,
+) -> Result<Client> {
+    let signer = Signer::from_file(&folder.ssh_key(who), None)?;
+    let who: Login = who.parse().map_err(anyhow::Error::msg)?;
+    let token = login(transport, &who, &signer, lifetime_ms, None).await?;
+    Ok(Client::new(Arc::clone(transport), Some(token)))
+}
+
+/// The way into a gateway of this process.
+pub fn transport_of(gateway: &Node) -> Arc<Transport> {
+    Arc::new(Transport::InProcess(Box::new(InProcess::new(Arc::clone(&gateway.opened), None))))
+}
+
+/// A caller's token.
+pub fn token(client: &Client) -> &str {
+    client.token().map(Token::reveal).unwrap()
+}
+
+/// The id of the request that an answer is of.
+pub fn request_of(reply: &Reply) -> Result<RequestId> {
+    let id = reply.header("countersign-request").context("an answer without its request's id")?;
+    id.parse().ok().context("not an id")
+}
+
+/// A request as a door makes it.
+pub fn request(operation: Operation) -> Request {
+    Request { id: request_id(SystemClock.now()), door: Door::Http, tenant: None, purpose: None, operation }
+}
+
+/// A call on behalf of a request, as a gateway makes it.
+pub fn carried<'a>(bearer: &'a Bearer, request: &'a Request, epoch: u64) -> Call<'a> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    Call { bearer, request, epoch, caller: Service::Gateway, deadline }
+}
+
+/// An id made at that moment.
+pub fn request_id(at: UnixMs) -> RequestId {
+    RequestId::new(at, &SystemEntropy)
+}
+
+/// Asks every few milliseconds until there is an answer, for so long.
+pub async fn soon<T>(within: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let until = Instant::now() + within;
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The file of a service's key and certificate in its folder.
+pub fn identity_file(folder: &Deployment, service: Service) -> PathBuf {
+    folder.identity(service).join("identity.pem")
+}
