@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use countersign_audit::{Ledger, Position};
+use countersign_model::UnixMs;
 use countersign_services::Trail;
 use futures_util::{Stream, StreamExt as _, stream};
 use tonic::{Request, Response, Status};
@@ -60,7 +61,15 @@ impl TrailWire for TrailEnd {
     async fn tallies(&self, request: Request<pb::TalliesRequest>) -> Result<Response<Self::TalliesStream>, Status> {
         let ledger = self.ledger.clone().ok_or(Failed::Call(CallRefused::NotHere))?;
         let (_, extensions, message) = request.into_parts();
-        let from = message.after.map(Position);
+        let from = match (message.after, message.since) {
+            (Some(after), _) => Some(Position(after)),
+            (None, Some(since)) => {
+                let reading = Arc::clone(&ledger);
+                let found = tokio::task::spawn_blocking(move || reading.before(UnixMs(since))).await;
+                found.ok().and_then(Result::ok).ok_or(Failed::Damaged)?
+            }
+            (None, None) => None,
+        };
         let following = stream::unfold(Some((ledger, from)), next_tallies).take_until(leaving(&extensions)?);
         Ok(Response::new(Box::pin(following)))
     }
