@@ -155,7 +155,8 @@ impl Following {
                 continue;
             }
             let (number, sender) = (self.number(&id), self.sender.clone());
-            self.tasks.insert(id, tokio::spawn(follow(trail, number, sender)));
+            let from = self.begun.minus_ms(OVERLAP_MS);
+            self.tasks.insert(id, tokio::spawn(follow(trail, from, number, sender)));
         }
     }
 }
@@ -168,10 +169,14 @@ impl Drop for Following {
     }
 }
 
-async fn follow(trail: Arc<RemoteTrail>, number: u32, sender: mpsc::Sender<News>) {
+async fn follow(trail: Arc<RemoteTrail>, from: UnixMs, number: u32, sender: mpsc::Sender<News>) {
     let mut after = None;
     loop {
-        if let Ok(mut stream) = trail.tallies(after).await {
+        let stream = match after {
+            Some(_) => trail.tallies(after).await,
+            None => trail.tallies_since(from).await,
+        };
+        if let Ok(mut stream) = stream {
             while let Ok(Some(entries)) = stream.next().await {
                 if let Some((position, _)) = entries.last() {
                     after = Some(*position);

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use countersign_audit::{LedgerQuery, Position, TallyEntry};
-use countersign_model::TenantId;
+use countersign_model::{TenantId, UnixMs};
 use countersign_services::{Call, ServiceFailure, Trail, TrailPage};
 use tonic::Streaming;
 
@@ -65,7 +65,18 @@ impl RemoteTrail {
     /// # Errors
     /// [`Failed`].
     pub async fn tallies(&self, after: Option<Position>) -> Result<TallyStream, Failed> {
-        let message = pb::TalliesRequest { after: after.map(|after| after.0) };
+        self.follow(pb::TalliesRequest { after: after.map(|after| after.0), since: None }).await
+    }
+
+    /// Follows the tallies from a moment on: how somebody begins who has no position yet, and no use for what is old.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn tallies_since(&self, since: UnixMs) -> Result<TallyStream, Failed> {
+        self.follow(pb::TalliesRequest { after: None, since: Some(since.0) }).await
+    }
+
+    async fn follow(&self, message: pb::TalliesRequest) -> Result<TallyStream, Failed> {
         let chunks = self.channel.streaming(&methods::TALLIES, &message).await?;
         Ok(TallyStream { chunks })
     }

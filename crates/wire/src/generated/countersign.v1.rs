@@ -2642,9 +2642,13 @@ impl ::prost::Name for AuditRecord {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct TalliesRequest {
-    /// Only tallies after this position; absent is from the beginning.
+    /// Only tallies after this position.
     #[prost(uint64, optional, tag = "1")]
     pub after: ::core::option::Option<u64>,
+    /// Without a position: from the first record on that is not older than this, in milliseconds since 1970; absent is
+    /// from the beginning.
+    #[prost(uint64, optional, tag = "2")]
+    pub since: ::core::option::Option<u64>,
 }
 impl ::prost::Name for TalliesRequest {
     const NAME: &'static str = "TalliesRequest";

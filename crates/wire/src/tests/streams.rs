@@ -66,6 +66,11 @@ async fn tallies_are_followed_from_any_place() {
         assert_eq!(*position, Position(number));
         assert_eq!(*entry, countersign_audit::TallyEntry::of(&record(number)));
     }
+    // From a moment on: the record before it tells where.
+    let mut since = trail.tallies_since(UnixMs(1_000 + 590)).await.unwrap();
+    let first = since.next().await.unwrap().unwrap();
+    assert_eq!((first[0].0, first.len()), (Position(590), 10));
+    assert_eq!(trail.tallies_since(UnixMs(1)).await.unwrap().next().await.unwrap().unwrap()[0].0, Position(0));
     // And what comes next, as it comes.
     let mut some = trail.tallies(Some(Position(597))).await.unwrap();
     assert_eq!(some.next().await.unwrap().unwrap().len(), 2);
