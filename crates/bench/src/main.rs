@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to a terminal")]
 #![expect(clippy::arithmetic_side_effects, reason = "figures, not decisions; overflow would show as nonsense")]
 
+mod apart;
 mod cipher;
 mod durable;
 mod facts;
@@ -17,6 +18,7 @@ mod scale;
 mod setting;
 mod stack;
 mod timing;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,8 +50,10 @@ type Group = (&'static str, fn(&Options, &mut Report) -> Result<()>);
 
 const GROUPS: &[Group] = &[
     ("https", stack::measure),
+    ("apart", apart::measure),
     ("guard", guard::measure),
     ("facts", facts::measure),
+    ("wire", wire::measure),
     ("cipher", cipher::measure),
     ("durable", durable::measure),
     ("ledger", ledger::measure),
