@@ -158,14 +158,20 @@ impl Registry {
         Self::load(parts, db, deployment_key)
     }
 
-    /// The deployment in the file at `parts.path`.
+    /// The deployment in the file at `parts.path`. If the wrapping key was rotated, the deployment's key is wrapped by
+    /// the newest version from now on.
     ///
     /// # Errors
     /// [`RegistryError::Kms`] if the key service is not the one that wrapped the deployment's key;
     /// [`RegistryError::Damaged`] names the first fact that does not open.
     pub fn open(parts: RegistryParts) -> Result<Arc<Self>, RegistryError> {
         let (mut db, wrapped) = Db::open(&parts.path)?;
-        let deployment_key = TenantKey::new(parts.kms.default_provider().unwrap_key(&deployment_key_aad(), &wrapped)?);
+        let (kms, aad) = (parts.kms.default_provider(), deployment_key_aad());
+        let secret = kms.unwrap_key(&aad, &wrapped)?;
+        if !parts.kms.is_current(&wrapped)? {
+            db.rewrap(&kms.wrap(&*parts.entropy, &aad, &secret)?)?;
+        }
+        let deployment_key = TenantKey::new(secret);
         db.unlock(facts_key(&deployment_key));
         Self::load(parts, db, deployment_key)
     }

@@ -132,7 +132,8 @@ pub(super) fn registry_parts(dir: &Path, clock: &Arc<ManualClock>, kms: Arc<dyn 
 
 pub(super) fn kms(dir: &Path) -> Arc<dyn KmsProvider> {
     let path = dir.join("kms.key");
-    Arc::new(if path.exists() { FileKms::open(&path) } else { FileKms::create(&path, &SystemEntropy) }.unwrap())
+    let made = path.exists() || dir.join("kms.key.1").exists();
+    Arc::new(if made { FileKms::open(&path) } else { FileKms::create(&path, &SystemEntropy) }.unwrap())
 }
 
 impl House {

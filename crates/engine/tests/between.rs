@@ -63,6 +63,8 @@ async fn each_service_is_called_by_whom_it_is_for_and_by_nobody_else() {
         // A request that adds no tenant makes none, whoever brings it.
         assert_eq!(stage.records.create_tenant(&from(caller, &request), tenant).await, Err(FORBIDDEN), "{caller}");
         assert_eq!(stage.keys.new_tenant_key(&from(caller, &request), tenant).await.err(), Some(FORBIDDEN), "{caller}");
+        let rewrapped = stage.keys.rewrap_tenant_key(&from(caller, &request), tenant).await.err();
+        assert_eq!(rewrapped, Some(FORBIDDEN), "{caller}");
         let any = stage.records.any_records(&from(caller, &request), scan.record_type).await;
         assert_eq!(any, Err(FORBIDDEN), "{caller}");
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use countersign_guard::Permit;
 use countersign_keys::{wrapped_by, wrapped_version};
+use countersign_model::control::DEFAULT_KMS;
 use countersign_model::facts::Tenant;
 use countersign_model::{Name, Service, TenantId};
 use countersign_services::{Call, ServiceFailure};
@@ -82,15 +83,19 @@ impl Authority {
             }
         }
         let mut change = self.registry.begin().await;
-        let count = keys.len();
-        for (id, wrapped) in keys {
-            change.rewrap_tenant(id, wrapped)?;
+        for (id, wrapped) in &keys {
+            change.rewrap_tenant(*id, wrapped.clone())?;
         }
-        if count > 0 {
+        if !keys.is_empty() {
             change.commit().await?;
         }
+        let now = self.registry.clock().now();
+        for (id, wrapped) in keys.iter().filter(|(id, _)| *id != permit.principal().tenant) {
+            let by = wrapped_by(wrapped).map_or_else(|| DEFAULT_KMS.to_owned(), |name| name.to_string());
+            self.record_elsewhere(permit, *id, format!("key wrapped by {by}"), now).await?;
+        }
         let mut done = Done::changed(ControlAnswer::Rewrapped(answer));
-        done.affected = u64::try_from(count).ok();
+        done.affected = u64::try_from(keys.len()).ok();
         Ok(done)
     }
 }

@@ -109,6 +109,12 @@ impl Db {
         Ok((Self { connection, key: None }, wrapped))
     }
 
+    /// Replaces the wrapped deployment key by the same key, wrapped again.
+    pub(super) fn rewrap(&self, wrapped: &[u8]) -> Result<(), RegistryError> {
+        let update = "UPDATE fact SET body = ?2 WHERE kind = ?1";
+        self.connection.execute(update, params![Kind::DeploymentKey as i64, wrapped]).map(|_| ()).map_err(storage)
+    }
+
     pub(super) fn unlock(&mut self, key: SealKey) {
         self.key = Some(key);
     }

@@ -1,6 +1,7 @@
 //! Every control request, permitted and refused.
 
 mod audit;
+mod keys;
 mod people;
 mod tokens;
 mod types;

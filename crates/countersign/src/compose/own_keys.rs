@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use countersign_audit::{AuditError, AuditKeys};
 use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey};
 use countersign_guard::Bearer;
-use countersign_keys::{KmsProvider, TenantKeys};
+use countersign_keys::{KmsProvider, TenantKeys, wrapped_version};
 use countersign_model::{Clock, Entropy, Opened, Service, TenantId};
 use countersign_services::{Call, KeyRelease, Keyring, SealGrant, SealPurpose, ServiceFailure};
 use countersign_token::Verifier;
@@ -30,7 +30,15 @@ pub(super) fn own_key(
     let failed = |error: countersign_keys::KmsError| Problem::failed(format!("{}: {error}", path.display()));
     let secret = if path.exists() {
         let wrapped = std::fs::read(path).map_err(io("read", path))?;
-        kms.unwrap_key(&aad, &wrapped).map_err(failed)?
+        let secret = kms.unwrap_key(&aad, &wrapped).map_err(failed)?;
+        if wrapped_version(&wrapped) != Some(kms.version().map_err(failed)?) {
+            // Whoever rotated the wrapping key may take the old one away some day.
+            let beside = path.with_extension("new");
+            drop(std::fs::remove_file(&beside));
+            new_file(&beside, &kms.wrap(entropy, &aad, &secret).map_err(failed)?, true)?;
+            std::fs::rename(&beside, path).map_err(io("write", path))?;
+        }
+        secret
     } else {
         let secret = SecretKey::generate(entropy);
         new_file(path, &kms.wrap(entropy, &aad, &secret).map_err(failed)?, true)?;

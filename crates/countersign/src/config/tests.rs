@@ -49,3 +49,21 @@ fn whole_numbers_keep_their_bounds() {
     assert!(parse("[limits]\nrows = -5\n").is_err());
     assert!(parse("[limits]\nrows = 0x10\n").is_ok());
 }
+
+#[test]
+fn other_key_management_services_have_sections_with_names() {
+    let text = "[kms.acme-hsm]\nprovider = \"pkcs11\"\ntoken = \"acme\"\n[kms.spare]\n";
+    let config = parse(text).unwrap();
+    let names: Vec<&str> = config.kms.keys().map(Name::as_str).collect();
+    assert_eq!(names, ["acme-hsm", "spare"]);
+    assert_eq!(config.kms.values().next().unwrap().token.get(), Some("acme"));
+    assert_eq!(parse(&config.to_text()).unwrap(), config);
+    assert_eq!(
+        parse("[kms.acme]\ntokn = 1\n").unwrap_err(),
+        "countersign.toml:2:1: [kms.NAME] has no key tokn; did you mean token?"
+    );
+    assert!(parse("[kms.acme]\nprovider = \"cloud\"\n").unwrap_err().contains("one of \"file\", \"passphrase\""));
+    for wrong in ["[kms.default]\n", "[kms.\"Not A Name\"]\n", "[kms]\nacme = 3\n"] {
+        assert!(parse(wrong).unwrap_err().contains("expected a section with a name"), "{wrong}");
+    }
+}
