@@ -98,7 +98,7 @@ mod tests {
                 view("keys", vec![step("intent", 1), step("released", 2)], 1),
                 view("store", vec![step("released", 3)], 2),
             ],
-            "wrong": [{ "differs": { "part": "cells", "odd": "store" } }],
+            "wrong": [{ "differs": { "part": "rows", "odd": "store" } }],
         }))
         .unwrap();
         let text = side_by_side(&receipt).render(None, str::to_owned);
