@@ -1,5 +1,6 @@
 //! The committed code and descriptors are what the `.proto` files say. Run with `COUNTERSIGN_REWRITE_GENERATED=1` to
-//! write them anew. Neither the build nor this test needs protoc.
+//! write them anew: after changing a `.proto` file and before changing the code that uses it, as the crate has to
+//! compile for this to run. Neither the build nor this test needs protoc.
 
 use std::path::{Path, PathBuf};
 

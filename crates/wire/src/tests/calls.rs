@@ -37,14 +37,43 @@ async fn rows_come_in_chunks_and_none_is_lost() {
         cells: vec![(FieldId(0), Some(vec![7; 3_000])), (FieldId(1), None)],
     };
     let (bearer, request) = (bearer(), deployment.request());
+    let few = Scan { access: Access::Records(vec![RecordId::from_u128(1)]), ..scan(1_000) };
     for count in [0, 1, 1_000] {
         let rows: Vec<_> = (0..count).map(row).collect();
         *fake.rows.lock() = rows.clone();
-        assert_eq!(records.read(&call(&bearer, &request), &scan(1_000)).await.unwrap(), rows);
+        // By a stream of its own, and among other calls.
+        for scan in [&scan(1_000), &few] {
+            assert_eq!(records.read(&call(&bearer, &request), scan).await.unwrap(), rows);
+        }
     }
     // A store that gives more than was asked for is not believed.
-    let more = records.read(&call(&bearer, &request), &scan(999)).await;
-    assert_eq!(more, Err(ServiceFailure::Unavailable));
+    for scan in [scan(999), Scan { limit: 999, ..few }] {
+        let more = records.read(&call(&bearer, &request), &scan).await;
+        assert_eq!(more, Err(ServiceFailure::Unavailable));
+    }
+}
+
+#[tokio::test]
+async fn a_slow_call_holds_up_no_other_in_its_stream() {
+    let (deployment, fake, served, _, _) = gateway().await;
+    let settings = ChannelSettings { connections: 1, ..ChannelSettings::default() };
+    let slot = deployment.slot("gateway");
+    let keys = RemoteKeys::new(deployment.channel_with(&slot, "keys", &served.address, settings));
+    let (bearer, request) = (bearer(), deployment.request());
+    let call = call(&bearer, &request);
+    keys.release(&call).await.unwrap();
+    *fake.pause.lock() = Duration::from_secs(2);
+    let slow = keys.release(&call);
+    let quick = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        *fake.pause.lock() = Duration::ZERO;
+        let began = Instant::now();
+        keys.release(&call).await.unwrap();
+        began.elapsed()
+    };
+    let (slow, quick) = tokio::join!(slow, quick);
+    slow.unwrap();
+    assert!(quick < Duration::from_secs(1), "{quick:?}");
 }
 
 #[tokio::test]
