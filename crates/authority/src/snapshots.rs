@@ -21,6 +21,9 @@ use crate::signing::published;
 /// several may go missing.
 pub const RENEW: Duration = Duration::from_secs(5);
 
+/// How often the clock is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// How long one key signs snapshots. Its successor is announced all that time, so a service may be away for a day
 /// before it has to be told the key by other means.
 pub(crate) const FACTS_KEY_MS: u64 = 24 * 3600 * 1000;
@@ -166,7 +169,21 @@ impl Snapshots {
             tokio::select! {
                 _ = changes.changed() => {}
                 () = self.poked.notified() => {}
-                () = tokio::time::sleep(RENEW) => {}
+                () = self.is_old() => {}
+            }
+        }
+    }
+
+    /// Waits until the newest snapshot is [`RENEW`] old: by the machine's timer, or before that by the clock, as after
+    /// the machine slept.
+    async fn is_old(&self) {
+        let clock = self.registry.shared_clock();
+        let began = clock.now();
+        let looks = RENEW.as_millis() / LOOK.as_millis();
+        for _ in 0..looks {
+            tokio::time::sleep(LOOK).await;
+            if u128::from(clock.now().since(began)) >= RENEW.as_millis() {
+                return;
             }
         }
     }

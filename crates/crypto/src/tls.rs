@@ -128,6 +128,8 @@ pub fn server_config(slot: &Arc<CertificateSlot>) -> Result<Arc<ServerConfig>, T
         .with_no_client_auth()
         .with_cert_resolver(Arc::<CertificateSlot>::clone(slot));
     config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
+    // All of them are good; that the server chooses is what scanners want to see.
+    config.ignore_client_order = true;
     Ok(Arc::new(config))
 }
 
