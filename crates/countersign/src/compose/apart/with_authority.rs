@@ -1,0 +1,120 @@
+//! The authority with whichever other services are in its process.
+
+use std::sync::Arc;
+
+use countersign_audit::AuditKeys;
+use countersign_authority::{Authority, LocalFront, Present, Snapshots};
+use countersign_crypto::tls::ClientCertificates;
+use countersign_facts::ServiceEntry;
+use countersign_identity::{Agent, AgentParts, certify};
+use countersign_model::Service;
+use countersign_services::{Front, Trail, Trails};
+use countersign_store::Store;
+use countersign_wire::Parts;
+
+use super::{Apart, authority, signing};
+use crate::compose::feed::Feed;
+use crate::compose::issue::{Inside, Kept, Outside};
+use crate::compose::remote::{AllTrails, short};
+use crate::compose::seat::{Seat, SeatParts};
+use crate::compose::{Base, Opened, cant, kms, reconcile};
+use crate::problem::Problem;
+
+impl Apart {
+    /// The authority, and whichever other services are in its process: certified by it, and deciding by its facts.
+    pub(super) async fn with_authority(mut self) -> Result<Opened, Problem> {
+        let base = &self.base;
+        let registry = base.registry()?;
+        let signing = signing(base, &registry).await?;
+        let (verifier, facts) = (signing.verifier(), registry.facts());
+        let snapshots = Snapshots::open(Arc::clone(&registry), base.config.tokens.issuer.clone());
+        let snapshots = snapshots.await.map_err(|error| cant("the snapshots of the facts", &error))?;
+        let ledger = base.ledger(Service::Authority, Arc::clone(&registry) as Arc<dyn AuditKeys>)?;
+        let audit = base.sink(&ledger);
+        let no_trails: Vec<(String, Arc<dyn Trail>)> = Vec::new();
+        let store = base.config.services.run.has(Service::Store).then(|| base.store()).transpose()?;
+        let store = store.map(|store| store as Arc<dyn Store>);
+        let authority = authority(base, &registry, signing, &audit, Arc::new(no_trails), store.clone()).await?;
+        let bound = self.listener(0)?;
+        let address = self.advertised(bound.1, 0);
+        let mut seats = Vec::new();
+        for service in base.config.services.run.iter() {
+            let agent = inside(base, &authority, service, &address).await?;
+            let ledger = match service {
+                Service::Authority => Arc::clone(&ledger),
+                _ => base.ledger(service, Arc::clone(&registry) as Arc<dyn AuditKeys>)?,
+            };
+            let (facts, verifier) = (Arc::clone(&facts), Arc::clone(&verifier));
+            let directory = snapshots.directory();
+            let parts = SeatParts { service, agent, directory, facts, verifier, ledger, learned: None };
+            seats.push(Seat::new(base, parts));
+        }
+        self.tasks.extend(kms::look_after(&registry.tenant_keys(), &self.base.deployment));
+        let own = seats.iter().position(|seat| seat.service == Service::Authority);
+        let Some(own) = own.map(|own| seats.remove(own)) else { return Err(Problem::usage("no authority to be")) };
+        let here = self.here(&seats, Some(&registry.tenant_keys()), store.as_ref())?;
+        let all = || std::iter::once(&own).chain(&seats);
+        let named = all().map(|seat| (short(&seat.agent.id().to_string()), Arc::clone(&seat.trail)));
+        let trails = Arc::new(AllTrails::new(named.collect(), own.caller.clone()));
+        let (keys, records) = (own.keys(&self.base, here.keys.as_ref())?, own.records(here.records.as_ref())?);
+        let authority = Arc::new(authority.with_services(keys, records, Arc::clone(&trails) as Arc<dyn Trails>));
+        let front: Arc<dyn Front> = Arc::new(LocalFront::new(Arc::clone(&authority), Arc::clone(&own.guard)));
+
+        let (clock, entropy) = (Arc::clone(&self.base.clock), Arc::clone(&self.base.entropy));
+        for seat in all() {
+            let kept = Kept {
+                authority: Arc::clone(&authority),
+                service: seat.service,
+                instance: seat.agent.id().instance().to_owned(),
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
+            };
+            let agent = Arc::clone(&seat.agent);
+            self.tasks.push(tokio::spawn(async move { agent.run(&kept).await }));
+        }
+        let reconciling = reconcile::Parts {
+            here: all().map(|seat| Arc::clone(&seat.ledger)).collect(),
+            trails: Some(trails),
+            audit,
+            clock: Arc::clone(&clock),
+        };
+        self.tasks.push(tokio::spawn(reconcile::run(reconciling)));
+        let publishing = Arc::clone(&snapshots).run(|error| tracing::error!(%error, "the facts were not published"));
+        self.tasks.push(tokio::spawn(publishing));
+        let parts = Parts {
+            front: Some(Arc::clone(&front)),
+            facts: Some(Arc::new(Feed(Arc::clone(&snapshots)))),
+            issuer: Some(Arc::new(Outside { authority, clock, entropy })),
+            ..Parts::default()
+        };
+        self.wire(&own, bound, parts, ClientCertificates::Optional)?;
+        let (door, addresses) = self.place(&seats, &here, Some(&front), 1)?;
+        let entry = |(seat, address): (&Seat, String)| ServiceEntry {
+            id: seat.agent.id().to_string(),
+            service: seat.service,
+            address,
+        };
+        let present: Vec<Present> = seats.iter().zip(addresses).map(entry).map(|one| snapshots.present(one)).collect();
+        // They are here for as long as the process is.
+        self.tasks.push(tokio::spawn(async move {
+            let _present = present;
+            std::future::pending::<()>().await;
+        }));
+        let ledgers = std::iter::once(&own).chain(&seats).map(|seat| Arc::clone(&seat.ledger)).collect();
+        let slots = std::iter::once(&own).chain(&seats).map(|seat| (seat.service, seat.agent.slot())).collect();
+        let Self { base, wires, tasks } = self;
+        Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks })
+    }
+}
+
+/// The identity of a service that is one process with its authority.
+async fn inside(base: &Base, authority: &Authority, service: Service, address: &str) -> Result<Arc<Agent>, Problem> {
+    let instance = base.config.services.name.get().unwrap_or("first");
+    let (clock, entropy) = (&*base.clock, &*base.entropy);
+    let issuer = Inside { authority, service, instance, clock, entropy };
+    let held = certify(&issuer, address, clock).await;
+    let held = held.map_err(|error| cant(&format!("the {service}'s certificate"), &error))?;
+    let (clock, entropy) = (Arc::clone(&base.clock), Arc::clone(&base.entropy));
+    let parts = AgentParts { folder: None, platform_token: None, clock, entropy };
+    Agent::new(held, parts).map(Arc::new).map_err(|error| Problem::failed(error.to_string()))
+}

@@ -1,0 +1,116 @@
+//! Services whose authority is elsewhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_audit::AuditKeys;
+use countersign_facts::{Applied, NotPrepared, Prepare};
+use countersign_guard::FactsCell;
+use countersign_keys::{TenantKeys, WrappedKeys};
+use countersign_model::{Clock, Service};
+use countersign_services::Front;
+use countersign_store::Store;
+use countersign_wire::{FactsStream, RemoteFront, RemoteIssuer};
+
+use super::Apart;
+use crate::compose::own_keys::{KeeperKeys, LearnedKeys, own_key};
+use crate::compose::seat::{Following, Seat, SeatParts, identity};
+use crate::compose::{Opened, kms};
+use crate::problem::{Exit, Problem};
+
+impl Apart {
+    /// Services whose authority is elsewhere: each joins it and follows its facts by itself.
+    pub(super) async fn without_authority(mut self) -> Result<Opened, Problem> {
+        let services = self.base.config.services.clone();
+        let authority = services.authority.get().unwrap_or_default().to_owned();
+        let store = services.run.has(Service::Store).then(|| self.base.store()).transpose()?;
+        let store = store.map(|store| store as Arc<dyn Store>);
+        let (mut seats, mut followings, mut tenant_keys) = (Vec::new(), Vec::new(), None);
+        for service in services.run.iter() {
+            let base = &self.base;
+            let agent = identity(base, service).await?;
+            let takes_types = store.clone().filter(|_| service == Service::Store);
+            let domain = agent.id().trust_domain().to_owned();
+            let following = Following::new(base, service, &domain, takes_types.map(follow_types))?;
+            let own = own_key(
+                &base.deployment.service_key(service),
+                service,
+                &**base.kms.default_provider(),
+                &*base.entropy,
+            )?;
+            let capacity = base.config.keys.cache.size();
+            let (learned, keys): (_, Arc<dyn AuditKeys>) = if service == Service::Keys {
+                let wrapped = following.follower.wrapped() as Arc<dyn WrappedKeys>;
+                let open_ms = base.config.keys.max_open_ms.number();
+                let tenants = TenantKeys::new(base.kms.clone(), wrapped, capacity);
+                let tenants = Arc::new(tenants.bounded(Arc::clone(&base.clock), open_ms));
+                self.tasks.extend(kms::look_after(&tenants, &base.deployment));
+                tenant_keys = Some(Arc::clone(&tenants));
+                (None, Arc::new(KeeperKeys { own, tenants }))
+            } else {
+                let learned = Arc::new(LearnedKeys::new(own, capacity));
+                (Some(Arc::clone(&learned)), learned)
+            };
+            let ledger = base.ledger(service, keys)?;
+            let (facts, verifier) = (Arc::clone(&following.facts), Arc::clone(&following.verifier));
+            let directory = following.follower.directory();
+            let parts = SeatParts { service, agent, directory, facts, verifier, ledger, learned };
+            seats.push(Seat::new(base, parts));
+            followings.push(following);
+        }
+        let here = self.here(&seats, tenant_keys.as_ref(), store.as_ref())?;
+        let gateway = seats.iter().find(|seat| seat.service == Service::Gateway);
+        let front = gateway.map(|seat| seat.caller.to_authority(&authority)).transpose()?;
+        let front = front.map(|channel| Arc::new(RemoteFront::new(channel)) as Arc<dyn Front>);
+        let (door, addresses) = self.place(&seats, &here, front.as_ref(), 0)?;
+        let facts: Vec<_> = followings.iter().map(|following| Arc::clone(&following.facts)).collect();
+        for ((seat, following), address) in seats.iter().zip(followings).zip(addresses) {
+            let renewing = RemoteIssuer::new(seat.caller.to_authority(&authority)?);
+            let agent = Arc::clone(&seat.agent);
+            self.tasks.push(tokio::spawn(async move { agent.run(&renewing).await }));
+            let channel = seat.caller.to_authority(&authority)?;
+            let stream = FactsStream::new(channel, following.follower, Some(address));
+            let keys = tenant_keys.clone().filter(|_| seat.service == Service::Keys);
+            self.tasks.push(tokio::spawn(async move {
+                let forget = |applied: &Applied| {
+                    if let Some(keys) = &keys {
+                        applied.rewrapped.iter().for_each(|tenant| keys.forget(*tenant));
+                    }
+                };
+                stream.run(forget).await;
+            }));
+        }
+        until_fresh(&facts, &*self.base.clock).await?;
+        let ledgers = seats.iter().map(|seat| Arc::clone(&seat.ledger)).collect();
+        let slots = seats.iter().map(|seat| (seat.service, seat.agent.slot())).collect();
+        let Self { base, wires, tasks } = self;
+        Ok(Opened { config: base.config, registry: None, door, wires, ledgers, slots, tasks })
+    }
+}
+
+/// Has the store take new record types, before anybody decides by them. Called where blocking is allowed.
+fn follow_types(store: Arc<dyn Store>) -> Prepare {
+    let runtime = tokio::runtime::Handle::current();
+    Box::new(move |types| {
+        runtime.block_on(store.apply_types(types)).map_err(|error| {
+            tracing::error!(%error, "the store can't take the new record types");
+            NotPrepared
+        })
+    })
+}
+
+/// How long a service that starts waits for the first facts.
+const FIRST_FACTS: Duration = Duration::from_secs(30);
+
+/// Waits until there are facts to decide by.
+async fn until_fresh(all: &[Arc<FactsCell>], clock: &dyn Clock) -> Result<(), Problem> {
+    let fresh = async {
+        while !all.iter().all(|facts| facts.is_fresh(clock.now())) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(FIRST_FACTS, fresh).await.map_err(|_| {
+        Problem::new(Exit::Unavailable, "no facts have come from the authority to decide by")
+            .next("see whether the authority runs, and whether [tokens] issuer is the same here and there")
+    })
+}
