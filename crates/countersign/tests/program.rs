@@ -1,6 +1,5 @@
 //! The program as a person or a script meets it: the built binary, its output and its exit codes.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by stopping")]
-#![expect(clippy::print_stdout, reason = "what was measured")]
 
 #[path = "program/bench.rs"]
 mod bench;

@@ -158,8 +158,15 @@ impl Bench {
 
     /// `countersign --dir DIR …`, not started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program(&["--dir", self.dir_text()]);
-        command.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let mut command = self.bare(&["--dir", self.dir_text()]);
+        command.args(arguments);
+        command
+    }
+
+    /// `countersign …` with no folder named, not started.
+    pub fn bare(&self, arguments: &[&str]) -> Command {
+        let mut command = program(arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -203,7 +210,12 @@ impl Served {
     }
 
     /// The same, with the log where the command says.
-    pub fn start_with_own_log(mut command: Command) -> Self {
+    pub fn start_with_own_log(command: Command) -> Self {
+        Self::start_until(command, "ready https://")
+    }
+
+    /// The same, ready when it says a line that begins so.
+    pub fn start_until(mut command: Command, ready: &str) -> Self {
         let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (say, hear) = mpsc::channel();
@@ -225,8 +237,9 @@ impl Served {
                 }
             };
             told.push(line.clone());
-            if let Some(url) = line.strip_prefix("ready ") {
-                return Self { child, told, url: url.to_owned() };
+            if line.starts_with(ready) {
+                let url = line.trim_start_matches("ready ").to_owned();
+                return Self { child, told, url };
             }
         }
     }

@@ -12,6 +12,8 @@ const MODULES: [&str; 2] = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs1
 const PIN: &str = "493817";
 /// How long keys stay open in these tests.
 const OPEN: Duration = Duration::from_millis(2_000);
+/// How long a change may take to show.
+const PATIENCE: Duration = Duration::from_secs(20);
 const SAID: &str = "the key management service is not available";
 
 /// A deployment, and a folder of tokens beside it.
@@ -53,7 +55,11 @@ impl House {
 
     /// Keys stay open for [`OPEN`].
     fn open_briefly(&self) {
-        let path = self.bench.dir().join("countersign.toml");
+        self.open_briefly_in(&self.bench.dir().display().to_string());
+    }
+
+    fn open_briefly_in(&self, dir: &str) {
+        let path = PathBuf::from(dir).join("countersign.toml");
         let text = fs::read_to_string(&path).unwrap();
         let brief = text.replace("max_open_ms = 3600000", &format!("max_open_ms = {}", OPEN.as_millis()));
         assert_ne!(text, brief);
@@ -101,7 +107,7 @@ impl Server<'_> {
             if ran.code == code {
                 return (begun.elapsed(), ran);
             }
-            assert!(begun.elapsed() < OPEN * 10, "still {}: {}", ran.code, ran.err);
+            assert!(begun.elapsed() < PATIENCE, "still {}: {}", ran.code, ran.err);
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -269,4 +275,59 @@ fn a_rotated_key_wraps_every_tenants_key_and_the_old_one_opens_none() {
     assert!(bench.run(&["--as", "carl@acme", "kms", "rewrap"]).expect(3).err.contains("next"));
     assert_eq!(served.stop(), 0);
     assert_eq!(rows(&bench.run(&get).expect(0)), ROWS);
+}
+
+/// The key service alone has a token; the authority, the gateway and the store are another process with a key of theirs.
+#[test]
+fn a_key_service_apart_loses_its_token_and_the_gateway_says_so() {
+    let house = House::new();
+    let keys = house.bench.path("keys-apart");
+    let run_in = |house: &House, dir: &str, arguments: &[&str]| {
+        let mut command = house.bench.bare(arguments);
+        command.args(["--dir", dir]);
+        run(command)
+    };
+    house.bench.run(&["init", "--services", "authority,gateway,store"]).expect(0);
+    let authority = ["--wire-listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"];
+    let log = PathBuf::from(house.bench.path("log"));
+    let mut serve = house.bench.command(&[&["serve"], authority.as_slice()].concat());
+    serve.stderr(fs::File::create(&log).unwrap());
+    let front = Served::start_with_own_log(serve);
+    let wire = front.told.iter().find_map(|line| line.strip_prefix("ready authority ")).unwrap_or_else(|| {
+        panic!("where the authority listens: {:?}", front.told);
+    });
+    let init = ["init", "--services", "keys", "--authority", wire, "--kms", "pkcs11", "--module", house.module];
+    run_in(&house, &keys, &[init.as_slice(), &["--token", "house"]].concat()).expect(0);
+    house.open_briefly_in(&keys);
+    let invited = house.bench.run(&["service", "invite", "keys", "--name", "keys-1"]).expect(0);
+    assert!(invited.out.starts_with("csj1.") && invited.err.contains("once"), "{} {}", invited.out, invited.err);
+    let join = house.bench.file("join", &invited.out);
+    let mut serve = house.bench.bare(&["serve", "--dir", &keys, "--wire-listen", "127.0.0.1:0", "--join-token", &join]);
+    let keys_log = PathBuf::from(house.bench.path("keys-log"));
+    serve.stderr(fs::File::create(&keys_log).unwrap());
+    let back = Served::start_until(serve, "ready keys ");
+    let listed = house.bench.run(&["--output", "csv", "service", "list"]).expect(0).out;
+    assert!(listed.contains("keys,keys-1,"), "{listed}");
+
+    house.bench.fill();
+    house.store_something("ann@acme");
+    let server = Server { house: &house, served: front, log: keys_log };
+    let token = server.token("ann@acme");
+    assert_eq!(rows(&server.get(&token).expect(0)), ROWS);
+    // Rotated where the key service is, wrapped again where the authority is.
+    let rotated = run_in(&house, &keys, &["kms", "rotate"]).expect(0);
+    assert!(rotated.err.contains("version 2") && rotated.err.contains("kms rewrap"), "{}", rotated.err);
+    let rewrapped = house.bench.run(&["--output", "csv", "kms", "rewrap", "--tenant", "acme"]).expect(0).out;
+    assert!(rewrapped.contains("acme,default,2"), "{rewrapped}");
+    assert_eq!(rows(&server.get(&token).expect(0)), ROWS);
+
+    house.take_token_away();
+    let (lost, refused) = server.until(&token, 6);
+    assert!(refused.err.contains(SAID) && !refused.err.contains("house"), "{}", refused.err);
+    server.soon_logged("has a token labelled");
+    run_in(&house, &keys, &["kms", "status"]).expect(6);
+    house.put_token_back();
+    let (again, _) = server.until(&token, 0);
+    println!("apart, token lost: refused after {lost:?}; back: served after {again:?}");
+    assert_eq!(back.stop(), 0);
 }
