@@ -174,6 +174,16 @@ impl Ledger {
         self.durable.clone()
     }
 
+    /// Returns when everything recorded or noted until now is durable, and so can be read.
+    ///
+    /// # Errors
+    /// [`AuditError`] if it can't be written.
+    pub async fn flush(&self) -> Result<(), AuditError> {
+        let (done, outcome) = oneshot::channel();
+        self.queue.append(Vec::new(), done).await?;
+        outcome.await.map_err(|_| AuditError::Unavailable)?.into_outcome().map(|_| ())
+    }
+
     /// Takes no more records, writes those that are queued, and returns when they are durable.
     pub async fn close(&self) {
         self.queue.close();

@@ -87,6 +87,9 @@ impl Trail for LedgerTrail {
             self.guard.note_refusal_of(&Refusal::Forbidden, &judgement, call.request).await?;
             return Err(BEYOND);
         }
+        // Whoever asks for a request's records finds those too that were noted a moment ago. A ledger that can't be
+        // written can still be read.
+        drop(self.ledger.flush().await);
         // Reading files is no work for the threads that answer requests.
         let (ledger, owners, query) = (Arc::clone(&self.ledger), owners.to_vec(), query.clone());
         let read = tokio::task::spawn_blocking(move || {

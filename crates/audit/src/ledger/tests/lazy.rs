@@ -208,3 +208,19 @@ async fn an_acknowledged_append_vouches_for_the_notes_before_it_after_any_accide
     }
     assert!(vouched_in_all > 0);
 }
+
+#[tokio::test]
+async fn what_was_noted_can_be_read_after_a_flush() {
+    let bench = Bench::new(Options { lazy_ms: 60_000, ..Options::default() });
+    let ledger = bench.open();
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.size(), 0, "there was nothing to write");
+    for number in 0..3 {
+        ledger.note(sample(SERVICE, Some(tenant(1)), number)).await.unwrap();
+    }
+    assert_eq!(ledger.size(), 0);
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.size(), 3);
+    drop(ledger);
+    assert_eq!(bench.open().size(), 3, "a flush leaves no mark of its own");
+}
