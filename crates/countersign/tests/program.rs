@@ -17,5 +17,7 @@ mod import;
 mod kms;
 #[path = "program/pages.rs"]
 mod pages;
+#[path = "program/services.rs"]
+mod services;
 #[path = "program/tokens.rs"]
 mod tokens;
