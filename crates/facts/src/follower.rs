@@ -70,6 +70,7 @@ pub struct Follower {
     /// be compiled.
     applying: Mutex<()>,
     held: Mutex<Held>,
+    refused: Mutex<Option<ApplyError>>,
     wrapped: Arc<SnapshotKeys>,
     directory: watch::Sender<Arc<Directory>>,
 }
@@ -122,7 +123,14 @@ impl Follower {
             directory: Arc::default(),
         };
         let (wrapped, directory) = (Arc::default(), watch::Sender::default());
-        Self { parts, applying: Mutex::default(), held: Mutex::new(held), wrapped, directory }
+        Self {
+            parts,
+            applying: Mutex::default(),
+            held: Mutex::new(held),
+            refused: Mutex::default(),
+            wrapped,
+            directory,
+        }
     }
 
     /// The index of what is in force, empty at first: what to tell the authority so that it sends only what differs.
@@ -166,6 +174,18 @@ impl Follower {
     /// [`ApplyError`]; nothing has changed then.
     pub fn apply(&self, update: &Update) -> Result<Applied, ApplyError> {
         let _alone = self.applying.lock();
+        let applied = self.apply_alone(update);
+        *self.refused.lock() = applied.as_ref().err().copied();
+        applied
+    }
+
+    /// Why the last update was refused, if it was.
+    #[must_use]
+    pub fn refused(&self) -> Option<ApplyError> {
+        *self.refused.lock()
+    }
+
+    fn apply_alone(&self, update: &Update) -> Result<Applied, ApplyError> {
         let held = &self.held.lock().clone();
         if let Some((text, manifest)) = &held.manifest
             && *text == update.manifest

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use countersign_model::Service;
 
 use crate::client::{Client, Token};
 use crate::compose;
@@ -26,7 +27,7 @@ pub(crate) struct Global {
     /// Log in as this user with DIR/keys/USER@TENANT.
     #[arg(long = "as", global = true, value_name = "USER@TENANT", help_heading = "Which deployment, as whom")]
     acting: Option<Login>,
-    /// The address of a server elsewhere.
+    /// The address of a server elsewhere; with --dir, of a gateway apart from the authority whose folder DIR is.
     #[arg(long, global = true, value_name = "URL", env = "COUNTERSIGN_URL", hide_env_values = true)]
     #[arg(help_heading = "Which deployment, as whom")]
     url: Option<String>,
@@ -60,6 +61,9 @@ pub(crate) enum Unnamed {
 
 /// How long another command that has the deployment open is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The same in the folder of an authority without a gateway, which is more likely being served.
+const PATIENCE_APART: Duration = Duration::from_secs(2);
 
 impl Context {
     pub(crate) const fn new(terminal: Terminal, global: Global) -> Self {
@@ -113,6 +117,19 @@ impl Context {
             if let Some(running) = deployment.running() {
                 let ca = self.global.ca.clone().unwrap_or_else(|| deployment.ca_pem());
                 return Ok(Transport::Network(Network::new(&running.url(), &ca)?));
+            }
+            if !has_door(deployment) {
+                if let Some(url) = &self.global.url {
+                    let ca = self.global.ca.clone().unwrap_or_else(|| deployment.ca_pem());
+                    return Ok(Transport::Network(Network::new(url, &ca)?));
+                }
+                if begun.elapsed() > PATIENCE_APART {
+                    let dir = deployment.dir().display();
+                    let message =
+                        format!("{dir} is being served, or open, by another process, and has no gateway to ask");
+                    return Err(Problem::new(Exit::Unavailable, message)
+                        .next(format!("name a gateway as well: --dir {dir} --url https://HOST:PORT")));
+                }
             }
             if begun.elapsed() > PATIENCE {
                 return Err(Problem::new(Exit::Unavailable, "another command has had the deployment open for a while")
@@ -190,6 +207,11 @@ impl Context {
                 .next("name one with --key FILE, or start ssh-agent and add it with ssh-add")),
         }
     }
+}
+
+/// Whether a server of this folder answers users.
+fn has_door(deployment: &Deployment) -> bool {
+    compose::config(deployment).map_or(true, |config| config.services.run.has(Service::Gateway))
 }
 
 fn no_deployment() -> Problem {

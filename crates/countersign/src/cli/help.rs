@@ -49,7 +49,11 @@ Examples:
   countersign init ./deployment
   countersign init ./deployment --kms passphrase
   countersign init ./deployment --kms pkcs11 --module /usr/lib/softhsm/libsofthsm2.so --token house --pin-file pin
-  countersign init ./store --services store --authority authority.example:8444";
+  countersign init ./authority --services authority --wire-listen 0.0.0.0:8444
+  countersign init ./store --services store --authority authority.example:8444 \\
+    --wire-listen 0.0.0.0:8444 --advertise store.example:8444
+
+docs/apart.md shows how services run apart, step by step.";
 
 pub(super) const KMS: &str = "\
 Examples:
@@ -78,12 +82,14 @@ Examples:
   countersign --dir ./deployment kms passphrase";
 
 pub(super) const SERVE: &str = "\
-Prints `ready https://ADDRESS` on standard output when it serves. Ctrl-C or SIGTERM stops it: \
-requests under way are finished first. Log lines go to standard error.
+Prints `ready https://ADDRESS` on standard output when it serves, and `ready SERVICE ADDRESS` for each \
+service that takes calls from others. Ctrl-C or SIGTERM stops it: requests under way are finished first. \
+Log lines go to standard error.
 
 Examples:
   countersign serve ./deployment
-  countersign serve ./deployment --listen 0.0.0.0:8443";
+  countersign serve ./deployment --listen 0.0.0.0:8443
+  countersign serve ./store --join-token store.join";
 
 pub(super) const TENANT: &str = "\
 Examples:

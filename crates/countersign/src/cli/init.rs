@@ -1,5 +1,6 @@
 //! `countersign init`
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -39,6 +40,12 @@ pub(super) struct Arguments {
     /// Where the authority takes calls from other services.
     #[arg(long, value_name = "HOST:PORT", help_heading = "Services apart")]
     authority: Option<String>,
+    /// Address and port at which these services are to take calls from others; 127.0.0.1:8444 if not given.
+    #[arg(long, value_name = "ADDR", help_heading = "Services apart")]
+    wire_listen: Option<SocketAddr>,
+    /// The host and port under which others reach that address, where it is not the same.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Services apart")]
+    advertise: Option<String>,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<(), Problem> {
@@ -62,19 +69,42 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<(), Proble
             .note("  kms.key                  the key that wraps every other, sealed; keep a copy, and the passphrase"),
         Provider::Pkcs11 => {}
     }
-    if !is_authority {
-        terminal.note("next, with the join token of `countersign --dir AUTHORITY service invite`:");
-        terminal.note(&format!("  countersign serve {dir} --join-token FILE"));
-        return Ok(());
+    if is_authority {
+        terminal.note("  ca.pem                   what clients trust");
+        terminal.note("  keys/operator@operators  the operator's SSH key");
     }
-    terminal.note("  ca.pem                   what clients trust");
-    terminal.note("  keys/operator@operators  the operator's SSH key");
-    terminal.note("next:");
-    terminal.note(&format!("  countersign --dir {dir} schema apply types.toml"));
-    terminal.note(&format!("  countersign --dir {dir} policy apply policies/"));
-    terminal.note(&format!("  countersign --dir {dir} tenant add NAME"));
-    terminal.note(&format!("  countersign serve {dir}"));
+    for line in steps(&config.services.run, &dir.to_string()) {
+        terminal.note(&line);
+    }
     Ok(())
+}
+
+/// What to do next in a folder of these services.
+fn steps(roles: &Roles, dir: &str) -> Vec<String> {
+    let mut steps = vec!["next:".to_owned()];
+    let mut step = |text: String| steps.push(format!("  {text}"));
+    let elsewhere: Vec<Service> = Service::ALL.into_iter().filter(|service| !roles.has(*service)).collect();
+    if roles.is_all() {
+        step(format!("countersign --dir {dir} schema apply types.toml"));
+        step(format!("countersign --dir {dir} policy apply policies/"));
+        step(format!("countersign --dir {dir} tenant add NAME"));
+        step(format!("countersign serve {dir}"));
+    } else if roles.has(Service::Authority) {
+        // Before it serves, because afterwards a gateway is needed to ask it.
+        for service in elsewhere {
+            step(format!("countersign --dir {dir} service invite {service} > {service}.join"));
+        }
+        step(format!("countersign serve {dir}"));
+        step("and within ten minutes start each of the others with its file".to_owned());
+    } else {
+        for service in roles.iter() {
+            step(format!("at the authority: countersign --dir AUTHORITY service invite {service} > {service}.join"));
+        }
+        let tokens: Vec<String> = roles.iter().map(|service| format!("--join-token {service}.join")).collect();
+        step(format!("here, within ten minutes: countersign serve {dir} {}", tokens.join(" ")));
+        step("from the second start on, without a token".to_owned());
+    }
+    steps
 }
 
 fn config(arguments: &Arguments) -> Result<Config, Problem> {
@@ -96,13 +126,27 @@ fn config(arguments: &Arguments) -> Result<Config, Problem> {
     if let Some(roles) = &arguments.services {
         config.services.run = roles.clone();
     }
-    if let Some(authority) = &arguments.authority {
-        config.services.authority = Text::of(authority);
+    if let Some(listen) = arguments.wire_listen {
+        config.services.listen = listen;
     }
-    if !config.services.run.has(Service::Authority) && config.services.authority.get().is_none() {
-        return Err(
-            Problem::usage("these services have their authority elsewhere").next("name it: --authority HOST:PORT")
-        );
+    if let Some(advertise) = &arguments.advertise {
+        config.services.advertise = Text::of(advertise);
+    }
+    let has_authority = config.services.run.has(Service::Authority);
+    match &arguments.authority {
+        Some(_) if has_authority => {
+            return Err(Problem::usage("the authority is among these services, so it is not elsewhere")
+                .next("leave out --authority, or take authority out of --services"));
+        }
+        Some(authority) => config.services.authority = Text::of(authority),
+        None if has_authority => {}
+        None => {
+            return Err(Problem::usage(format!(
+                "the authority is not among {}, so it is elsewhere",
+                config.services.run
+            ))
+            .next("say where it takes calls from other services: --authority HOST:PORT"));
+        }
     }
     Ok(config)
 }

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use countersign_model::Service;
 use zeroize::Zeroizing;
 
 use super::context::Context;
 use crate::compose::{self, Opening};
-use crate::config::{Roles, Text};
+use crate::config::{Roles, Services, Text};
 use crate::deployment::Deployment;
 use crate::environment;
 use crate::logging;
@@ -48,21 +49,63 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), 
     deployment.require()?;
     let mut config = compose::config(&deployment)?;
     if let Some(roles) = &arguments.services {
+        made_for(&deployment, &config.services.run, roles)?;
         config.services.run = roles.clone();
     }
+    has_what_it_needs(&deployment, &config.services.run)?;
     if let Some(authority) = &arguments.authority {
         config.services.authority = Text::of(authority);
     }
     if let Some(listen) = arguments.wire_listen {
         config.services.listen = listen;
     }
+    can_be_found(&config.services)?;
     logging::start(&config.log, &context.terminal);
     let lock = server::lock(&deployment)?;
-    let is_gateway = config.services.run.has(countersign_model::Service::Gateway);
+    let is_gateway = config.services.run.has(Service::Gateway);
     let door = is_gateway.then(|| Listening::on(arguments.listen.unwrap_or(config.server.listen))).transpose()?;
     let opening = Opening { join_tokens: join_tokens(&arguments.join_token)?, serves: true, ..Opening::default() };
     let opened = compose::open_as(&deployment, config, opening).await?;
     server::serve(&context.terminal, &deployment, lock, opened, door, arguments.with_parent).await
+}
+
+/// Fails if the folder was made for other services than those asked for.
+fn made_for(deployment: &Deployment, configured: &Roles, asked: &Roles) -> Result<(), Problem> {
+    if asked.iter().all(|service| configured.has(service)) {
+        return Ok(());
+    }
+    let dir = deployment.dir().display();
+    Err(Problem::usage(format!("{dir} was made for {configured}, not for {asked}")).next(format!(
+        "make a folder for it: countersign init DIR --services {asked}; or say in {dir}/countersign.toml what it is now: \
+         [services] run"
+    )))
+}
+
+/// An authority needs the folder of one, and services apart from it each need a folder of their own.
+fn has_what_it_needs(deployment: &Deployment, roles: &Roles) -> Result<(), Problem> {
+    let (dir, is_there) = (deployment.dir().display(), deployment.control_db().exists());
+    match (roles.has(Service::Authority), is_there) {
+        (true, false) => Err(Problem::usage(format!("{dir} has no control database, so no authority can be served from it"))
+            .next("make an authority's folder: countersign init DIR --services authority")),
+        (false, true) => Err(Problem::usage(format!(
+            "{dir} is the folder of an authority, which is not among {roles}: what runs apart from it has a folder of its own"
+        ))
+        .next(format!("make one: countersign init DIR --services {roles} --authority HOST:PORT"))),
+        _ => Ok(()),
+    }
+}
+
+/// What others call has to be at an address that they can be told.
+fn can_be_found(services: &Services) -> Result<(), Problem> {
+    let is_called = !services.run.is_all() && services.run.iter().any(|service| service != Service::Authority);
+    if !is_called || !services.listen.ip().is_unspecified() || services.advertise.get().is_some() {
+        return Ok(());
+    }
+    Err(Problem::usage(format!(
+        "others can't be told to call {}, which is every address of this machine",
+        services.listen
+    ))
+    .next("set [services] advertise = \"HOST:PORT\" to what they reach it by, or give --wire-listen one address"))
 }
 
 /// The join tokens in these files and in the environment.

@@ -87,6 +87,7 @@ impl Seat {
 }
 
 /// What a service follows of the authority's, in a process that is not the authority.
+#[derive(Clone)]
 pub(super) struct Following {
     pub(super) facts: Arc<FactsCell>,
     pub(super) verifier: Arc<Verifier>,
@@ -167,13 +168,37 @@ async fn first(base: &Base, service: Service, authority: &str, platform: Option<
         let issuer = RemoteIssuer::new(joining(base, authority, ca_sha256)?);
         match join(&issuer, &proof, service.as_str(), authority, &*base.clock).await {
             Ok(held) => return Ok(held),
-            Err(error) => {
-                let exit = if error == NotIssued::Unavailable { Exit::Unavailable } else { Exit::Refused };
-                problem = Problem::new(exit, format!("this {service} could not join at {authority}: {error}"));
-            }
+            Err(error) => problem = not_joined(service, authority, &proof, error),
         }
     }
-    Err(problem.next(how))
+    Err(problem.or_next(how))
+}
+
+/// Why a service could not join, and what to do about it. The authority does not say which it was of what a token may be.
+fn not_joined(service: Service, authority: &str, proof: &Proof, error: NotIssued) -> Problem {
+    match (error, proof) {
+        (NotIssued::Unavailable, _) => Problem::new(
+            Exit::Unavailable,
+            format!("this {service} could not join: there is no authority at {authority} that answers it"),
+        )
+        .next(
+            "see whether the authority is served, and whether [services] authority (or --authority) is where it takes calls \
+             from other services; the join token may be of another deployment, or is still good until it is ten minutes old",
+        ),
+        (NotIssued::Refused, Proof::Token(_)) => Problem::new(
+            Exit::Refused,
+            format!(
+                "the authority at {authority} does not take this join token: it was used, is older than ten minutes, or is \
+                 for another service than a {service}"
+            ),
+        ),
+        (NotIssued::Refused, Proof::Platform(_)) => Problem::new(
+            Exit::Refused,
+            format!("the authority at {authority} does not take this platform's token for a {service}"),
+        )
+        .next("see the rules in the file that [services] platforms names at the authority; docs/workloads.md describes them"),
+        (error, _) => Problem::new(Exit::Refused, format!("this {service} could not join at {authority}: {error}")),
+    }
 }
 
 /// A channel to an authority that is known by the digest of its certificate alone.

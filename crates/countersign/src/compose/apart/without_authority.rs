@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_audit::AuditKeys;
-use countersign_facts::{Applied, NotPrepared, Prepare};
-use countersign_guard::FactsCell;
+use countersign_facts::{Applied, ApplyError, NotPrepared, Prepare};
 use countersign_keys::{TenantKeys, WrappedKeys};
 use countersign_model::{Clock, Service};
 use countersign_services::Front;
@@ -63,7 +62,7 @@ impl Apart {
         let front = gateway.map(|seat| seat.caller.to_authority(&authority)).transpose()?;
         let front = front.map(|channel| Arc::new(RemoteFront::new(channel)) as Arc<dyn Front>);
         let (door, addresses) = self.place(&seats, &here, front.as_ref(), 0)?;
-        let facts: Vec<_> = followings.iter().map(|following| Arc::clone(&following.facts)).collect();
+        let followed = followings.clone();
         for ((seat, following), address) in seats.iter().zip(followings).zip(addresses) {
             let renewing = RemoteIssuer::new(seat.caller.to_authority(&authority)?);
             let agent = Arc::clone(&seat.agent);
@@ -80,7 +79,7 @@ impl Apart {
                 stream.run(forget).await;
             }));
         }
-        until_fresh(&facts, &*self.base.clock).await?;
+        until_fresh(&followed, &authority, &*self.base.clock).await?;
         let ledgers = seats.iter().map(|seat| Arc::clone(&seat.ledger)).collect();
         let slots = seats.iter().map(|seat| (seat.service, seat.agent.slot())).collect();
         let Self { base, wires, tasks } = self;
@@ -102,15 +101,31 @@ fn follow_types(store: Arc<dyn Store>) -> Prepare {
 /// How long a service that starts waits for the first facts.
 const FIRST_FACTS: Duration = Duration::from_secs(30);
 
-/// Waits until there are facts to decide by.
-async fn until_fresh(all: &[Arc<FactsCell>], clock: &dyn Clock) -> Result<(), Problem> {
+/// Waits until there are facts to decide by. Ends at once if those that come are another deployment's.
+async fn until_fresh(all: &[Following], authority: &str, clock: &dyn Clock) -> Result<(), Problem> {
     let fresh = async {
-        while !all.iter().all(|facts| facts.is_fresh(clock.now())) {
+        while !all.iter().all(|following| following.facts.is_fresh(clock.now())) {
+            if all.iter().any(|following| following.follower.refused() == Some(ApplyError::OtherDeployment)) {
+                return Err(Problem::usage(format!(
+                    "the authority at {authority} is that of a deployment of another name"
+                ))
+                .next("give [tokens] issuer the same value here and at the authority"));
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        Ok(())
     };
-    tokio::time::timeout(FIRST_FACTS, fresh).await.map_err(|_| {
-        Problem::new(Exit::Unavailable, "no facts have come from the authority to decide by")
-            .next("see whether the authority runs, and whether [tokens] issuer is the same here and there")
+    tokio::time::timeout(FIRST_FACTS, fresh).await.unwrap_or_else(|_| {
+        let refused = all.iter().find_map(|following| following.follower.refused());
+        let message = match refused {
+            Some(why) => format!("the facts that the authority at {authority} gives can't be taken: {why}"),
+            None => {
+                format!("the authority at {authority} can't be reached, and without its facts nothing can be decided")
+            }
+        };
+        Err(Problem::new(Exit::Unavailable, message).next(
+            "see whether the authority is served, and whether [services] authority (or --authority) is where it takes \
+             calls from other services",
+        ))
     })
 }
