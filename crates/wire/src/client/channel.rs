@@ -10,6 +10,7 @@ use countersign_crypto::tls::{CertificateSlot, TlsConnector};
 use countersign_model::{Clock, Entropy};
 use http::{HeaderValue, Uri, header};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::SendRequest;
 use parking_lot::RwLock;
 use prost::{Message, Name};
@@ -87,6 +88,17 @@ impl Default for ChannelSettings {
             backoff_max: Duration::from_secs(5),
             age_max: Duration::from_secs(20 * 60),
         }
+    }
+}
+
+impl Line {
+    /// Sends a request. The sender is let go before the answer is waited for: a request that is put into the queue of
+    /// a connection in the very moment in which that ends is given back only when nobody holds the queue any more.
+    fn send(
+        mut self,
+        request: http::Request<Outgoing>,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<http::Request<Outgoing>>>> {
+        self.sender.try_send_request(request)
     }
 }
 
@@ -202,9 +214,9 @@ impl Channel {
         let mut tries = 0usize;
         loop {
             tries = tries.saturating_add(1);
-            let mut line = self.shared.wait_for_line(deadline).await?;
+            let line = self.shared.wait_for_line(deadline).await?;
             let outgoing = Outgoing::Whole(Some(body.clone()));
-            match line.sender.try_send_request(request(method, outgoing, deadline)).await {
+            match line.send(request(method, outgoing, deadline)).await {
                 Ok(response) => return answers(response),
                 Err(mut error) => {
                     let unsent = error.take_message().is_some();
@@ -220,10 +232,11 @@ impl Channel {
     /// Opens a stream of calls. Also gives what says when it should not be used any more. `None` if the connection
     /// turned out to be going away.
     pub(crate) async fn pipe(&self, calls: Drain, deadline: Instant) -> Result<Option<OpenPipe>, Failed> {
-        let mut line = self.shared.wait_for_line(deadline).await?;
+        let line = self.shared.wait_for_line(deadline).await?;
+        let is_over = Arc::clone(&line.is_over);
         let request = request(&methods::PIPE, Outgoing::Stream(calls), deadline);
-        match line.sender.try_send_request(request).await {
-            Ok(response) => Ok(Some((answers(response)?, line.is_over))),
+        match line.send(request).await {
+            Ok(response) => Ok(Some((answers(response)?, is_over))),
             Err(_) => Ok(None),
         }
     }
