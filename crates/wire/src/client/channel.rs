@@ -235,9 +235,10 @@ impl Channel {
         let line = self.shared.wait_for_line(deadline).await?;
         let is_over = Arc::clone(&line.is_over);
         let request = request(&methods::PIPE, Outgoing::Stream(calls), deadline);
-        match line.send(request).await {
-            Ok(response) => Ok(Some((answers(response)?, is_over))),
-            Err(_) => Ok(None),
+        // The other end answers at once that there is a stream, before there is anything in it.
+        match tokio::time::timeout(self.settings().wait_max, line.send(request)).await {
+            Ok(Ok(response)) => Ok(Some((answers(response)?, is_over))),
+            Ok(Err(_)) | Err(_) => Ok(None),
         }
     }
 
