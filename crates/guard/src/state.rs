@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use countersign_model::UnixMs;
 use countersign_model::facts::Facts;
+use countersign_model::{UnixMs, UserId};
 use countersign_policy::Policies;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -21,7 +21,13 @@ pub struct State {
 
 /// How long a state may still decide after it was replaced: for requests that were under way, so that all services
 /// on a request's path decide it under the same epoch. Revocations are looked up in the newest state in any case.
-pub const GRACE_MS: u64 = 900;
+///
+/// What is left of a second is for the new state to arrive and be compiled, so that a change is in force everywhere
+/// within a second even where a gateway names the state of before.
+pub const GRACE_MS: u64 = 700;
+
+/// How far in the future the authority may have vouched for a state: clocks are set back by a little all the time.
+pub const AHEAD_MS: u64 = 5_000;
 
 /// How long a service waits for an epoch that its caller has already seen.
 pub const CATCH_UP: Duration = Duration::from_millis(500);
@@ -87,12 +93,21 @@ impl FactsCell {
         let earlier = self.earlier.lock();
         let found = earlier.iter().find(|(state, _)| state.facts.epoch == epoch);
         let (state, replaced) = found.ok_or(EpochGap::Superseded)?;
-        if now.since(*replaced) > GRACE_MS {
+        // A clock that was set back must not make it good for longer.
+        if now.since(*replaced).max(replaced.since(now)) > GRACE_MS {
             return Err(EpochGap::Superseded);
         }
-        // Whoever was revoked or removed meanwhile is out at once, under whatever epoch.
+        // Whoever was revoked meanwhile is out at once, under whatever epoch; whoever was removed too: see
+        // [`Self::are_known`].
         let facts = Facts { revocations: Arc::clone(&newest.facts.revocations), ..(*state.facts).clone() };
         Ok(Arc::new(State { facts: Arc::new(facts), policies: Arc::clone(&state.policies) }))
+    }
+
+    /// Whether all of these users are still there, by the newest facts: an earlier state doesn't know who was removed.
+    #[must_use]
+    pub fn are_known(&self, users: impl IntoIterator<Item = UserId>) -> bool {
+        let newest = self.newest.load();
+        users.into_iter().all(|user| newest.facts.users.contains_key(&user))
     }
 
     /// As [`Self::at`], but waits for [`CATCH_UP`] at most if the epoch has not arrived.
@@ -139,9 +154,13 @@ impl FactsCell {
     }
 
     /// Whether the state may decide: the authority vouched for it recently enough.
+    ///
+    /// By a clock that was set back it vouched in the future. How long ago that was, nobody knows then, so past
+    /// [`AHEAD_MS`] the state doesn't decide until the clock is right or the service was started again.
     #[must_use]
     pub fn is_fresh(&self, now: UnixMs) -> bool {
-        self.last_heard().is_none_or(|heard| now.since(heard) <= self.max_age_ms)
+        let recent = |heard: UnixMs| now.since(heard) <= self.max_age_ms && heard.since(now) <= AHEAD_MS;
+        self.last_heard().is_none_or(recent)
     }
 
     /// Tells of each new epoch.
@@ -202,5 +221,18 @@ mod tests {
         elsewhere.heard(UnixMs(900_000));
         assert!(elsewhere.is_fresh(UnixMs(1_030_000)));
         assert!(!elsewhere.is_fresh(UnixMs(1_030_001)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nothing_good_for_longer() {
+        let now = UnixMs(10_000_000);
+        let cell = FactsCell::following(state(1), 30_000);
+        cell.heard(now);
+        cell.publish(state(2), now);
+        let hour_ago = now.minus_ms(3_600_000);
+        assert!(cell.is_fresh(now.minus_ms(AHEAD_MS)), "clocks are set by a little all the time");
+        assert!(!cell.is_fresh(hour_ago), "it may have been heard an hour ago");
+        assert_eq!(cell.at(1, hour_ago).err(), Some(EpochGap::Superseded));
+        assert_eq!(cell.at(1, now.minus_ms(100)).map(|state| state.facts.epoch), Ok(1));
     }
 }

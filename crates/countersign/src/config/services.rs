@@ -32,7 +32,7 @@ section! {
         /// at half of that.
         certificate_ms: Whole<5_000, 3_600_000> = Whole::new(3_300_000);
         /// How old the facts that this process decides by may be, in milliseconds, when the authority can't be reached:
-        /// past it every request is refused.
-        facts_age_ms: Whole<2_000, 600_000> = Whole::new(30_000);
+        /// past it every request is refused. The authority vouches for them every five seconds.
+        facts_age_ms: Whole<10_000, 600_000> = Whole::new(30_000);
     }
 }

@@ -15,6 +15,9 @@ use countersign_model::{Clock, Service};
 use countersign_wire::{
     Channel, ChannelParts, ChannelSettings, RemoteFront, RemoteIssuer, RemoteKeys, RemoteRecords, RemoteTrail,
 };
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use crate::world::{Node, World, identity_file};
@@ -100,12 +103,27 @@ impl Attacker {
     }
 }
 
-/// Somebody who knows the authority's certificate and has none.
+/// Shows no certificate.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+/// Somebody who trusts the deployment's services and has no certificate.
 pub fn without_certificate(world: &World, to: &Node) -> Result<Channel> {
-    // TLS without a client's certificate is what joining is done by; the server's role is not looked at.
-    let real = Attacker::in_place_of(&world.gateway)?;
-    let tls = countersign_crypto::tls::client_config_http2(&real.ca_pem)?;
-    Ok(channel(TlsConnector::from(tls), None, &to.address.to_string()))
+    let (real, role) = (Attacker::in_place_of(&world.gateway)?, to.service.as_str());
+    let tls = mutual_client_config(&real.slot, &real.ca_pem, &clock(), move |id| id.role() == role)?;
+    let mut tls = Arc::unwrap_or_clone(tls);
+    tls.client_auth_cert_resolver = Arc::new(NoCertificate);
+    Ok(channel(TlsConnector::from(Arc::new(tls)), None, &to.address.to_string()))
 }
 
 fn channel(tls: TlsConnector, own: Option<Arc<CertificateSlot>>, address: &str) -> Channel {

@@ -6,13 +6,15 @@
 #![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
 mod attacker;
-// mod audit_across_services;
-// mod budget_holds_across_gateways;
-// mod certificates_renewed_under_load;
+mod audit_across_services;
+mod budget_holds_across_gateways;
+mod certificates_renewed_under_load;
+mod deadlines;
 mod example;
-// mod holding_a_token_is_not_enough;
-// mod reconciler;
-// mod revocation_reaches_every_service;
+mod holding_a_token_is_not_enough;
+mod reconciler;
+mod revocation_reaches_every_service;
 mod sinks;
 mod taken_over_gateway;
+mod three_days;
 mod world;

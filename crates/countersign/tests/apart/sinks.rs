@@ -27,16 +27,16 @@ pub enum Deed {
 /// Deeds to come, and those that were done.
 #[derive(Default)]
 pub struct Deeds {
-    next: Mutex<Option<(Service, Deed)>>,
+    next: Mutex<Option<(Service, Verdict, Deed)>>,
     done: Mutex<Vec<RequestId>>,
     /// Verdicts that passed.
     pub seen: AtomicU64,
 }
 
 impl Deeds {
-    /// The next verdict of that service is treated so.
-    pub fn next(&self, service: Service, deed: Deed) {
-        *self.next.lock() = Some((service, deed));
+    /// The next such verdict of that service is treated so.
+    pub fn next(&self, service: Service, verdict: Verdict, deed: Deed) {
+        *self.next.lock() = Some((service, verdict, deed));
     }
 
     /// The requests of which verdicts were changed, since this was last asked.
@@ -68,7 +68,7 @@ impl Tampered {
         let deed = {
             let mut next = self.deeds.next.lock();
             match *next {
-                Some((service, deed)) if service == self.service => {
+                Some((service, verdict, deed)) if service == self.service && verdict == record.verdict => {
                     *next = None;
                     deed
                 }

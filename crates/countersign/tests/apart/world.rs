@@ -44,8 +44,18 @@ pub struct Setup {
     pub certificate_ms: Option<u64>,
     /// How old facts may be.
     pub facts_age_ms: Option<u64>,
+    /// How long a request may take.
+    pub request_ms: Option<u64>,
     /// What stands before the ledgers.
     pub sinks: Option<Sinks>,
+    /// The time, if it is not the machine's.
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+impl Setup {
+    fn surroundings(&self) -> (Option<Sinks>, Option<Arc<dyn Clock>>) {
+        (self.sinks.clone(), self.clock.clone())
+    }
 }
 
 /// One service, open and served.
@@ -56,6 +66,7 @@ pub struct Node {
     pub opened: Arc<Opened>,
     config: Config,
     sinks: Option<Sinks>,
+    clock: Option<Arc<dyn Clock>>,
     stop: watch::Sender<bool>,
     served: JoinHandle<()>,
 }
@@ -66,10 +77,10 @@ impl Node {
         folder: &Deployment,
         config: Config,
         token: Option<String>,
-        sinks: Option<Sinks>,
+        (sinks, clock): (Option<Sinks>, Option<Arc<dyn Clock>>),
     ) -> Result<Self> {
         let join_tokens = token.map(Zeroizing::new).into_iter().collect();
-        let opening = Opening { join_tokens, serves: true, sinks: sinks.clone() };
+        let opening = Opening { join_tokens, serves: true, sinks: sinks.clone(), clock: clock.clone() };
         let mut opened = compose::open_as(folder, config.clone(), opening).await?;
         let wire = opened.take_wires().pop().context("a service without a listener")?;
         let address = wire.address;
@@ -78,17 +89,17 @@ impl Node {
             wire.serve(async move { drop(stopped.wait_for(|stop| *stop).await) }).await.unwrap();
         });
         let (folder, opened) = (folder.clone(), Arc::new(opened));
-        Ok(Self { service, folder, address, opened, config, sinks, stop, served })
+        Ok(Self { service, folder, address, opened, config, sinks, clock, stop, served })
     }
 
     /// Ends it, as a process ends when it is asked to.
     pub async fn stop(self) -> Stopped {
-        let Self { service, folder, address, opened, mut config, sinks, stop, served } = self;
+        let Self { service, folder, address, opened, mut config, sinks, clock, stop, served } = self;
         stop.send_replace(true);
         let _ = tokio::time::timeout(Duration::from_secs(15), served).await;
         opened.close().await;
         config.services.listen = address;
-        Stopped { service, folder, config, sinks }
+        Stopped { service, folder, config, sinks, clock }
     }
 
     /// Records of this service's own about `request`, whoever they belong to.
@@ -115,15 +126,16 @@ pub struct Stopped {
     folder: Deployment,
     config: Config,
     sinks: Option<Sinks>,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl Stopped {
     /// Starts it again where it was.
     pub async fn start(self) -> Result<Node> {
-        let Self { service, folder, config, sinks } = self;
+        let Self { service, folder, config, sinks, clock } = self;
         let until = Instant::now() + Duration::from_secs(10);
         loop {
-            match Node::start(service, &folder, config.clone(), None, sinks.clone()).await {
+            match Node::start(service, &folder, config.clone(), None, (sinks.clone(), clock.clone())).await {
                 // What belonged to the one before is let go when its last task ends.
                 Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
                 done => return done,
@@ -141,19 +153,23 @@ pub struct World {
     pub gateway: Node,
     pub transport: Arc<Transport>,
     setup: Setup,
-    dir: PathBuf,
+    dir: Place,
 }
 
-impl Drop for World {
+/// A folder that goes with its world.
+pub struct Place(PathBuf);
+
+impl Drop for Place {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 impl World {
     /// Makes one and loads the example.
     pub async fn begin(setup: Setup) -> Result<Self> {
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?.keep();
+        let place = folder()?;
+        let dir = &place.0;
         let folder = Deployment::at(dir.join("authority"));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = configured(&setup, Service::Authority, any, None);
@@ -162,7 +178,7 @@ impl World {
         for service in OTHERS {
             tokens.push(invite_offline(&folder, service, "first").await?);
         }
-        let authority = Node::start(Service::Authority, &folder, config, None, setup.sinks.clone()).await?;
+        let authority = Node::start(Service::Authority, &folder, config, None, setup.surroundings()).await?;
         let mut others = Vec::new();
         for (service, token) in OTHERS.into_iter().zip(tokens) {
             let folder = Deployment::at(dir.join(service.as_str()));
@@ -172,9 +188,19 @@ impl World {
             bail!("too few services");
         };
         let transport = transport_of(&gateway);
-        let world = Self { folder, authority, keys, store, gateway, transport, setup, dir };
+        let world = Self { folder, authority, keys, store, gateway, transport, setup, dir: place };
         example::load(&world).await?;
         Ok(world)
+    }
+
+    /// Ends all services, those that others need last. The folders go with what comes back.
+    pub async fn end(self) -> Place {
+        let Self { authority, keys, store, gateway, transport, dir, .. } = self;
+        drop(transport);
+        for node in [gateway, store, keys, authority] {
+            node.stop().await;
+        }
+        dir
     }
 
     /// The service of a role.
@@ -196,8 +222,16 @@ impl World {
     /// One more service of a role.
     pub async fn another(&self, service: Service, name: &str) -> Result<Node> {
         let token = self.invite(service.as_str(), name).await?;
-        let folder = Deployment::at(self.dir.join(format!("{service}-{name}")));
+        let folder = Deployment::at(self.dir.0.join(format!("{service}-{name}")));
         joined(&self.setup, service, &folder, self.authority.address, token).await
+    }
+
+    /// A gateway whose callers wait no longer than this for an answer.
+    pub async fn hurried_gateway(&self, request_ms: u64) -> Result<Node> {
+        let setup = Setup { request_ms: Some(request_ms), ..self.setup.clone() };
+        let token = self.invite("gateway", "hurried").await?;
+        let folder = Deployment::at(self.dir.0.join("gateway-hurried"));
+        joined(&setup, Service::Gateway, &folder, self.authority.address, token).await
     }
 
     /// A caller who has logged in at the gateway with the SSH key in the authority's folder.
@@ -251,6 +285,21 @@ pub fn shared<F: Future<Output = Result<()>>>(test: impl FnOnce(&'static World) 
     runtime.block_on(test(world))
 }
 
+/// A folder for a world. What processes have left that ended before they could remove theirs is removed first.
+fn folder() -> Result<Place> {
+    let all = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    for entry in std::fs::read_dir(&all)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let process = name.strip_prefix("apart-").and_then(|rest| rest.split('-').next());
+        if process.is_some_and(|process| !PathBuf::from("/proc").join(process).exists()) {
+            let _ = std::fs::remove_dir_all(&path);
+        }
+    }
+    let prefix = format!("apart-{}-", std::process::id());
+    Ok(Place(tempfile::Builder::new().prefix(&prefix).tempdir_in(all)?.keep()))
+}
+
 fn configured(setup: &Setup, service: Service, listen: SocketAddr, authority: Option<SocketAddr>) -> Config {
     let mut config = Config::default();
     config.services.run = Roles::one(service);
@@ -258,6 +307,9 @@ fn configured(setup: &Setup, service: Service, listen: SocketAddr, authority: Op
     config.services.authority = authority.map_or_else(Text::empty, |address| Text::of(address.to_string()));
     if let Some(ms) = setup.certificate_ms {
         config.services.certificate_ms = countersign::config::Whole::new(ms);
+    }
+    if let Some(ms) = setup.request_ms {
+        config.server.request_ms = countersign::config::Whole::new(ms);
     }
     if let Some(ms) = setup.facts_age_ms {
         config.services.facts_age_ms = countersign::config::Whole::new(ms);
@@ -275,7 +327,7 @@ async fn joined(
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = configured(setup, service, any, Some(authority));
     compose::init_apart(folder, &config)?;
-    Node::start(service, folder, config, Some(token), setup.sinks.clone()).await
+    Node::start(service, folder, config, Some(token), setup.surroundings()).await
 }
 
 /// A join token from an authority that is not served yet, as `countersign service invite` gets it.
