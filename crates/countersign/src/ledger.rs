@@ -89,6 +89,13 @@ impl Entry {
         self.text("verdict") != "intent"
     }
 
+    /// Whether it is the gateway's or the authority's, or a refusal: not what the services behind the gateway put on
+    /// record beside it of a request that was answered.
+    #[must_use]
+    pub fn is_told_first(&self) -> bool {
+        matches!(self.text("service").as_str(), "gateway" | "authority") || self.text("verdict") == "refused"
+    }
+
     /// What was seen or changed, in short.
     fn what(&self) -> String {
         let accesses = self.0.get("accesses").and_then(Value::as_array).into_iter().flatten();

@@ -16,7 +16,7 @@ use crate::table::Output;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// The newest records of your tenant, oldest first.
-    #[command(after_help = "Examples:\n  countersign --dir ./deployment --as robert@northwind audit tail --follow")]
+    #[command(after_help = help::TAIL)]
     Tail(Tail),
     /// Who saw or changed one record.
     #[command(
@@ -47,6 +47,28 @@ pub(super) struct Tail {
     /// Go on until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
+    /// Also what the key service and the store recorded of requests that were answered.
+    #[arg(long)]
+    all_services: bool,
+}
+
+/// How many records there are of a request in all ledgers, for each that the gateway or the authority has: enough to
+/// ask for.
+const ALL_OF_ONE: u64 = 5;
+
+impl Tail {
+    /// What is shown of these records: the newest of them.
+    fn shown(&self, entries: Vec<Entry>) -> Vec<Entry> {
+        let mut shown = self.chosen(entries);
+        let more = shown.len().saturating_sub(usize::try_from(self.limit).unwrap_or(usize::MAX));
+        shown.drain(..more);
+        shown
+    }
+
+    fn chosen(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        entries.retain(|entry| self.all_services || entry.is_told_first());
+        entries
+    }
 }
 
 fn record(text: &str) -> Result<(Name, String), String> {
@@ -77,17 +99,19 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
             show(context, &page.entries)
         }
         Command::Tail(tail) => {
-            let page = ledger::newest(&client, tail.limit).await?;
+            let asked = if tail.all_services { tail.limit } else { tail.limit.saturating_mul(ALL_OF_ONE) };
+            let page = ledger::newest(&client, asked).await?;
+            let entries = tail.shown(page.entries);
             if !tail.follow {
-                return show(context, &page.entries);
+                return show(context, &entries);
             }
-            say(context, &page.entries)?;
-            follow(context, &client, page.next).await
+            say(context, &entries)?;
+            follow(context, &client, &tail, page.next).await
         }
     }
 }
 
-async fn follow(context: &Context, client: &Client, mut next: Option<String>) -> Result<(), Problem> {
+async fn follow(context: &Context, client: &Client, tail: &Tail, mut next: Option<String>) -> Result<(), Problem> {
     let stop = tokio::signal::ctrl_c();
     tokio::pin!(stop);
     loop {
@@ -97,7 +121,7 @@ async fn follow(context: &Context, client: &Client, mut next: Option<String>) ->
         }
         let Some(place) = &next else { return Ok(()) };
         let page = ledger::after(client, place).await?;
-        say(context, &page.entries)?;
+        say(context, &tail.chosen(page.entries))?;
         next = page.next.or(next);
     }
 }

@@ -39,6 +39,7 @@ Exit codes:
 pub(super) const DEMO: &str = "\
 Examples:
   countersign demo
+  countersign demo --apart
   countersign --dir ./demo demo --listen 127.0.0.1:9443
 
 Without --dir a fresh folder is made under $XDG_DATA_HOME/countersign (or \
@@ -210,6 +211,14 @@ Examples:
   countersign --dir ./deployment --as robert@northwind audit tail --follow
   countersign --dir ./deployment --as robert@northwind audit who-saw customer/ALFKI
   countersign --dir ./deployment --as robert@northwind audit receipt 0190b6c2-3f5e-7abc-8def-0123456789ab";
+
+pub(super) const TAIL: &str = "\
+Shows what the gateway and the authority recorded, and every refusal. The key service and the store \
+have records of each request too, which --all-services adds, and `audit receipt` shows side by side.
+
+Examples:
+  countersign --dir ./deployment --as robert@northwind audit tail --follow
+  countersign --dir ./deployment --as robert@northwind audit tail --all-services -n 100";
 
 pub(super) const RECEIPT: &str = "\
 Gateway, key service and store each record every request in a ledger of their own. Exits with 1 if \

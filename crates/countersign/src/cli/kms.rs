@@ -105,7 +105,7 @@ fn status(context: &Context, folder: Option<&PathBuf>) -> Result<(), Problem> {
     }
     table.write(&context.terminal, context.output())?;
     if of_server && context.output() == Output::Table {
-        context.terminal.note(&format!("{} tenants' keys are open", status.tenants_open));
+        context.terminal.note(&format!("tenants' keys in use: {}", status.tenants_open));
     }
     if status.providers.iter().any(|one| one.down.is_some()) {
         return Err(Problem::new(Exit::Unavailable, "not every key management service is available"));

@@ -42,16 +42,17 @@ fn side_by_side(receipt: &ReceiptView) -> Table {
     row("verdict", &|view| joined(view.steps.iter().map(verdict)));
     row("token", &|view| view.token.map(|token| token.to_string()).unwrap_or_default());
     row("epoch", &|view| view.epoch.to_string());
-    let mut types: Vec<&str> = receipt.services.iter().flat_map(|view| &view.opened).map(of_type).collect();
-    types.sort_unstable();
-    types.dedup();
-    for name in types {
-        row(&format!("opened of {name}"), &|view| {
-            joined(view.opened.iter().filter(|opened| of_type(opened) == name).map(opened))
-        });
+    let mut fields: Vec<(&str, &str)> =
+        receipt.services.iter().flat_map(|view| &view.opened).flat_map(of_each).collect();
+    fields.sort_unstable();
+    fields.dedup();
+    for (record_type, field) in fields {
+        row(&format!("{record_type}.{field}"), &|view| rows(&view.opened, record_type, field));
     }
-    row("changed", &|view| view.written.to_string());
-    row("record", &|view| joined(view.steps.iter().map(|step| format!("#{}", step.position))));
+    if receipt.services.iter().any(|view| view.written != 0) {
+        row("records changed", &|view| view.written.to_string());
+    }
+    row("in its ledger", &|view| joined(view.steps.iter().map(|step| format!("#{}", step.position))));
     table
 }
 
@@ -62,13 +63,19 @@ fn verdict(step: &Step) -> String {
     }
 }
 
-const fn of_type(opened: &OpenedView) -> &str {
-    opened.record_type.as_str()
+/// The fields that were opened together, each with its type.
+fn of_each(opened: &OpenedView) -> impl Iterator<Item = (&str, &str)> {
+    opened.fields.iter().map(|field| (opened.record_type.as_str(), field.as_str()))
 }
 
-fn opened(opened: &OpenedView) -> String {
-    let rows = if opened.rows == 1 { "row" } else { "rows" };
-    format!("{} {rows}: {}", opened.rows, opened.fields.join(", "))
+/// Of how many rows a field was opened.
+fn rows(opened: &[OpenedView], record_type: &str, field: &str) -> String {
+    let of_field = opened.iter().filter(|one| of_each(one).any(|each| each == (record_type, field)));
+    match of_field.map(|one| one.rows).fold(0, u64::saturating_add) {
+        0 => String::new(),
+        1 => "1 row".to_owned(),
+        more => format!("{more} rows"),
+    }
 }
 
 fn joined(parts: impl Iterator<Item = String>) -> String {
@@ -103,9 +110,10 @@ mod tests {
         .unwrap();
         let text = side_by_side(&receipt).render(None, str::to_owned);
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[0].starts_with("                    gateway"), "{text}");
+        assert!(lines[0].starts_with("                  gateway"), "{text}");
         assert!(lines[1].contains("intent; released") && lines[1].ends_with("  released"), "{text}");
-        let opened = lines.iter().find(|line| line.starts_with("opened of customer")).unwrap();
-        assert!(opened.contains("1 row: company, country") && opened.ends_with("2 rows: company, country"), "{text}");
+        let company = lines.iter().find(|line| line.starts_with("customer.company ")).unwrap();
+        assert!(company.contains(" 1 row ") && company.ends_with(" 2 rows"), "{text}");
+        assert!(!text.contains("changed"), "{text}");
     }
 }
