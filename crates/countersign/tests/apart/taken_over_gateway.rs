@@ -342,8 +342,8 @@ fn replayed_request() -> Result<()> {
     theft(|theft| async move {
         let (bearer, request) = (theft.bearer(), theft.read("customer", &["company"]));
         let (call, scan) = (theft.call(&bearer, &request).await?, theft.scan("customer", &["company"]));
-        // A channel numbers its calls from nought, so the first of another channel is the first again: the same
-        // bytes, whoever recorded them.
+        // The thief's channels number their calls from the same start, so the first of another channel is the first
+        // again: the same bytes, whoever recorded them.
         let (keys, store) = (theft.thief.keys(theft.world), theft.thief.store(theft.world));
         assert!(keys.try_release(&call).await.is_ok());
         assert!(!store.try_read(&call, &scan).await?.is_empty());

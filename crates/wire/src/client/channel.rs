@@ -144,11 +144,13 @@ impl Channel {
     pub fn new(parts: ChannelParts) -> Self {
         let count = parts.settings.connections.max(1);
         let in_flight = Semaphore::new(parts.settings.in_flight_max);
+        let mut first = [0; 8];
+        parts.entropy.fill(&mut first);
         let shared = Arc::new(Shared {
             lines: RwLock::new(vec![None; count]),
             news: Notify::new(),
             turn: AtomicUsize::new(0),
-            sequence: AtomicU64::new(0),
+            sequence: AtomicU64::new(u64::from_le_bytes(first)),
             in_flight,
             parts,
         });
@@ -162,7 +164,8 @@ impl Channel {
         self.shared.line().is_some()
     }
 
-    /// A number that no other call of this channel has.
+    /// A number that no other call of this channel has. It counts up from a random start: a service may have several
+    /// channels to another, and call it by more than one of them for the same request.
     pub(crate) fn sequence(&self) -> u64 {
         self.shared.sequence.fetch_add(1, Ordering::Relaxed)
     }

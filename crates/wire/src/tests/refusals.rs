@@ -51,11 +51,17 @@ async fn a_call_that_was_seen_is_refused() {
     let request = deployment.request();
     assert_eq!(refused(&keys, &request).await, None);
     assert_eq!(refused(&keys, &request).await, None, "another call for the same request");
-    // Whoever recorded it sends it again: the first sequence of another channel is the same.
-    let again = RemoteKeys::new(deployment.channel("gateway", "keys", &served.address));
-    assert_eq!(refused(&again, &request).await, Some(Failed::Call(CallRefused::Replay)));
+    let channel = || deployment.channel("gateway", "keys", &served.address);
+    let again = RemoteKeys::new(channel());
+    assert_eq!(refused(&again, &request).await, None, "the same service by another channel");
+    // Whoever recorded it sends it again.
+    let request = crate::write_request(&request).unwrap();
+    let recorded = pb::Call { token: "t".into(), request: request.into(), epoch: 1, sequence: channel().sequence() };
+    let sent = async || again.release_message(pb::ReleaseRequest { call: Some(recorded.clone()) }).await.err();
+    assert_eq!(sent().await, None);
+    assert_eq!(sent().await, Some(Failed::Call(CallRefused::Replay)));
     assert_eq!(served.noted.last().unwrap().2, CallRefused::Replay);
-    assert_eq!(fake.begun.load(Ordering::SeqCst), 2);
+    assert_eq!(fake.begun.load(Ordering::SeqCst), 4);
 }
 
 #[tokio::test]
