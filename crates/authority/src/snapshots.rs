@@ -179,13 +179,13 @@ impl Snapshots {
     async fn is_old(&self) {
         let clock = self.registry.shared_clock();
         let began = clock.now();
-        let looks = RENEW.as_millis() / LOOK.as_millis();
-        for _ in 0..looks {
-            tokio::time::sleep(LOOK).await;
-            if u128::from(clock.now().since(began)) >= RENEW.as_millis() {
-                return;
+        let by_the_clock = async {
+            while u128::from(clock.now().since(began)) < RENEW.as_millis() {
+                tokio::time::sleep(LOOK).await;
             }
-        }
+        };
+        // Over before that or not, it is old by now.
+        drop(tokio::time::timeout(RENEW, by_the_clock).await);
     }
 
     /// Makes a snapshot of what is in force now.
