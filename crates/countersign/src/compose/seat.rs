@@ -135,9 +135,12 @@ pub(super) async fn identity(base: &Base, service: Service) -> Result<Arc<Agent>
     }
     let folder = Folder::open(&path, Arc::clone(&base.entropy)).map_err(failed)?;
     let platform = services.platform_token.get().map(PathBuf::from);
-    let held = match folder.load().map_err(failed)?.filter(|held| held.is_valid(base.clock.now())) {
-        Some(held) => held,
-        None => first(base, service, authority, platform.as_deref()).await?,
+    let held = match folder.load().map_err(failed)? {
+        Some(held) if held.is_valid(base.clock.now()) => held,
+        expired => {
+            let name = expired.map(|held| held.id().instance().to_owned());
+            first(base, service, authority, platform.as_deref(), name.as_deref()).await?
+        }
     };
     let (clock, entropy) = (Arc::clone(&base.clock), Arc::clone(&base.entropy));
     let parts = AgentParts { folder: Some(folder), platform_token: platform, clock, entropy };
@@ -145,7 +148,13 @@ pub(super) async fn identity(base: &Base, service: Service) -> Result<Arc<Agent>
 }
 
 /// The first certificate. With several join tokens the one that is for this service is used, and the others stay good.
-async fn first(base: &Base, service: Service, authority: &str, platform: Option<&Path>) -> Result<Held, Problem> {
+async fn first(
+    base: &Base,
+    service: Service,
+    authority: &str,
+    platform: Option<&Path>,
+    name: Option<&str>,
+) -> Result<Held, Problem> {
     let mut proofs = Vec::new();
     for text in &base.join_tokens {
         let token: JoinToken = text.parse().map_err(|_| {
@@ -158,8 +167,9 @@ async fn first(base: &Base, service: Service, authority: &str, platform: Option<
         let text = std::fs::read_to_string(path).map_err(io("read", path))?;
         proofs.push((Proof::Platform(Zeroizing::new(text.trim().to_owned())), base.authority_sha256()?));
     }
+    let again = name.map(|name| format!(" --name {name}")).unwrap_or_default();
     let how = format!(
-        "ask an operator: countersign service invite {service}; then start this with the token in \
+        "ask an operator: countersign service invite {service}{again}; then start this with the token in \
          COUNTERSIGN_JOIN_TOKEN, or in a file with --join-token FILE; it is good once, for ten minutes"
     );
     let mut problem =
