@@ -177,6 +177,21 @@ async fn who_was_revoked_is_out_under_whatever_facts() {
 }
 
 #[tokio::test]
+async fn who_was_removed_is_out_under_whatever_facts() {
+    let stage = Stage::new().await;
+    let bearer = Bearer::new(stage.token("admin", ACME));
+    let (user, _) = stage.user_id("admin", ACME);
+    let (request, scan) = companies(&stage);
+    let under_way = call(&bearer, &request);
+    stage.publish(|facts| {
+        Arc::make_mut(&mut facts.users).remove(&user);
+    });
+    let unknown = ServiceFailure::Refused(Refusal::UnknownPrincipal);
+    assert_eq!(stage.keys.release(&under_way).await.err(), Some(unknown.clone()));
+    assert_eq!(stage.records.read(&under_way, &scan).await.err(), Some(unknown));
+}
+
+#[tokio::test]
 async fn a_service_that_is_behind_waits_for_the_facts_and_not_for_ever() {
     let stage = Arc::new(Stage::new().await);
     let bearer = Bearer::new(stage.token("admin", ACME));

@@ -345,6 +345,10 @@ impl Guard {
         if verified.revoked_by(&state.facts.revocations) {
             return Err(Refusal::Revoked);
         }
+        let actor = principal.actor.as_ref().map(|actor| actor.user);
+        if !self.parts.facts.are_known(std::iter::once(principal.user).chain(actor)) {
+            return Err(Refusal::UnknownPrincipal);
+        }
         let proved = match came {
             Came::From(peer) => {
                 verified.check_possession(bearer.presented(), &peer.evidence(), &self.proofs, now).is_ok()
