@@ -1,6 +1,7 @@
 //! TLS settings: at doors version 1.3, and 1.2 with forward-secret authenticated encryption only; between services
 //! version 1.3 only, with certificates at both ends.
 
+mod clients;
 mod mutual;
 pub mod public;
 
@@ -13,13 +14,15 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use rustls::pki_types::ServerName;
 pub use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+pub use self::clients::{client_certificate, server_config_with_clients};
 pub use self::mutual::{
     ClientCertificates, Peer, certificate_sha256, join_client_config, mutual_client_config, mutual_server_config, peer,
     peer_of_chain, pem_sha256,
@@ -122,15 +125,19 @@ fn settings() -> CryptoProvider {
 /// # Errors
 /// [`TlsError::Settings`].
 pub fn server_config(slot: &Arc<CertificateSlot>) -> Result<Arc<ServerConfig>, TlsError> {
+    door(slot, WebPkiClientVerifier::no_client_auth()).map(Arc::new)
+}
+
+fn door(slot: &Arc<CertificateSlot>, clients: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(settings()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|_| TlsError::Settings)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::<CertificateSlot>::clone(slot));
     config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
     // All of them are good; that the server chooses is what scanners want to see.
     config.ignore_client_order = true;
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// A client that trusts exactly the authority in `ca_pem` and speaks HTTP/1.1.
@@ -138,7 +145,15 @@ pub fn server_config(slot: &Arc<CertificateSlot>) -> Result<Arc<ServerConfig>, T
 /// # Errors
 /// [`TlsError::Authority`] if the text isn't one certificate; [`TlsError::Settings`].
 pub fn client_config(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
-    client(ca_pem, HTTP_1_1)
+    client(ca_pem, HTTP_1_1, None)
+}
+
+/// As [`client_config`], for a client that shows the slot's certificate to servers that ask for one.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn client_config_showing(ca_pem: &str, own: &Arc<CertificateSlot>) -> Result<Arc<ClientConfig>, TlsError> {
+    client(ca_pem, HTTP_1_1, Some(own))
 }
 
 /// As [`client_config`], for a client that speaks HTTP/2.
@@ -146,7 +161,7 @@ pub fn client_config(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
 /// # Errors
 /// As [`client_config`].
 pub fn client_config_http2(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
-    client(ca_pem, HTTP_2)
+    client(ca_pem, HTTP_2, None)
 }
 
 fn roots(ca_pem: &str) -> Result<RootCertStore, TlsError> {
@@ -159,13 +174,16 @@ fn roots(ca_pem: &str) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn client(ca_pem: &str, protocol: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+fn client(ca_pem: &str, protocol: &[u8], own: Option<&Arc<CertificateSlot>>) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = roots(ca_pem)?;
-    let mut config = ClientConfig::builder_with_provider(Arc::new(settings()))
+    let builder = ClientConfig::builder_with_provider(Arc::new(settings()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|_| TlsError::Settings)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match own {
+        Some(slot) => builder.with_client_cert_resolver(Arc::<CertificateSlot>::clone(slot)),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![protocol.to_vec()];
     Ok(Arc::new(config))
 }

@@ -6,17 +6,17 @@ use rustls::{ClientConnection, ServerConnection};
 use super::*;
 use crate::x509::{CertificateAuthority, MAX_SERVER_LIFETIME_MS};
 
-fn authority() -> CertificateAuthority {
+pub(super) fn authority() -> CertificateAuthority {
     CertificateAuthority::generate("Countersign example", SystemClock.now(), 10).unwrap()
 }
 
-fn certificate(authority: &CertificateAuthority) -> ServerCertificate {
+pub(super) fn certificate(authority: &CertificateAuthority) -> ServerCertificate {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     authority.issue_server(&names, SystemClock.now(), MAX_SERVER_LIFETIME_MS).unwrap()
 }
 
 /// A whole handshake in memory: the two ends, or why the client or server broke off.
-fn handshake(
+pub(super) fn handshake(
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     name: &str,
