@@ -246,6 +246,7 @@ impl<B: Backend> Router<B> {
             dpop: peer.dpop.map(|dpop| dpop.proof),
             body: collect(body, MAX_TOKEN_REQUEST_BYTES.min(limits.body_bytes), deadline).await?.into(),
             address: peer.address,
+            certificate: peer.certificate,
         };
         let backend = Arc::clone(backend);
         let reply = detached(deadline, async move { Ok(backend.public(call).await) }).await?;

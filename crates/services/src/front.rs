@@ -93,6 +93,8 @@ pub struct PublicCall {
     pub body: Vec<u8>,
     /// The caller's address.
     pub address: Option<IpAddr>,
+    /// The SHA-256 of the client certificate whose key the caller's connection proved.
+    pub certificate: Option<[u8; 32]>,
 }
 
 /// Without anything that may be secret.

@@ -36,6 +36,7 @@ pub(crate) fn call(path: &str, body: &Value) -> PublicCall {
         url: format!("{}{path}", crate::tests::HERE),
         body: body.to_string().into_bytes(),
         address: None,
+        certificate: None,
     }
 }
 

@@ -12,6 +12,10 @@ use crate::failure::Failed;
 use crate::pb::control_reply::Outcome;
 use crate::{deadline, pb};
 
+fn digest_in(digest: Option<Vec<u8>>) -> Result<Option<[u8; 32]>, Malformed> {
+    digest.map(|digest| digest.as_slice().try_into().map_err(|_| Malformed)).transpose()
+}
+
 fn address_in(address: Option<String>) -> Result<Option<IpAddr>, Malformed> {
     address.map(|text| text.parse().map_err(|_| Malformed)).transpose()
 }
@@ -26,11 +30,10 @@ pub(crate) fn peer_out(peer: Peer) -> pb::Peer {
 
 pub(crate) fn peer_in(peer: Option<pb::Peer>) -> Result<Peer, Malformed> {
     let peer = peer.ok_or(Malformed)?;
-    let digest = |digest: Vec<u8>| digest.as_slice().try_into().map_err(|_| Malformed);
     Ok(Peer {
         deadline: Some(deadline::current()),
         address: address_in(peer.address)?,
-        certificate: peer.certificate.map(digest).transpose()?,
+        certificate: digest_in(peer.certificate)?,
         dpop: peer.dpop.map(|pb::Dpop { proof, method, url }| Dpop { proof, method, url }),
     })
 }
@@ -92,6 +95,7 @@ pub(crate) fn public_call_out(call: PublicCall, sequence: u64) -> pb::PublicCall
         body: call.body,
         address: call.address.map(|address| address.to_string()),
         sequence,
+        certificate: call.certificate.map(|digest| digest.to_vec()),
     }
 }
 
@@ -107,6 +111,7 @@ pub(crate) fn public_call_in(call: pb::PublicCall) -> Result<PublicCall, Malform
         url: call.url,
         body: call.body,
         address: address_in(call.address)?,
+        certificate: digest_in(call.certificate)?,
     })
 }
 

@@ -3138,6 +3138,9 @@ pub struct PublicCall {
     pub address: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(uint64, tag = "11")]
     pub sequence: u64,
+    /// The SHA-256 of the client certificate whose key the caller's connection proved.
+    #[prost(bytes = "vec", optional, tag = "12")]
+    pub certificate: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
 impl ::prost::Name for PublicCall {
     const NAME: &'static str = "PublicCall";

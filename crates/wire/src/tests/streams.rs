@@ -142,6 +142,7 @@ impl Front for Answering {
 
     async fn public(&self, call: PublicCall) -> PublicReply {
         assert_eq!(call.bearer.as_ref().map(Bearer::as_str), Some("t"));
+        assert_eq!(call.certificate, Some([7; 32]));
         let headers = vec![("content-type".to_owned(), "text/plain".to_owned())];
         PublicReply { status: 418, headers, body: [call.path.as_bytes(), &call.body].concat(), epoch: 7 }
     }
@@ -181,6 +182,7 @@ async fn the_authority_is_called_as_if_it_were_here() {
         url: "https://here/v1/token".into(),
         body: b"!".into(),
         address: None,
+        certificate: Some([7; 32]),
     };
     let reply = front.public(public(deployment.request().id)).await;
     assert_eq!((reply.status, reply.body), (418, b"/v1/token!".to_vec()));

@@ -72,6 +72,7 @@ impl World {
             url: format!("{HERE}{path}"),
             body: body.to_string().into_bytes(),
             address: None,
+            certificate: None,
         };
         let reply = self.public.answer(call).await;
         (reply.status, serde_json::from_slice(&reply.body).unwrap())
