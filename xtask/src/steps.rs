@@ -51,7 +51,7 @@ const STEPS: &[Step] = &[
     built("fuzz", "every fuzz target over its corpus and briefly beyond", fuzz::brief),
     built(
         "demo",
-        "every role gets exactly its fields; other tenants, tokens and policies behave as promised",
+        "as one process and as four: every role gets exactly its fields; tenants, tokens, a full audit disk",
         suites::demo,
     ),
     built(
@@ -59,11 +59,19 @@ const STEPS: &[Step] = &[
         "three other services in a row, each with the caller's token and no power of its own",
         suites::chain,
     ),
-    built("curl", "the commands that the documentation shows, with curl", suites::curl),
-    built("python", "postgrest from PyPI works unchanged", suites::python),
-    built("node", "@supabase/postgrest-js from npm works unchanged", suites::node),
+    built(
+        "apart",
+        "services apart: one taken over gets nothing, wrong records are reported, certificates renew under load",
+        suites::apart,
+    ),
+    built("curl", "as one process and as four: the commands that the documentation shows, with curl", suites::curl),
+    built("python", "as one process and as four: postgrest from PyPI works unchanged", suites::python),
+    built("node", "as one process and as four: @supabase/postgrest-js from npm works unchanged", suites::node),
     built("oidc", "people log in with a certified OpenID Connect provider from npm", suites::oidc),
-    built("leaks", "no value of the data occurs in any file of a stopped deployment", suites::leaks),
+    built("leaks", "as one process and as four: no value, token or key where it should not be", suites::leaks),
+    built("ports", "four processes speak only TLS, and nothing can be overheard between them", suites::ports),
+    built("scan", "testssl.sh and sslyze find nothing above LOW at any of their ports", suites::scan),
+    built("three-days", "what a deployment stored in three simulated days opens nothing any more", suites::three_days),
     built("crash", "SIGKILL under write load loses nothing that was acknowledged", suites::crash),
 ];
 
@@ -82,9 +90,13 @@ pub fn test(arguments: &[String]) -> Result<ExitCode> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--list" => {
-                for step in STEPS {
-                    println!("{:<10} {}", step.name, step.about);
-                }
+                list();
+                return Ok(ExitCode::SUCCESS);
+            }
+            "--help" | "-h" => {
+                print!("{}", crate::USAGE);
+                println!("\nSteps, in this order:\n");
+                list();
                 return Ok(ExitCode::SUCCESS);
             }
             "--only" => only.extend(names(arguments.next())?),
@@ -118,6 +130,12 @@ pub fn test(arguments: &[String]) -> Result<ExitCode> {
     Ok(summary(&done))
 }
 
+fn list() {
+    for step in STEPS {
+        println!("{:<11} {}", step.name, step.about);
+    }
+}
+
 fn names(argument: Option<&String>) -> Result<Vec<&'static str>> {
     let Some(argument) = argument else { bail!("a step's name is missing; `cargo xtask test --list` gives them") };
     let find = |name: &str| STEPS.iter().map(|step| step.name).find(|known| *known == name);
@@ -129,7 +147,7 @@ fn names(argument: Option<&String>) -> Result<Vec<&'static str>> {
 
 fn summary(done: &[Done]) -> ExitCode {
     let (mut passed, mut failed, mut skipped) = (0u32, 0u32, 0u32);
-    println!("\n{:<10} {:<8} {:>8}", "step", "result", "seconds");
+    println!("\n{:<11} {:<8} {:>8}", "step", "result", "seconds");
     for Done { name, result, took } in done {
         let (word, why) = match result {
             Ok(Outcome::Passed) => ("passed", String::new()),
@@ -141,10 +159,10 @@ fn summary(done: &[Done]) -> ExitCode {
             Ok(Outcome::Skipped(_)) => skipped = skipped.saturating_add(1),
             Err(_) => failed = failed.saturating_add(1),
         }
-        println!("{name:<10} {word:<8} {:>8.1}{why}", took.as_secs_f64());
+        println!("{name:<11} {word:<8} {:>8.1}{why}", took.as_secs_f64());
     }
     let total: Duration = done.iter().map(|one| one.took).sum();
-    println!("{:<10} {:<8} {:>8.1}\n", "all", "", total.as_secs_f64());
+    println!("{:<11} {:<8} {:>8.1}\n", "all", "", total.as_secs_f64());
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -41,6 +41,23 @@ pub fn chain() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// Services apart in one test process: taken-over services, lost and made-up records, renewal under load. Everything, with
+/// the figures; plain `cargo test` leaves the longest out.
+pub fn apart() -> Result<Outcome> {
+    run(cargo().env("RUST_BACKTRACE", "1").args(["test", "--quiet", "--workspace", "--all-features"]).args([
+        "--test",
+        "apart",
+        "--",
+        "--include-ignored",
+        "--nocapture",
+        "--test-threads=1",
+        // A step of its own.
+        "--skip",
+        "three_days::",
+    ]))?;
+    Ok(Outcome::Passed)
+}
+
 /// The documented commands.
 pub fn curl() -> Result<Outcome> {
     if !have("curl") {
@@ -51,14 +68,19 @@ pub fn curl() -> Result<Outcome> {
 
 /// The Python client, in an environment of its own under the target folder.
 pub fn python() -> Result<Outcome> {
-    let environment = target().join("clients/python");
+    environment("clients/python", "tests/clients/python/requirements.txt")?;
+    shown("python")
+}
+
+/// Makes a Python environment below the target folder and installs there what a file names.
+fn environment(folder: &str, requirements: &str) -> Result<()> {
+    let environment = target().join(folder);
     if !environment.join("bin/pip").exists() {
         run(command("python3").args(["-m", "venv"]).arg(&environment))?;
     }
     run(command(environment.join("bin/pip"))
         .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
-        .arg(root().join("tests/clients/python/requirements.txt")))?;
-    shown("python")
+        .arg(root().join(requirements)))
 }
 
 /// The JavaScript client, in a copy of its suite under the target folder, so that nothing is installed in the tree.
@@ -95,6 +117,30 @@ pub fn oidc() -> Result<Outcome> {
 /// 500 values of the data, looked for in every byte of a stopped deployment.
 pub fn leaks() -> Result<Outcome> {
     shown("leaks")
+}
+
+/// Every port of the four processes, spoken to in clear, and what goes between them.
+pub fn ports() -> Result<Outcome> {
+    shown("ports")
+}
+
+/// Two scanners against every port of the four processes.
+pub fn scan() -> Result<Outcome> {
+    environment("clients/scan", "tests/scan/requirements.txt")?;
+    shown("scan")
+}
+
+/// A deployment on a clock of its own, and everything that it stored.
+pub fn three_days() -> Result<Outcome> {
+    run(cargo().env("RUST_BACKTRACE", "1").args(["test", "--quiet", "--workspace", "--all-features"]).args([
+        "--test",
+        "apart",
+        "--",
+        "--ignored",
+        "--nocapture",
+        "three_days::",
+    ]))?;
+    Ok(Outcome::Passed)
 }
 
 /// The SIGKILL loop.

@@ -7,28 +7,32 @@ use crate::steps::Outcome;
 
 /// A program, and the Debian package that brings it.
 struct Tool {
-    program: &'static str,
+    /// Its names, the usual one first.
+    programs: &'static [&'static str],
     package: &'static str,
     used_for: &'static str,
 }
 
 const TOOLS: &[Tool] = &[
-    Tool { program: "python3", package: "python3", used_for: "the Python client suite" },
-    Tool { program: "node", package: "nodejs", used_for: "the Node.js client suite" },
-    Tool { program: "npm", package: "npm", used_for: "the Node.js client suite" },
-    Tool { program: "curl", package: "curl", used_for: "the documented commands" },
-    Tool { program: "ssh-keygen", package: "openssh-client", used_for: "login with keys made elsewhere" },
-    Tool { program: "sqlite3", package: "sqlite3", used_for: "looking into a stopped deployment" },
-    Tool { program: "softhsm2-util", package: "softhsm2", used_for: "keys in a PKCS#11 token" },
-    Tool { program: "strings", package: "binutils", used_for: "looking into a stopped deployment" },
+    Tool { programs: &["python3"], package: "python3", used_for: "the Python client suite, sslyze" },
+    Tool { programs: &["node"], package: "nodejs", used_for: "the Node.js client suite, the OpenID provider" },
+    Tool { programs: &["npm"], package: "npm", used_for: "installing them" },
+    Tool { programs: &["curl"], package: "curl", used_for: "the documented commands" },
+    Tool { programs: &["ssh-keygen"], package: "openssh-client", used_for: "login with keys made elsewhere" },
+    Tool { programs: &["sqlite3"], package: "sqlite3", used_for: "looking into a stopped deployment" },
+    Tool { programs: &["softhsm2-util"], package: "softhsm2", used_for: "keys in a PKCS#11 token" },
+    // Debian's package has it without the ending.
+    Tool { programs: &["testssl.sh", "testssl"], package: "testssl.sh", used_for: "scanning the ports" },
+    Tool { programs: &["tcpdump"], package: "tcpdump", used_for: "listening to what goes between processes" },
+    Tool { programs: &["strings"], package: "binutils", used_for: "looking into a stopped deployment" },
 ];
 
 /// Installs what is missing when it may, and otherwise names the command that would.
 pub fn check() -> Result<Outcome> {
     let mut missing: Vec<&str> = Vec::new();
     for tool in TOOLS {
-        let there = have(tool.program);
-        println!("{:<12} {} ({})", tool.program, if there { "there" } else { "missing" }, tool.used_for);
+        let there = tool.programs.iter().any(|program| have(program));
+        println!("{:<22} {} ({})", tool.programs.join(" or "), if there { "there" } else { "missing" }, tool.used_for);
         if !there {
             missing.push(tool.package);
         }

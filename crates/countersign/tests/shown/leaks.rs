@@ -115,7 +115,7 @@ fn secrets(files: &[PathBuf], tokens: &[String]) -> Result<Vec<Secret>> {
 
 /// Every kind of request that could leave a value behind: reads, writes, refusals, malformed ones.
 /// Gives the tokens with which it asked.
-fn exercise(deployment: &Deployment, server: &Server) -> Result<Vec<String>> {
+pub fn exercise(deployment: &Deployment, server: &Server) -> Result<Vec<String>> {
     let mut tokens = Vec::new();
     for user in ["andrew@northwind", "michael@chinook", "laura@northwind", "jane@chinook"] {
         let token = deployment.login(user)?;
@@ -143,7 +143,7 @@ fn exercise(deployment: &Deployment, server: &Server) -> Result<Vec<String>> {
 }
 
 /// Values of every file of both companies, the same ones each time.
-fn sample() -> Result<Vec<String>> {
+pub fn sample() -> Result<Vec<String>> {
     let mut distinct = BTreeSet::new();
     for tenant in ["northwind", "chinook"] {
         for record_type in TYPES {
@@ -192,14 +192,14 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Values to look for, by their first bytes.
-struct Needles<'a> {
+pub struct Needles<'a> {
     by_start: HashMap<&'a [u8], Vec<(usize, &'a [u8])>>,
     /// Whether any begins with this byte pair; most places in a file are ruled out by it.
     pairs: Vec<bool>,
 }
 
 impl<'a> Needles<'a> {
-    fn new(values: &'a [impl AsRef<[u8]>]) -> Self {
+    pub fn new(values: &'a [impl AsRef<[u8]>]) -> Self {
         let mut by_start: HashMap<&[u8], Vec<(usize, &[u8])>> = HashMap::new();
         let mut pairs = vec![false; 1 << 16];
         for (at, value) in values.iter().enumerate() {
@@ -212,7 +212,7 @@ impl<'a> Needles<'a> {
     }
 
     /// Which of them occur.
-    fn find(&self, content: &[u8]) -> BTreeSet<usize> {
+    pub fn find(&self, content: &[u8]) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
         for (at, start) in content.windows(LEAST_BYTES).enumerate() {
             if !self.pairs[usize::from(u16::from_be_bytes([start[0], start[1]]))] {

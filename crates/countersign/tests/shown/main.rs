@@ -9,8 +9,11 @@ mod data;
 mod leaks;
 mod node;
 mod oidc;
+mod ports;
+mod processes;
 mod python;
 mod roles;
+mod scan;
 
 use std::path::{Path, PathBuf};
 
