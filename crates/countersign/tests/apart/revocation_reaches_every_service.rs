@@ -95,6 +95,7 @@ fn show(what: &str, rounds: &[[Duration; 3]]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures, so it runs alone: `cargo xtask test --only apart`"]
 async fn within_a_second() -> Result<()> {
     let world = World::begin(Setup::default()).await?;
     let prober = Prober::new(&world).await?;

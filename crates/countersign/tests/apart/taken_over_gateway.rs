@@ -2,6 +2,7 @@
 //! speaks to them without asking the gateway's own guard. They get nothing that the token's owner may not have, and
 //! every try is on the record of the service that refused it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -12,8 +13,10 @@ use countersign::manage::{self, Revoked};
 use countersign_audit::{LedgerQuery, Reason, Record, Verdict};
 use countersign_crypto::SystemEntropy;
 use countersign_crypto::dpop::ProofKey;
+use countersign_crypto::jws::VerifyingKeys;
 use countersign_crypto::x509::WorkloadKey;
-use countersign_guard::{Bearer, Refusal};
+use countersign_facts::{Follower, FollowerParts, nothing_known};
+use countersign_guard::{Bearer, FactsCell, Refusal};
 use countersign_identity::Ask;
 use countersign_model::clock::SystemClock;
 use countersign_model::request::{Filter, Input, Insert, Narrowing, Operation, Read, Select, Update};
@@ -22,8 +25,8 @@ use countersign_model::{
 };
 use countersign_services::{Call, Records, SealPurpose};
 use countersign_store::{Access, Batch, Requirement, Scan, SealedChange};
-use countersign_token::{TokenError, Unverified};
-use countersign_wire::{CallRefused, Failed, RemoteKeys, RemoteRecords};
+use countersign_token::{TokenError, Unverified, Verifier};
+use countersign_wire::{CallRefused, FactsStream, Failed, RemoteKeys, RemoteRecords};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -628,6 +631,60 @@ async fn seal_refused(world: &World, reason: Reason) {
     let owners = [Unverified::read(token(&world.login("nancy@northwind").await.unwrap())).unwrap().tenant];
     let found = soon(Duration::from_secs(1), || world.keys.newest(&owners, 500).into_iter().rev().find(is_it)).await;
     assert!(found.is_some(), "the key service has no record of refusing a seal key as {reason:?}");
+}
+
+/// A follower of the facts that says that it is a key service, whatever its certificate says.
+fn key_services_follower(world: &World) -> Result<Arc<Follower>> {
+    let issuer = world.gateway.opened.config.tokens.issuer.clone();
+    let audience = world.gateway.opened.config.tokens.audience.clone();
+    let none = VerifyingKeys::new(Vec::new())?;
+    Ok(Arc::new(Follower::new(FollowerParts {
+        deployment: countersign_facts::Deployment {
+            issuer: issuer.clone(),
+            trust_domain: world.gateway_id()?.trust_domain().to_owned(),
+        },
+        service: Service::Keys,
+        keys: Vec::new(),
+        facts: Arc::new(FactsCell::following(nothing_known()?, 30_000)),
+        verifier: Arc::new(Verifier::new(issuer, audience, none, 1)),
+        clock: Arc::new(SystemClock),
+        prepare: None,
+    })))
+}
+
+#[test]
+fn wrapped_keys_of_tenants() -> Result<()> {
+    shared(|world| async move {
+        let follow = async |who: Attacker| {
+            let follower = key_services_follower(world)?;
+            let stream = FactsStream::new(who.channel(&world.authority), Arc::clone(&follower), None);
+            // It follows for ever.
+            let followed = tokio::time::timeout(Duration::from_millis(1500), stream.run(|_| {})).await;
+            assert!(followed.is_err());
+            Ok::<_, anyhow::Error>(follower.wrapped().load().len())
+        };
+        assert!(follow(Attacker::in_place_of(&world.keys)?).await? >= 2, "a key service is told them");
+        assert_eq!(follow(Attacker::in_place_of(&world.gateway)?).await?, 0);
+        assert_eq!(follow(Attacker::in_place_of(&world.store)?).await?, 0);
+        Ok(())
+    })
+}
+
+/// Who reads with a good token and keeps no record of it is reported by the others' records.
+#[test]
+fn reads_without_a_record() -> Result<()> {
+    theft(|theft| async move {
+        let (bearer, request) = (theft.bearer(), theft.read("customer", &["company"]));
+        let call = theft.call(&bearer, &request).await?;
+        theft.keys.try_release(&call).await?;
+        assert!(!theft.store.try_read(&call, &theft.scan("customer", &["company"])).await?.is_empty());
+        let said = |record: &Record| record.body.action == "reconcile" && record.request == request.id;
+        let found = || theft.world.authority.newest(&theft.tenants, 1000).into_iter().find(said);
+        let found = soon(Duration::from_secs(5), found).await.context("nothing was reported")?;
+        assert_eq!(found.body.detail.as_deref(), Some("no record of gateway"));
+        assert_eq!(found.body.reason, Some(Reason::NoFellow));
+        Ok(())
+    })
 }
 
 #[test]
