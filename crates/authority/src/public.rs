@@ -5,7 +5,8 @@
 //! 5.2, beside it where OAuth clients look for them.
 //!
 //! Tokens that are presented pass the authority's guard, like every control request. A token that is made answers to the
-//! key that a `DPoP` field proves (RFC 9449, section 5), if there is one.
+//! key that a `DPoP` field proves (RFC 9449, section 5), or else to the client certificate of the caller's connection
+//! (RFC 8705, section 3), if there is one.
 
 mod fields;
 mod login;
@@ -102,10 +103,11 @@ impl Public {
         self.authority.registry().clock().now()
     }
 
-    /// The key that the caller proves to hold, if it proves one; the proof is used up. It need not be for one of the
-    /// tokens in the body: it is for this endpoint, this minute and this once.
+    /// The key that the caller proves to hold, if it proves one; a proof is used up. It need not be for one of the
+    /// tokens in the body: it is for this endpoint, this minute and this once. It says more than the connection's
+    /// certificate, which may be there for other reasons, and so comes before it.
     fn proven_key(&self, call: &PublicCall) -> Result<Option<Binding>, Trouble> {
-        let Some(proof) = &call.dpop else { return Ok(None) };
+        let Some(proof) = &call.dpop else { return Ok(call.certificate.map(Binding::Certificate)) };
         let now = self.now();
         let proof = Proof::verify(proof, &call.method, &call.url, None, now).map_err(|_| Trouble::proof())?;
         self.proofs.spend(proof.digest(), proof.expires(), now).map_err(|_| Trouble::proof())?;
@@ -124,7 +126,7 @@ fn peer(call: &PublicCall) -> Peer {
         method: call.method.clone(),
         url: call.url.clone(),
     });
-    Peer { address: call.address, dpop, ..Peer::default() }
+    Peer { address: call.address, certificate: call.certificate, dpop, ..Peer::default() }
 }
 
 /// The body of an endpoint that takes JSON only.

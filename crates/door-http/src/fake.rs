@@ -83,6 +83,11 @@ impl Fake {
         self.state.lock().peer.as_ref().and_then(|peer| peer.address)
     }
 
+    /// The certificate that its connection proved.
+    pub(crate) fn certificate(&self) -> Option<[u8; 32]> {
+        self.state.lock().peer.as_ref().and_then(|peer| peer.certificate)
+    }
+
     /// The proof of possession that came with it.
     pub(crate) fn dpop(&self) -> Option<countersign_guard::Dpop> {
         self.state.lock().peer.as_ref().and_then(|peer| peer.dpop.clone())

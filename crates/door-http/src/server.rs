@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_crypto::tls::TlsAcceptor;
+use countersign_crypto::tls::{TlsAcceptor, client_certificate};
 use countersign_guard::Peer;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -28,7 +28,9 @@ use activity::{Activity, Watched};
 /// Serves until `shutdown` is ready, then lets open requests finish within
 /// [`Limits::shutdown_time`](crate::Limits::shutdown_time).
 ///
-/// `tls` is what [`countersign_crypto::tls::server_config`] makes; the certificate is swapped behind it. A client that doesn't speak TLS is hung up on and gets nothing in clear.
+/// `tls` is what [`countersign_crypto::tls::server_config`] or
+/// [`server_config_with_clients`](countersign_crypto::tls::server_config_with_clients) makes; the certificate is swapped
+/// behind it. A client that doesn't speak TLS is hung up on and gets nothing in clear.
 pub async fn serve<B: Backend>(
     listener: TcpListener,
     tls: impl Into<TlsAcceptor>,
@@ -80,9 +82,10 @@ async fn connection<B: Backend>(
     let limits = router.limits().clone();
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = timeout(limits.handshake_time, acceptor.accept(stream)).await else { return };
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let session = stream.get_ref().1;
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let peer = Peer { address: Some(address.ip()), certificate: client_certificate(session), ..Peer::default() };
     let activity = Arc::new(Activity::new());
-    let peer = Peer { address: Some(address.ip()), ..Peer::default() };
     let service = service_fn(|request| {
         let (router, peer, activity) = (router.clone(), peer.clone(), Arc::clone(&activity));
         async move {

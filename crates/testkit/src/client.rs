@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use countersign_crypto::tls::{CertificateSlot, client_config_showing};
+use countersign_crypto::x509::ServerCertificate;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
@@ -45,6 +47,15 @@ impl Client {
         let mut tls = ClientConfig::clone(&*countersign_crypto::tls::client_config(ca_pem)?);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { address: address.into(), tls: Arc::new(tls), token: None, connection: None.into() })
+    }
+
+    /// The same client, on connections on which it shows this certificate if the server asks for one.
+    ///
+    /// # Errors
+    /// If the certificate and its key don't fit, or there is no certificate in `ca_pem`.
+    pub fn showing(&self, ca_pem: &str, own: &ServerCertificate) -> Result<Self> {
+        let tls = client_config_showing(ca_pem, &CertificateSlot::new(own)?)?;
+        Ok(Self { tls, ..self.clone() })
     }
 
     /// The same client, on a connection of its own, with a token on each request.

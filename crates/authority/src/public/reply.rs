@@ -40,9 +40,11 @@ const NO_TOKEN: Cow<'static, str> = Cow::Borrowed(r#"Bearer realm="countersign""
 const BAD_TOKEN: Cow<'static, str> = Cow::Borrowed(r#"Bearer realm="countersign", error="invalid_token""#);
 const EXPIRED: Cow<'static, str> =
     Cow::Borrowed(r#"Bearer realm="countersign", error="invalid_token", error_description="the token expired""#);
-/// RFC 9449, section 7.1.
-const UNBOUND: Cow<'static, str> =
-    Cow::Borrowed(r#"DPoP realm="countersign", error="invalid_dpop_proof", algs="ES256 EdDSA""#);
+/// RFC 9449, section 7.1, and RFC 8705, section 3: which of the two it is, only who looks into the token sees.
+const UNBOUND: Cow<'static, str> = Cow::Borrowed(concat!(
+    r#"DPoP realm="countersign", error="invalid_dpop_proof", algs="ES256 EdDSA", "#,
+    r#"Bearer realm="countersign", error="invalid_token""#
+));
 
 impl Trouble {
     fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {

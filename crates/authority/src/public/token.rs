@@ -149,9 +149,14 @@ fn read_exchange(mut source: Source<'_>) -> Result<Exchange, Trouble> {
             return Err(Trouble::request("scope, resource and audience are not supported"));
         }
     }
-    let holder = source.text("dpop_jkt")?.as_deref().map(thumbprint).transpose()?;
+    let holder = match (source.text("dpop_jkt")?, source.text("x5t#S256")?) {
+        (None, None) => None,
+        (Some(key), None) => Some(Binding::Jkt(thumbprint(&key)?)),
+        (None, Some(certificate)) => Some(Binding::Certificate(thumbprint(&certificate)?)),
+        (Some(_), Some(_)) => return Err(Trouble::request("a token is bound to one key: dpop_jkt or x5t#S256")),
+    };
     if holder.is_some() && actor.is_some() {
-        return Err(Trouble::request("a token for an actor is bound to the key that the DPoP proof is of"));
+        return Err(Trouble::request("a token for an actor is bound to the key that the request itself proves"));
     }
     let lifetime_ms = source.seconds("expires_in")?.map(|seconds| seconds.saturating_mul(1000));
     let narrowing = match &mut source {
@@ -170,15 +175,16 @@ fn read_exchange(mut source: Source<'_>) -> Result<Exchange, Trouble> {
     };
     source.finish(
         "grant_type, subject_token, subject_token_type, actor_token, actor_token_type, requested_token_type, expires_in, \
-         authorization_details, dpop_jkt",
+         authorization_details, dpop_jkt, x5t#S256",
     )?;
     Ok(Exchange { subject, actor, holder, control: Control::Narrow { narrowing, lifetime_ms } })
 }
 
-/// The RFC 7638 thumbprint of a key, as `dpop_jkt` has it (RFC 9449, section 10).
-fn thumbprint(text: &str) -> Result<Binding, Trouble> {
+/// The RFC 7638 thumbprint of a key, as `dpop_jkt` has it (RFC 9449, section 10), or that of a certificate, as the
+/// confirmation method `x5t#S256` has it (RFC 8705, section 3.1).
+fn thumbprint(text: &str) -> Result<[u8; 32], Trouble> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.map(Binding::Jkt).ok_or_else(|| Trouble::request("dpop_jkt takes a key's SHA-256 thumbprint, in base64url"))
+    bytes.ok_or_else(|| Trouble::request("dpop_jkt and x5t#S256 take a SHA-256 thumbprint, in base64url"))
 }
 
 /// `authorization_details` (RFC 9396): at most one object, of type `countersign`.

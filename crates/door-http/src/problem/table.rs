@@ -45,9 +45,11 @@ pub enum Challenge {
 
 const NO_TOKEN: Challenge = Challenge::Bearer(r#"Bearer realm="countersign""#);
 const BAD_TOKEN: Challenge = Challenge::Bearer(r#"Bearer realm="countersign", error="invalid_token""#);
-/// RFC 9449, section 7.1.
-const UNBOUND: Challenge =
-    Challenge::Bearer(r#"DPoP realm="countersign", error="invalid_dpop_proof", algs="ES256 EdDSA""#);
+/// RFC 9449, section 7.1, and RFC 8705, section 3: which of the two it is, only who looks into the token sees.
+const UNBOUND: Challenge = Challenge::Bearer(concat!(
+    r#"DPoP realm="countersign", error="invalid_dpop_proof", algs="ES256 EdDSA", "#,
+    r#"Bearer realm="countersign", error="invalid_token""#
+));
 const EXPIRED: Challenge =
     Challenge::Bearer(r#"Bearer realm="countersign", error="invalid_token", error_description="the token expired""#);
 

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use countersign_crypto::tls::{
-    CertificateSlot, ServerName, TlsConnector, client, client_config, client_config_http2, server_config,
+    CertificateSlot, ServerName, TlsConnector, TlsError, certificate_sha256, client, client_config,
+    client_config_http2, client_config_showing, server_config, server_config_with_clients,
 };
 use countersign_crypto::x509::CertificateAuthority;
 use countersign_model::{Clock as _, clock::SystemClock};
@@ -35,10 +36,17 @@ fn patient() -> Limits {
 }
 
 async fn start(limits: Limits) -> Running {
+    start_with(limits, server_config).await
+}
+
+async fn start_with<T: Into<TlsAcceptor> + Send + 'static>(
+    limits: Limits,
+    settings: impl FnOnce(&Arc<CertificateSlot>) -> Result<T, TlsError>,
+) -> Running {
     let now = SystemClock.now();
     let authority = CertificateAuthority::generate("Countersign example", now, 10).unwrap();
     let certificate = authority.issue_server(&["localhost".to_owned()], now, 3_600_000).unwrap();
-    let tls = server_config(&CertificateSlot::new(&certificate).unwrap()).unwrap();
+    let tls = settings(&CertificateSlot::new(&certificate).unwrap()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let fake = Arc::new(Fake::default());
@@ -319,4 +327,31 @@ async fn the_peers_address_reaches_the_backend_and_a_posted_body_too() {
     let countersign_model::request::Operation::Insert(insert) = server.fake.last().operation else { panic!() };
     assert_eq!(insert.rows.len(), 9001);
     assert_eq!(server.fake.peer(), Some("127.0.0.1".parse().unwrap()));
+}
+
+/// Whoever shows one to a door that does not ask for it can't: TLS has no place for that.
+#[tokio::test]
+async fn the_certificate_of_a_connection_reaches_the_backend_with_each_of_its_requests() {
+    let now = SystemClock.now();
+    let own = CertificateAuthority::generate("Of no concern", now, 10).unwrap();
+    let own = own.issue_server(&["client".to_owned()], now, 3_600_000).unwrap();
+    let slot = CertificateSlot::new(&own).unwrap();
+    let digest = certificate_sha256(&own.chain_der[0]);
+    let asking = start_with(patient(), server_config_with_clients).await;
+    let not_asking = start(patient()).await;
+    for (server, expected) in [(&asking, Some(digest)), (&not_asking, None)] {
+        let config = client_config_showing(&server.ca_pem, &slot).unwrap();
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = TlsConnector::from(config).connect(name, stream).await.unwrap();
+        for _ in 0..2 {
+            send(&mut stream, &get("/rest/v1/customer", "")).await;
+            assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+            assert_eq!(server.fake.certificate(), expected);
+        }
+        let mut without = server.tls().await;
+        send(&mut without, &get("/rest/v1/customer", "")).await;
+        assert!(answer(&mut without).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(server.fake.certificate(), None);
+    }
 }

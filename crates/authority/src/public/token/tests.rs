@@ -1,5 +1,6 @@
 //! Tokens from tokens: with proofs of keys, and for who acts for somebody.
 
+mod certificate;
 mod reading;
 
 use std::sync::Arc;
@@ -61,6 +62,17 @@ impl World {
     }
 
     async fn post_with(&self, path: &str, body: &Value, dpop: Option<String>, token: Option<&str>) -> Reply {
+        self.send(path, body, dpop, None, token).await
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        body: &Value,
+        dpop: Option<String>,
+        certificate: Option<[u8; 32]>,
+        token: Option<&str>,
+    ) -> Reply {
         let call = PublicCall {
             request: RequestId::new(UnixMs(1), &SystemEntropy),
             method: "POST".into(),
@@ -72,7 +84,7 @@ impl World {
             url: format!("{HERE}{path}"),
             body: body.to_string().into_bytes(),
             address: None,
-            certificate: None,
+            certificate,
         };
         let reply = self.public.answer(call).await;
         (reply.status, serde_json::from_slice(&reply.body).unwrap())

@@ -15,7 +15,7 @@ async fn they_are_passed_on_as_they_came() {
     let address = "192.0.2.7".parse().unwrap();
     let body = "grant_type=any&\u{0}\u{e9}";
     let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
-    let peer = Peer { address: Some(address), ..Peer::default() };
+    let peer = Peer { address: Some(address), certificate: Some([7; 32]), ..Peer::default() };
     let response = router(&fake, Limits::default()).answer(peer, request).await;
     assert_eq!(response.status().as_u16(), 200);
     let call = fake.public().unwrap();
@@ -26,12 +26,14 @@ async fn they_are_passed_on_as_they_came() {
     assert_eq!(call.bearer.as_ref().map(Bearer::as_str), Some(GOOD));
     assert_eq!((call.dpop.as_deref(), call.url.as_str()), (Some(PROOF), "https://here:8443/v1/token"));
     assert_eq!((call.body.as_slice(), call.address), (body.as_bytes(), Some(address)));
+    assert_eq!(call.certificate, Some([7; 32]));
 
     let least = sent("GET", "/v1/jwks.json?").header("host", "here");
     super::call(&fake, least, "").await;
     let call = fake.public().unwrap();
     assert_eq!((call.method.as_str(), call.query, call.content_type), ("GET", None, None));
     assert!(call.bearer.is_none() && call.dpop.is_none() && call.body.is_empty() && call.address.is_none());
+    assert_eq!(call.certificate, None);
     assert_eq!(call.url, "https://here/v1/jwks.json");
     assert!(fake.requests().is_empty(), "none of them is the gateway's guard's to decide");
 }
