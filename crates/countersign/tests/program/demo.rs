@@ -4,8 +4,18 @@ use crate::bench::{Bench, Served};
 
 #[test]
 fn the_demo_tells_its_story_and_a_second_start_serves_what_the_first_one_stored() {
+    tells_its_story_and_starts_again(&[]);
+}
+
+#[test]
+fn four_processes_tell_the_same_story_and_start_again() {
+    tells_its_story_and_starts_again(&["--apart"]);
+}
+
+fn tells_its_story_and_starts_again(more: &[&str]) {
     let bench = Bench::empty();
-    let demo = || Served::start(bench.command(&["demo", "--listen", "127.0.0.1:0"]));
+    let arguments = [&["demo", "--listen", "127.0.0.1:0"], more].concat();
+    let demo = || Served::start(bench.command(&arguments));
     let first = demo();
     let told = first.told.join("\n");
     assert!(first.told.len() <= 60, "under a screen:\n{told}");
