@@ -142,7 +142,12 @@ impl Ledger {
         };
         let mark = end.mark().create(&*storage).map_err(io("writing the file durable"))?;
         let index = Arc::new(RwLock::new(index));
-        let bounds = Bounds { urgent: options.queue_max, urgent_per_batch: options.batch_max, lazy: options.lazy_max };
+        let bounds = Bounds {
+            urgent: options.queue_max,
+            urgent_per_batch: options.batch_max,
+            lazy: options.lazy_max,
+            lazy_wait: std::time::Duration::from_millis(options.lazy_ms),
+        };
         let queue = Arc::new(Queue::new(bounds));
         let (storage_of, queue_of) = (Arc::clone(&storage), Arc::clone(&queue));
         let writer = Writer::new(queue_of, storage_of, service, options, Arc::clone(&index), end, mark);

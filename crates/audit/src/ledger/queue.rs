@@ -17,6 +17,8 @@ use crate::error::AuditError;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Bytes of lazy leaves that wait at most.
 const LAZY_BYTES_MAX: usize = 64 << 20;
+/// How long lazy records may wait past their time before no more are taken: the disk hangs.
+const HANGS: Duration = Duration::from_secs(2);
 /// How long to leave a failing disk alone, while nobody waits for it.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,8 @@ pub(super) struct Bounds {
     pub(super) urgent: usize,
     pub(super) urgent_per_batch: usize,
     pub(super) lazy: usize,
+    /// How long a lazy record is to wait at the longest.
+    pub(super) lazy_wait: Duration,
 }
 
 pub(super) struct Queue {
@@ -102,12 +106,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Queues a lazy record, or refuses it: because the last write failed, or because too many wait.
+    /// Queues a lazy record, or refuses it: because the last write failed, or because too many wait, or for too long.
     pub(super) fn note(&self, leaves: Vec<Vec<u8>>) -> Result<(), AuditError> {
         let pending = Pending { leaves, done: None };
         let mut state = self.state.lock();
         let bytes = state.lazy_bytes.saturating_add(pending.bytes());
-        if state.closed || state.failed.is_some() || state.lazy() >= self.bounds.lazy || bytes > LAZY_BYTES_MAX {
+        let patience = self.bounds.lazy_wait.saturating_add(HANGS);
+        let hangs = state.lazy_since.is_some_and(|since| since.elapsed() > patience);
+        let full = state.lazy() >= self.bounds.lazy || bytes > LAZY_BYTES_MAX;
+        if state.closed || state.failed.is_some() || hangs || full {
             return Err(AuditError::Unavailable);
         }
         state.lazy_bytes = bytes;

@@ -144,6 +144,26 @@ async fn a_ledger_that_failed_on_an_append_takes_notes_again_when_the_disk_does(
     assert_eq!(numbers(&bench.open()), [2]);
 }
 
+/// What is promised to be durable soon must not pile up in memory behind a disk that hangs.
+#[tokio::test]
+async fn behind_a_disk_that_hangs_notes_are_refused_after_a_while() {
+    let bench = Bench::new(Options { lazy_ms: 2, ..Options::default() });
+    let ledger = bench.open();
+    bench.storage.slow_syncs(Duration::from_secs(4));
+    note(&ledger, 0).await.unwrap();
+    let started = Instant::now();
+    while note(&ledger, 1).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(started.elapsed() < Duration::from_millis(3_800), "taken until the disk came back");
+    }
+    assert!(started.elapsed() > Duration::from_secs(1), "a slow disk is not one that hangs");
+    bench.storage.slow_syncs(Duration::ZERO);
+    while note(&ledger, 2).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+}
+
 /// A try of a failed disk may be cut off anywhere.
 #[tokio::test]
 async fn a_torn_try_of_a_failed_disk_is_cut() {
