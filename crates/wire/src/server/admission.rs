@@ -183,6 +183,8 @@ impl Seen {
         let shard = usize::try_from(digest >> 60).unwrap_or_default();
         let Some(generations) = self.shards.get(shard) else { return Err(CallRefused::Busy) };
         let Generations { current, previous, began } = &mut *generations.lock();
+        // By a clock that was set back it began in the future: it goes on, but from now.
+        *began = now.min(*began);
         if now.since(*began) > GENERATION_MS {
             // Of what is older than two generations nothing can be fresh.
             let stale = now.since(*began) > GENERATION_MS.saturating_mul(2);

@@ -45,3 +45,20 @@ fn what_is_remembered_is_bounded_and_goes_away() {
     let later = begin.plus_ms(3 * GENERATION_MS);
     assert_eq!(seen.first_time(Service::Gateway, RequestId::from_u128(1), 0, later), Ok(()));
 }
+
+#[test]
+fn a_clock_that_is_set_back_stops_nothing() {
+    let seen = Seen::new();
+    let begin = UnixMs(10_000_000);
+    let take = |id: u128, at| seen.first_time(Service::Gateway, RequestId::from_u128(id), 0, at);
+    take(0, begin).unwrap();
+    let back = begin.minus_ms(3_600_000);
+    assert_eq!(take(0, back), Err(CallRefused::Replay), "nothing is forgotten");
+    let mut refused = 0;
+    for id in 0..(SHARD_CALLS_MAX * SHARDS) as u128 {
+        // As many as there are, over three generations.
+        let at = back.plus_ms(u64::try_from(id).unwrap() * 3 * GENERATION_MS / (SHARD_CALLS_MAX * SHARDS) as u64);
+        refused += u64::from(take(id + 1, at) == Err(CallRefused::Busy));
+    }
+    assert_eq!(refused, 0);
+}
