@@ -3,7 +3,15 @@
 //! ledger, and can play whoever has taken one of them over.
 //!
 //! What takes longer is left out of plain `cargo test`; `cargo xtask test --only apart` runs everything.
-#![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking, and says what it measured"
+)]
 
 mod attacker;
 mod audit_across_services;
