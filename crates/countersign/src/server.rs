@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_crypto::tls::{CertificateSlot, TlsError, server_config};
+use countersign_crypto::tls::{CertificateSlot, TlsError, server_config, server_config_with_clients};
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, Service, UnixMs};
 use tokio::io::AsyncReadExt;
@@ -157,7 +157,11 @@ async fn answer(
             (slot, Some(renewing))
         }
     };
-    let tls = server_config(&slot).map_err(failed)?;
+    let tls = match opened.config.server.client_certificates {
+        true => server_config_with_clients(&slot),
+        false => server_config(&slot),
+    };
+    let tls = tls.map_err(failed)?;
     let listener = tokio::net::TcpListener::from_std(listening.listener)
         .map_err(|error| Problem::failed(format!("can't listen: {error}")))?;
     let running = Running { address: listening.address, pid: std::process::id() };

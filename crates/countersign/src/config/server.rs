@@ -14,6 +14,9 @@ section! {
         names: Names = Names(["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec());
         /// How long a server certificate lives, in hours; it is reissued at half of that. Never over 12.
         certificate_hours: Whole<1, 12> = Whole::new(12);
+        /// Whether clients are asked for a certificate, which they need not have: tokens can be bound to it (RFC 8705).
+        /// Browsers ask people which of theirs to show.
+        client_certificates: bool = false;
         /// Connections at a time; more are closed at once.
         connections: Whole<1, 1_000_000> = Whole::new(1024);
         /// Requests at a time on one HTTP/2 connection.

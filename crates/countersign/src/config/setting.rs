@@ -69,6 +69,20 @@ impl<const MIN: u64, const MAX: u64> Setting for Whole<MIN, MAX> {
     }
 }
 
+impl Setting for bool {
+    fn expected() -> String {
+        "true or false".to_owned()
+    }
+
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        value.as_bool()
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Setting for SocketAddr {
     fn expected() -> String {
         "an address and port such as \"127.0.0.1:8443\" or \"[::1]:8443\"".to_owned()

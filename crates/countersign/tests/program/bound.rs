@@ -2,6 +2,7 @@
 
 use countersign_crypto::SystemEntropy;
 use countersign_crypto::dpop::ProofKey;
+use countersign_crypto::x509::CertificateAuthority;
 use countersign_model::Clock;
 use countersign_model::clock::SystemClock;
 use countersign_testkit::{Client, Request};
@@ -108,4 +109,66 @@ fn commands_prove_that_their_token_is_theirs() {
     get(&printed.out, None).expect(0);
     let not_a_key = bench.file("not.key", "hello");
     bench.run(&["login", "ann@acme", "--bind", &not_a_key]).expect(1);
+}
+
+/// What comes of a request over a client's connection: its status and document.
+fn over(client: &Client, request: &Request) -> (u16, serde_json::Value) {
+    let answer = client.send(request).unwrap();
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+/// RFC 8705: with certificates of authorities that the server has never heard of, at a door that asks for them.
+#[test]
+fn a_token_of_a_certificate_is_good_on_connections_that_prove_it() {
+    let bench = Bench::ready();
+    let unbound = bench.run(&["login", "ann@acme"]).expect(0).out;
+    let server = bench.serve();
+    let (address, ca) = (server.url.strip_prefix("https://").unwrap().to_owned(), bench.dir().join("ca.pem"));
+    let ca = std::fs::read_to_string(ca).unwrap();
+    let [a, b] = [(); 2].map(|()| {
+        let now = SystemClock.now();
+        let own = CertificateAuthority::generate("Of no concern", now, 10).unwrap();
+        own.issue_server(&["client".to_owned()], now, 3_600_000).unwrap()
+    });
+    let exchange = |token: &str| {
+        let grant = "urn:ietf:params:oauth:grant-type:token-exchange";
+        let body = serde_json::json!({"grant_type": grant, "subject_token": token.trim(), "expires_in": 600});
+        Request::new("POST", PATH).json(&body)
+    };
+    let token = |answer: (u16, serde_json::Value)| {
+        assert_eq!(answer.0, 200, "{}", answer.1);
+        answer.1["access_token"].as_str().unwrap().to_owned()
+    };
+    // Nobody asks for certificates: none is shown, and nothing is bound.
+    let client = Client::new(&address, &ca).unwrap();
+    let showing = client.showing(&ca, &a).unwrap();
+    let not_bound = token(over(&showing, &exchange(&unbound)));
+    assert_eq!(client.with_token(&not_bound).get(PATH).unwrap().status, 200);
+    drop(server);
+
+    let settings = bench.dir().join("countersign.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, text.replace("client_certificates = false", "client_certificates = true")).unwrap();
+    let server = bench.serve();
+    let client = Client::new(server.url.strip_prefix("https://").unwrap(), &ca).unwrap();
+    let (a, b) = (client.showing(&ca, &a).unwrap(), client.showing(&ca, &b).unwrap());
+    let bound = token(over(&a, &exchange(&unbound)));
+    let narrowed = token(over(&a, &exchange(&bound)));
+    for token in [&bound, &narrowed] {
+        for path in [PATH, "/rest/v1/customer"] {
+            assert_eq!(a.with_token(token).get(path).unwrap().status, 200);
+            for other in [&client, &b] {
+                let refused = other.with_token(token).get(path).unwrap();
+                assert_eq!(refused.status, 401);
+                let challenge = refused.header("www-authenticate").unwrap_or_default();
+                assert!(challenge.contains("Bearer realm=\"countersign\", error=\"invalid_token\""), "{challenge}");
+            }
+        }
+        for other in [&client, &b] {
+            assert_eq!(over(other, &exchange(token)).0, 401, "no way out");
+        }
+    }
+    for client in [&client, &a, &b] {
+        assert_eq!(client.with_token(&not_bound).get("/rest/v1/customer").unwrap().status, 200);
+    }
 }
