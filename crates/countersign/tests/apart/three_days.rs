@@ -1,5 +1,6 @@
 //! Three days in the life of a deployment, on a clock of its own; then everything that it stored is searched for
 //! whatever would still open anything.
+#![expect(clippy::print_stdout, reason = "what was searched is to be seen")]
 
 mod search;
 
@@ -162,19 +163,19 @@ async fn live(world: &World, clock: &dyn Clock, step: u64, issued: &mut Issued) 
     let change = json!({ "category": format!("Tea {step}") }).to_string();
     andrew.send(Ask::new(Method::PATCH, "/rest/v1/product?id=eq.1").body("application/json", change)).await?;
     issued.count("writes");
-    if step % 2 == 0 {
+    if step.is_multiple_of(2) {
         let narrowing = Narrowing { types: Some(vec![name("customer")]), ..Narrowing::default() };
         let narrow = manage::narrow(&andrew, &narrowing, Some(600_000)).await?;
         issued.token("narrowed tokens", narrow.reveal());
         andrew.with_token(narrow).send(Ask::new(Method::GET, "/rest/v1/customer?select=id&limit=1")).await?;
     }
-    if step % 3 == 0 {
+    if step.is_multiple_of(3) {
         bound(&andrew, clock, issued).await?;
     }
-    if step % 5 == 0 {
+    if step.is_multiple_of(5) {
         let michael = world.login("michael@chinook").await?;
         issued.token("logins", token(&michael));
-        let what = if step % 2 == 0 { Revoked::Own } else { Revoked::OwnSession };
+        let what = if step.is_multiple_of(2) { Revoked::Own } else { Revoked::OwnSession };
         manage::revoke(&michael, &what).await?;
         issued.count("revocations");
         let read = Ask::new(Method::GET, "/rest/v1/customer?select=id&limit=1");

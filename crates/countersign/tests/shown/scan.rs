@@ -231,7 +231,7 @@ fn sslyze(name: &str, port: Port, ca: &Path, folder: &Path) -> Result<Vec<Findin
     ensure!(is_compliant || compliance.contains("FAILED - Not compliant"), "sslyze on {name}: {compliance}");
     let lines = compliance.lines().filter_map(|line| line.trim().strip_prefix("* ")?.split_once(": "));
     let mut findings: Vec<Finding> = lines.map(|(id, text)| finding(id, "HIGH", text.to_owned())).collect();
-    ensure!(is_compliant != !findings.is_empty(), "sslyze on {name}: {compliance}");
+    ensure!(is_compliant == findings.is_empty(), "sslyze on {name}: {compliance}");
     // What each of its tests has to say, and what is no fault.
     let tests = &result["scan_result"];
     let expected = [

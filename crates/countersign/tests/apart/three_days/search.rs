@@ -163,9 +163,11 @@ fn certificates(content: &[u8], found: &mut BTreeSet<Found>) {
 fn pem_body(content: &[u8]) -> Vec<u8> {
     let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte);
     let mut text: Vec<u8> = content.iter().take_while(is_part).copied().filter(|b| !b"\r\n=".contains(b)).collect();
-    text.truncate(text.len() / 4 * 4 + if text.len() % 4 == 1 { 0 } else { text.len() % 4 });
-    while text.len() % 4 != 0 {
-        text.push(b'=');
+    // What is left over of four digits is the end of a body, or of another text.
+    match text.len() % 4 {
+        0 => {}
+        1 => drop(text.pop()),
+        more => text.extend(&b"=="[..4 - more]),
     }
     STANDARD.decode(&text).unwrap_or_default()
 }
