@@ -1,6 +1,7 @@
 //! Tenants.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use countersign_guard::Permit;
 use countersign_keys::{wrapped_by, wrapped_version};
@@ -72,7 +73,13 @@ impl Authority {
         let call = Call::of(permit, Service::Authority);
         let (mut keys, mut answer) = (Vec::new(), RewrappedAnswer { rewrapped: Vec::new(), failed: Vec::new() });
         for (name, id) in tenants {
-            match self.keys.rewrap_tenant_key(&call, id).await {
+            let is_own = kms.is_none() && id == permit.principal().tenant;
+            let own = if is_own { self.rewrapped_here(id).await } else { None };
+            let wrapped = match own {
+                Some(wrapped) => Ok(wrapped),
+                None => self.keys.rewrap_tenant_key(&call, id).await,
+            };
+            match wrapped {
                 Ok(wrapped) => {
                     let version = wrapped_version(&wrapped).map_or(0, |version| version.0);
                     answer.rewrapped.push(RewrappedKey { tenant: name, kms: wrapped_by(&wrapped), version });
@@ -97,6 +104,14 @@ impl Authority {
         let mut done = Done::changed(ControlAnswer::Rewrapped(answer));
         done.affected = u64::try_from(keys.len()).ok();
         Ok(done)
+    }
+
+    /// The key of the operators' tenant is as old as the deployment. Where services run apart, the authority's own key
+    /// management service wraps it and not the key service's.
+    async fn rewrapped_here(&self, tenant: TenantId) -> Option<Vec<u8>> {
+        let registry = Arc::clone(&self.registry);
+        let rewrap = move || registry.tenant_keys().rewrap(registry.entropy(), tenant);
+        tokio::task::spawn_blocking(rewrap).await.ok()?.ok()
     }
 }
 
