@@ -197,7 +197,9 @@ impl Client {
             ),
             401 => problem
                 .or_next("the token may have expired or been revoked; log in again: countersign login USER@TENANT"),
-            403 => problem.or_next("see what this token may do: countersign token inspect"),
+            403 => problem.or_next(
+                "see what this token may do: countersign token inspect; or come as somebody else: --as USER@TENANT",
+            ),
             500 | 502 => problem.or_next("the server's log has the reason under that request id"),
             429 | 503 | 504 => {
                 problem.or_next("try again in a moment; the server's log has the reason under the request id")

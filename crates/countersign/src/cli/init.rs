@@ -7,6 +7,7 @@ use clap::Args;
 use countersign_model::Service;
 
 use super::context::Context;
+use super::serve::can_be_found;
 use crate::compose;
 use crate::config::{Config, Provider, Roles, Text};
 use crate::deployment::Deployment;
@@ -58,13 +59,16 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<(), Proble
     } else {
         compose::init_apart(&deployment, &config)?;
     }
+    let is_whole = config.services.run.is_all();
     let (dir, terminal) = (dir.display(), &context.terminal);
     terminal.note(&format!("made a deployment in {dir}"));
     terminal.note("  countersign.toml         the configuration, every default written out");
     match arguments.kms {
-        Provider::File => terminal.note(
+        Provider::File if is_whole => terminal.note(
             "  kms.key                  the key that wraps every other; keep a copy elsewhere, without it all is lost",
         ),
+        Provider::File => terminal
+            .note("  kms.key                  the key that wraps every other of this folder; keep a copy elsewhere"),
         Provider::Passphrase => terminal
             .note("  kms.key                  the key that wraps every other, sealed; keep a copy, and the passphrase"),
         Provider::Pkcs11 => {}
@@ -148,5 +152,6 @@ fn config(arguments: &Arguments) -> Result<Config, Problem> {
             .next("say where it takes calls from other services: --authority HOST:PORT"));
         }
     }
+    can_be_found(&config.services)?;
     Ok(config)
 }

@@ -87,7 +87,10 @@ fn status(context: &Context, folder: Option<&PathBuf>) -> Result<(), Problem> {
         None => {
             let text = std::fs::read(deployment.kms_json()).ok();
             let known = text.and_then(|text| serde_json::from_slice::<kms::Status>(&text).ok());
-            let unknown = || Problem::new(Exit::Unavailable, "the process that serves here has not said how they are");
+            let unknown = || {
+                Problem::new(Exit::Unavailable, "the process that serves here does not say how they are")
+                    .next("ask in the folder of the key service; or stop the process, and they are asked from here")
+            };
             (known.ok_or_else(unknown)?, true)
         }
     };
@@ -138,7 +141,8 @@ async fn rotate(context: &Context, name: Option<&Name>) -> Result<(), Problem> {
         return rewrap(context, None, None).await;
     }
     context.terminal.note("next:");
-    context.terminal.note(&format!("  countersign --dir AUTHORITY kms rewrap    ({dir} is that of the key service)"));
+    context.terminal.note("  countersign --dir AUTHORITY --url https://GATEWAY kms rewrap");
+    context.terminal.note(&format!("  (AUTHORITY is the authority's folder; {dir} is the key service's)"));
     Ok(())
 }
 

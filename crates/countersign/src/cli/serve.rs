@@ -96,7 +96,7 @@ fn has_what_it_needs(deployment: &Deployment, roles: &Roles) -> Result<(), Probl
 }
 
 /// What others call has to be at an address that they can be told.
-fn can_be_found(services: &Services) -> Result<(), Problem> {
+pub(super) fn can_be_found(services: &Services) -> Result<(), Problem> {
     let is_called = !services.run.is_all() && services.run.iter().any(|service| service != Service::Authority);
     if !is_called || !services.listen.ip().is_unspecified() || services.advertise.get().is_some() {
         return Ok(());
@@ -105,7 +105,10 @@ fn can_be_found(services: &Services) -> Result<(), Problem> {
         "others can't be told to call {}, which is every address of this machine",
         services.listen
     ))
-    .next("set [services] advertise = \"HOST:PORT\" to what they reach it by, or give --wire-listen one address"))
+    .next(
+        "say by what they reach it, with init --advertise HOST:PORT or [services] advertise in countersign.toml; or give \
+         --wire-listen one address",
+    ))
 }
 
 /// The join tokens in these files and in the environment.
