@@ -8,9 +8,9 @@ use countersign_audit::{Reason, Verdict};
 use countersign_engine::{EngineLimits, Failure};
 use countersign_guard::{Bearer, Refusal};
 use countersign_model::request::{Action, After, Filter, Narrowing, Operation, Operator, Read};
-use countersign_model::{FieldSet, TypeId};
+use countersign_model::{FieldSet, RecordId, Service, TypeId, Value};
 use countersign_services::{KeyRelease, Records, ServiceFailure};
-use countersign_store::{Access, Batch, Scan, SealedChange};
+use countersign_store::{Access, Batch, Requirement, Scan, SealedChange};
 use countersign_token::MAX_LIFETIME_MS;
 use support::*;
 
@@ -252,4 +252,53 @@ async fn the_store_changes_nothing_of_another_type_not_even_without_cells() {
         let refused = stage.records.write(&call(&bearer, &request), batch).await.unwrap_err();
         assert_eq!(refused, ServiceFailure::Refused(Refusal::Forbidden));
     }
+}
+
+/// Who finds a record by a value knows that value of it, so it is counted like any cell that leaves.
+#[tokio::test]
+async fn nothing_is_found_by_a_value_without_being_counted() {
+    let stage = Stage::new().await;
+    let bearer = Bearer::new(stage.token("admin", ACME));
+    let request = stage.request(Operation::Read(Read { filter: eq("id", "C1"), ..read("customer", &["company"]) }));
+    let keys = stage.keys.release(&call(&bearer, &request)).await.unwrap();
+    let state = stage.cell.load();
+    let (customer, record_type) = state.facts.types.find("customer").unwrap();
+    let (id, company) = (record_type.key, record_type.find("company").unwrap().0);
+    let tag = keys.tag(customer, id, &Value::Text("C1".into())).unwrap().unwrap();
+    let access = || Access::Tags { field: id, tags: vec![tag] };
+    let scan = |cells: FieldSet| Scan { record_type: customer, access: access(), cells, limit: 10, after: None };
+    let found = FieldSet::EMPTY.with(id);
+    assert_eq!(stage.records.read(&call(&bearer, &request), &scan(found)).await.unwrap().len(), 1);
+    for cells in [FieldSet::EMPTY, FieldSet::EMPTY.with(company)] {
+        let refused = stage.records.read(&call(&bearer, &request), &scan(cells)).await.unwrap_err();
+        assert_eq!(refused, ServiceFailure::Refused(Refusal::Forbidden));
+    }
+}
+
+/// What a change requires tells whether there is a record with a value, so asking is on record whatever comes of it.
+#[tokio::test]
+async fn changes_that_fail_are_on_record_at_the_store_and_there_are_none_that_only_ask() {
+    let stage = Stage::new().await;
+    let bearer = Bearer::new(stage.token("admin", ACME));
+    let request = stage.request(update("invoice", &[("customer_id", "\"C1\"")], eq("id", "1")));
+    let keys = stage.keys.release(&call(&bearer, &request)).await.unwrap();
+    let state = stage.cell.load();
+    let (customer, record_type) = state.facts.types.find("customer").unwrap();
+    let (invoice, _) = state.facts.types.find("invoice").unwrap();
+    let tag = keys.tag(customer, record_type.key, &Value::Text("nobody".into())).unwrap().unwrap();
+    let requires = || vec![Requirement::Exists { record_type: customer, field: record_type.key, tag }];
+    let asking = Batch { changes: Vec::new(), requires: requires() };
+    let refused = stage.records.write(&call(&bearer, &request), asking).await.unwrap_err();
+    assert_eq!(refused, ServiceFailure::Refused(Refusal::Forbidden));
+    stage.forget();
+    let record = RecordId::from_u128(7);
+    let (record_type, cells, tags) = (invoice, Vec::new(), Vec::new());
+    let change = SealedChange::Update { record_type, record, version: 1, cells, tags };
+    let failing = Batch { changes: vec![change], requires: requires() };
+    let rejected = stage.records.write(&call(&bearer, &request), failing).await.unwrap();
+    assert!(rejected.is_err());
+    let of_the_store: Vec<_> = stage.entries(request.id);
+    let [entry] = &of_the_store[..] else { panic!("one entry: {of_the_store:?}") };
+    assert_eq!((entry.service, entry.verdict), (Service::Store, Verdict::Failed));
+    assert!(entry.tally.as_ref().unwrap().is_empty());
 }

@@ -75,7 +75,12 @@ impl Records for StoreService {
     async fn read(&self, call: &Call<'_>, scan: &Scan) -> Result<Vec<SealedRow>, ServiceFailure> {
         let (judgement, reach) = self.judge(call, &[Service::Gateway, Service::Authority]).await?;
         let by_tag_within = match &scan.access {
-            Access::Tags { field, .. } => reach.tagged(scan.record_type).contains(*field),
+            Access::Tags { field, .. } => {
+                // Whoever finds a record by a value knows that value of it, so that cell is counted. Whoever asks who
+                // saw a record is answered in the authority's own record.
+                let asks = matches!(judgement.judged, Judged::Control(_)) && call.caller == Service::Authority;
+                reach.tagged(scan.record_type).contains(*field) && (scan.cells.contains(*field) || asks)
+            }
             Access::Records(_) | Access::All => true,
         };
         let within = reach.touches(scan.record_type) && scan.cells.is_subset(reach.opened(scan.record_type));
@@ -101,27 +106,32 @@ impl Records for StoreService {
 
     async fn write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {
         let (judgement, reach) = self.judge(call, FROM_GATEWAY).await?;
-        let within = batch.changes.iter().all(|change| change_within(change, &judgement, &reach))
+        // What is required only tells what is there, unless it is for a change.
+        let only_asks = batch.changes.is_empty() && !batch.requires.is_empty();
+        let within = !only_asks
+            && batch.changes.iter().all(|change| change_within(change, &judgement, &reach))
             && batch.requires.iter().all(|requirement| requirement_within(requirement, &reach));
         if !within {
             return Err(self.beyond_of(call, &judgement).await);
         }
-        let mut tally = judgement.tally();
-        tally.written = batch.changes.len() as u64;
+        let (changes, mut tally) = (batch.changes.len() as u64, judgement.tally());
         let record_type = match &judgement.judged {
             Judged::Insert(insertion) => Some(insertion.record_type),
             Judged::Change(change) => Some(change.record_type),
             Judged::Read(_) | Judged::Control(_) => None,
         };
         let written = self.store.write(judgement.principal.tenant, batch).await.map_err(failure)?;
-        if written.is_ok() {
-            let access = |id| accessed(id, reach.sealed(id), FieldSet::EMPTY, tally.written);
-            let accesses = record_type.map(access).into_iter().collect();
-            // The change is made. The gateway's own records of it are durable; a verdict that is missing here is
-            // reported when the services' verdicts are compared.
-            let noted = self.guard.countersign(&judgement, call.request, Verdict::Changed, accesses, tally).await;
-            drop(noted);
+        let verdict = if written.is_ok() { Verdict::Changed } else { Verdict::Failed };
+        tally.written = if written.is_ok() { changes } else { 0 };
+        let access = |id| accessed(id, reach.sealed(id), FieldSet::EMPTY, tally.written);
+        let accesses = record_type.map(access).into_iter().collect();
+        let noted = self.guard.countersign(&judgement, call.request, verdict, accesses, tally).await;
+        if written.is_err() {
+            // Why a change failed tells what is there: not without a record.
+            noted?;
         }
+        // Else the change is made. The gateway's own records of it are durable; a verdict that is missing here is
+        // reported when the services' verdicts are compared.
         Ok(written)
     }
 

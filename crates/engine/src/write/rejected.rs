@@ -73,12 +73,17 @@ impl Work<'_> {
 
     /// Whether the caller can see this field on any of these records.
     async fn sees(&self, type_id: TypeId, plan: &Plan, among: Among, field: FieldId) -> Result<bool, Failure> {
+        // What is found by a value comes with the cell of it, and is counted: the store gives nothing otherwise.
+        let output = match &among {
+            Among::Tagged(tagged, _) => FieldSet::EMPTY.with(*tagged),
+            Among::Any | Among::Records(_) => FieldSet::EMPTY,
+        };
         let search = Search {
             record_type: type_id,
             filter: &Predicate::TRUE,
             deciding: FieldSet::EMPTY,
             plan,
-            output: FieldSet::EMPTY,
+            output,
             links: FieldSet::EMPTY,
             among,
             after: None,
