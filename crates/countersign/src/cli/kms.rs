@@ -136,7 +136,7 @@ async fn rotate(context: &Context, name: Option<&Name>) -> Result<(), Problem> {
     let version = one.open()?.rotate(&SystemEntropy).map_err(|error| one.problem(&error))?;
     drop(lock);
     let (called, dir) = (name.map_or(DEFAULT_KMS, Name::as_str), deployment.dir().display());
-    context.terminal.note(&format!("the key of {called} has version {version} now; older versions unwrap still"));
+    context.terminal.note(&format!("key {called} has version {version} now; older versions still unwrap"));
     if config.services.run.is_all() {
         return rewrap(context, None, None).await;
     }

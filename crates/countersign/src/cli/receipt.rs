@@ -49,9 +49,9 @@ fn side_by_side(receipt: &ReceiptView) -> Table {
     for (record_type, field) in fields {
         row(&format!("{record_type}.{field}"), &|view| rows(&view.opened, record_type, field));
     }
-    if receipt.services.iter().any(|view| view.written != 0) {
-        row("records changed", &|view| view.written.to_string());
-    }
+    row("records changed", &|view| {
+        Some(view.written).filter(|written| *written != 0).map(|written| written.to_string()).unwrap_or_default()
+    });
     row("in its ledger", &|view| joined(view.steps.iter().map(|step| format!("#{}", step.position))));
     table
 }

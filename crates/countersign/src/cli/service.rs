@@ -1,5 +1,7 @@
 //! `countersign service …`
 
+use std::path::Path;
+
 use clap::{Args, Subcommand, ValueEnum};
 use countersign_model::Name;
 use http::Method;
@@ -7,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::context::{Context, Unnamed};
 use super::help;
+use crate::compose;
+use crate::deployment::Deployment;
 use crate::problem::Problem;
 use crate::query::{Query, segment};
 use crate::table::Table;
@@ -64,6 +68,11 @@ fn service(text: &str) -> Result<(Role, Name), String> {
     Ok((role, Name::new(name).map_err(|error| error.to_string())?))
 }
 
+/// Whether the deployment in this folder has no services apart.
+fn is_one_process(dir: &Path) -> bool {
+    compose::config(&Deployment::at(dir)).is_ok_and(|config| config.services.run.is_all())
+}
+
 pub(super) async fn run(context: &Context, command: Command) -> Result<(), Problem> {
     let client = context.client(Unnamed::Operator).await?;
     match command {
@@ -82,6 +91,11 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
                 "a secret: good for one {} service{called}, once, within ten minutes{until}",
                 role.as_str()
             ));
+            if context.dir().is_some_and(|dir| is_one_process(dir)) {
+                context
+                    .terminal
+                    .note("but this deployment is one process that takes no calls from others: docs/apart.md");
+            }
             Ok(())
         }
         Command::List => {
