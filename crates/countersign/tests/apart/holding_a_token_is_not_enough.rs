@@ -1,10 +1,16 @@
 //! A token is accepted behind the gateway only together with the certificate of a service that may carry it.
 
 use anyhow::Result;
+use countersign_crypto::tls::server_config_with_clients;
+use countersign_crypto::x509::CertificateAuthority;
 use countersign_guard::{Bearer, Peer, Refusal};
-use countersign_model::Service;
+use countersign_model::clock::SystemClock;
 use countersign_model::request::{Operation, Read};
+use countersign_model::{Clock as _, Service};
+use countersign_testkit::{Client, Response};
 use countersign_wire::{CallRefused, Failed, RemoteFront, RemoteKeys, RemoteRecords};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::attacker::{Attacker, without_certificate};
 use crate::world::{World, carried, request, shared, token};
@@ -96,4 +102,56 @@ fn at_the_gateway_a_bound_one_is_nothing_without_its_key() -> Result<()> {
         assert_eq!(record.body.reason, Some(Refusal::Unbound.reason()));
         Ok(())
     })
+}
+
+/// As above, for one that is bound to a client certificate (RFC 8705), over TLS: the door says to the authority which
+/// certificate its connection proved, both where tokens are made and where they are used.
+#[test]
+fn at_the_gateway_one_of_a_certificate_is_nothing_on_other_connections() -> Result<()> {
+    shared(|world| async move {
+        let nancy = token(&world.login("nancy@northwind").await?).to_owned();
+        let slot = world.gateway.opened.slot(Service::Gateway).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?.to_string();
+        let router = world.gateway.opened.router()?.clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let door = countersign_door_http::serve(listener, server_config_with_clients(&slot)?, router, async {
+            drop(stopped.await);
+        });
+        let door = tokio::spawn(door);
+        let ca = std::fs::read_to_string(world.folder.ca_pem())?;
+        tokio::task::spawn_blocking(move || asked_with_certificates(&Client::new(&address, &ca)?, &ca, &nancy))
+            .await??;
+        let _ = stop.send(());
+        Ok(door.await?)
+    })
+}
+
+fn asked_with_certificates(client: &Client, ca: &str, unbound: &str) -> Result<()> {
+    let showing = || {
+        let now = SystemClock.now();
+        let own = CertificateAuthority::generate("Of no concern", now, 10)?;
+        client.showing(ca, &own.issue_server(&["client".to_owned()], now, 3_600_000)?)
+    };
+    let (a, b) = (showing()?, showing()?);
+    let grant = "urn:ietf:params:oauth:grant-type:token-exchange";
+    let exchange = |subject: &str| serde_json::json!({ "grant_type": grant, "subject_token": subject });
+    let granted = |answer: Response| {
+        assert_eq!(answer.status, 200);
+        let document: serde_json::Value = serde_json::from_slice(&answer.body)?;
+        anyhow::Ok(document["access_token"].as_str().unwrap_or_default().to_owned())
+    };
+    let bound = granted(a.post("/v1/token", &exchange(unbound))?)?;
+    let narrowed = granted(a.post("/v1/token", &exchange(&bound))?)?;
+    for token in [&bound, &narrowed] {
+        // The gateway's own guard decides about the one, the authority's about the other.
+        for path in ["/rest/v1/customer?select=company&limit=1", "/v1/token"] {
+            assert_eq!(a.with_token(token).get(path)?.status, 200, "{path}");
+            assert_eq!(b.with_token(token).get(path)?.status, 401, "{path}");
+            assert_eq!(client.with_token(token).get(path)?.status, 401, "{path}");
+        }
+        assert_eq!(b.post("/v1/token", &exchange(token))?.status, 401);
+        assert_eq!(client.post("/v1/token", &exchange(token))?.status, 401);
+    }
+    Ok(())
 }
