@@ -7,11 +7,10 @@ use std::time::Duration;
 use countersign_audit::reconcile::{Finding, Reconciler};
 use countersign_audit::{AuditSink, Body, Ledger, Position, Record, TallyEntry, Verdict};
 use countersign_model::{Clock, Service, UnixMs};
-use countersign_wire::RemoteTrail;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::remote::AllTrails;
+use super::remote::{AllTrails, There};
 
 /// How often is looked for requests that should have come together by now, and for services that came or went.
 const LOOK: Duration = Duration::from_millis(500);
@@ -25,7 +24,19 @@ const OVERLAP_MS: u64 = 60_000;
 /// How long after its start the reconciler waits for what the ledgers have had until then.
 const CATCH_UP_MS: u64 = 2_000;
 
-type News = (u32, Vec<(Position, TallyEntry)>);
+/// What one ledger has that is new.
+struct News {
+    ledger: u32,
+    /// Whose ledger it is.
+    service: Service,
+    entries: Vec<(Position, TallyEntry)>,
+}
+
+/// What a service says is its own word, whatever it says of who says it: one that was taken over must not speak for
+/// the others, and make up what they have to agree with.
+fn in_its_own_name(entry: TallyEntry, service: Service) -> TallyEntry {
+    TallyEntry { service, ..entry }
+}
 
 /// What the reconciler is made of.
 pub(super) struct Parts {
@@ -51,10 +62,10 @@ pub(super) async fn run(parts: Parts) {
     let mut looks = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
-            Some((ledger, entries)) = news.recv() => {
+            Some(News { ledger, service, entries }) = news.recv() => {
                 let now = clock.now();
                 for (position, entry) in entries {
-                    reconciler.take(ledger, position, &entry, now);
+                    reconciler.take(ledger, position, &in_its_own_name(entry, service), now);
                 }
             }
             _ = looks.tick() => {
@@ -113,7 +124,8 @@ impl Following {
 
     fn here(&mut self, ledger: Arc<Ledger>) {
         let name = format!("here {}", ledger.service());
-        let (number, sender, from) = (self.number(&name), self.sender.clone(), self.begun.minus_ms(OVERLAP_MS));
+        let (number, service) = (self.number(&name), ledger.service());
+        let (sender, from) = (self.sender.clone(), self.begun.minus_ms(OVERLAP_MS));
         let task = tokio::spawn(async move {
             let mut news = ledger.follow();
             let mut after = ledger.before(from).ok().flatten();
@@ -127,7 +139,7 @@ impl Following {
                 match entries.last() {
                     Some((position, _)) => {
                         after = Some(*position);
-                        if sender.send((number, entries)).await.is_err() {
+                        if sender.send(News { ledger: number, service, entries }).await.is_err() {
                             return;
                         }
                     }
@@ -143,20 +155,20 @@ impl Following {
     fn elsewhere(&mut self, trails: &AllTrails) {
         let present = trails.elsewhere();
         self.tasks.retain(|name, task| {
-            let stays = name.starts_with("here ") || present.iter().any(|(id, _)| id == name);
+            let stays = name.starts_with("here ") || present.iter().any(|there| there.id == *name);
             let stays = stays && !task.is_finished();
             if !stays {
                 task.abort();
             }
             stays
         });
-        for (id, trail) in present {
-            if self.tasks.contains_key(&id) {
+        for there in present {
+            if self.tasks.contains_key(&there.id) {
                 continue;
             }
-            let (number, sender) = (self.number(&id), self.sender.clone());
+            let (number, sender) = (self.number(&there.id), self.sender.clone());
             let from = self.begun.minus_ms(OVERLAP_MS);
-            self.tasks.insert(id, tokio::spawn(follow(trail, from, number, sender)));
+            self.tasks.insert(there.id.clone(), tokio::spawn(follow(there, from, number, sender)));
         }
     }
 }
@@ -169,7 +181,8 @@ impl Drop for Following {
     }
 }
 
-async fn follow(trail: Arc<RemoteTrail>, from: UnixMs, number: u32, sender: mpsc::Sender<News>) {
+async fn follow(there: There, from: UnixMs, ledger: u32, sender: mpsc::Sender<News>) {
+    let There { service, trail, .. } = there;
     let mut after = None;
     loop {
         let stream = match after {
@@ -181,11 +194,36 @@ async fn follow(trail: Arc<RemoteTrail>, from: UnixMs, number: u32, sender: mpsc
                 if let Some((position, _)) = entries.last() {
                     after = Some(*position);
                 }
-                if sender.send((number, entries)).await.is_err() {
+                if sender.send(News { ledger, service, entries }).await.is_err() {
                     return;
                 }
             }
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_audit::reconcile::{What, judge};
+    use countersign_model::{FieldSet, RequestId, Tally, TenantId, TokenId, TypeId};
+
+    use super::*;
+
+    #[test]
+    fn a_service_speaks_for_itself_alone() {
+        let mut tally = Tally::new(TokenId::from_u128(1), 7);
+        tally.open(TypeId(1), FieldSet::first(2), 10);
+        let said = |service| TallyEntry {
+            request: RequestId::from_u128(2),
+            service,
+            verdict: Verdict::Released,
+            tenant: Some(TenantId::from_u128(3)),
+            time: UnixMs(4),
+            tally: Some(tally.clone()),
+        };
+        // A store that was taken over makes up all three.
+        let entries = Service::ALL.map(|service| in_its_own_name(said(service), Service::Store));
+        assert_eq!(judge(&entries), [What::Unknown { service: Service::Store }]);
     }
 }

@@ -96,11 +96,19 @@ pub(super) struct AllTrails {
     elsewhere: Mutex<HashMap<String, Elsewhere>>,
 }
 
-/// A service elsewhere: by which name, where, and the way to it.
+/// The way to a service elsewhere, as long as it is there.
 #[derive(Clone)]
 struct Elsewhere {
     address: String,
     trail: Arc<RemoteTrail>,
+}
+
+/// A service elsewhere: by which name, in which role, and the way to what it has on record.
+pub(super) struct There {
+    /// Its SPIFFE id, which its certificate has to have.
+    pub(super) id: String,
+    pub(super) service: Service,
+    pub(super) trail: Arc<RemoteTrail>,
 }
 
 impl AllTrails {
@@ -108,8 +116,8 @@ impl AllTrails {
         Self { here, caller, elsewhere: Mutex::default() }
     }
 
-    /// Those elsewhere, by their SPIFFE ids.
-    pub(super) fn elsewhere(&self) -> Vec<(String, Arc<RemoteTrail>)> {
+    /// Those elsewhere.
+    pub(super) fn elsewhere(&self) -> Vec<There> {
         let directory = Arc::clone(&self.caller.directory.borrow());
         let mut known = self.elsewhere.lock();
         known.retain(|id, _| directory.services.iter().any(|entry| entry.id == *id));
@@ -125,7 +133,7 @@ impl AllTrails {
             });
             if let Some(there) = there {
                 known.insert(entry.id.clone(), there.clone());
-                all.push((entry.id.clone(), there.trail));
+                all.push(There { id: entry.id.clone(), service: entry.service, trail: there.trail });
             }
         }
         all
@@ -134,7 +142,8 @@ impl AllTrails {
 
 impl Trails for AllTrails {
     fn all(&self) -> Vec<(String, Arc<dyn Trail>)> {
-        let elsewhere = self.elsewhere().into_iter().map(|(id, trail)| (short(&id), trail as Arc<dyn Trail>));
+        let elsewhere =
+            self.elsewhere().into_iter().map(|there| (short(&there.id), Arc::clone(&there.trail) as Arc<dyn Trail>));
         self.here.iter().cloned().chain(elsewhere).collect()
     }
 }
