@@ -132,9 +132,11 @@ impl KeyService {
     /// Charges these cells to the token, to its user and to whoever acts for the user.
     async fn charge(&self, call: &Call<'_>, judgement: &Judgement, cells: u64) -> Result<(), ServiceFailure> {
         let principal = &judgement.principal;
+        // The newest limits, under whatever epoch the caller decided: one that was lowered holds at once.
+        let newest = self.parts.guard.facts().load();
         let charge = |principal: UserId, facts: &User| {
-            let limits = judgement.state.policies.budget_of(facts);
-            Charge { principal, limits }
+            let facts = newest.facts.users.get(&principal).map_or(facts, |newest| newest);
+            Charge { principal, limits: newest.policies.budget_of(facts) }
         };
         let actor = principal.actor.as_ref().map(|actor| charge(actor.user, &actor.facts));
         let own = charge(principal.user, &principal.facts);
