@@ -51,6 +51,8 @@ pub enum EpochGap {
 pub struct FactsCell {
     newest: ArcSwap<State>,
     earlier: Mutex<VecDeque<(Arc<State>, UnixMs)>>,
+    /// Since this epoch nothing but revocations has changed, which are looked up in the newest state anyway.
+    same_since: AtomicU64,
     epoch: watch::Sender<u64>,
     heard: AtomicU64,
     max_age_ms: u64,
@@ -67,9 +69,10 @@ impl FactsCell {
     /// called, and again `max_age_ms` after the moment last named there.
     #[must_use]
     pub fn following(state: State, max_age_ms: u64) -> Self {
+        let same_since = AtomicU64::new(state.facts.epoch);
         let epoch = watch::Sender::new(state.facts.epoch);
         let newest = ArcSwap::from_pointee(state);
-        Self { newest, earlier: Mutex::default(), epoch, heard: AtomicU64::new(0), max_age_ms }
+        Self { newest, earlier: Mutex::default(), same_since, epoch, heard: AtomicU64::new(0), max_age_ms }
     }
 
     /// The newest state.
@@ -91,6 +94,12 @@ impl FactsCell {
             return Err(EpochGap::Behind);
         }
         let earlier = self.earlier.lock();
+        if epoch >= self.same_since.load(Ordering::Acquire) {
+            // However long a request takes: the two decide alike. Loaded again, as that is what the lock is about.
+            let newest = self.load();
+            let facts = Facts { epoch, ..(*newest.facts).clone() };
+            return Ok(Arc::new(State { facts: Arc::new(facts), policies: Arc::clone(&newest.policies) }));
+        }
         let found = earlier.iter().find(|(state, _)| state.facts.epoch == epoch);
         let (state, replaced) = found.ok_or(EpochGap::Superseded)?;
         // A clock that was set back must not make it good for longer.
@@ -131,7 +140,11 @@ impl FactsCell {
     pub fn publish(&self, state: State, now: UnixMs) {
         let epoch = state.facts.epoch;
         let mut earlier = self.earlier.lock();
-        let replaced = self.newest.swap(Arc::new(state));
+        let state = Arc::new(state);
+        let replaced = self.newest.swap(Arc::clone(&state));
+        if !decide_alike(&replaced, &state) {
+            self.same_since.store(epoch, Ordering::Release);
+        }
         while earlier.front().is_some_and(|(_, at)| now.since(*at) > GRACE_MS) || earlier.len() >= EARLIER_MAX {
             earlier.pop_front();
         }
@@ -170,6 +183,16 @@ impl FactsCell {
     }
 }
 
+/// Whether the two decide alike, but for revocations. May say no where they do.
+fn decide_alike(one: &State, other: &State) -> bool {
+    let (a, b) = (&*one.facts, &*other.facts);
+    Arc::ptr_eq(&one.policies, &other.policies)
+        && Arc::ptr_eq(&a.types, &b.types)
+        && Arc::ptr_eq(&a.tenants, &b.tenants)
+        && Arc::ptr_eq(&a.tenant_names, &b.tenant_names)
+        && Arc::ptr_eq(&a.users, &b.users)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +220,29 @@ mod tests {
         assert_eq!(cell.at(1, now.plus_ms(GRACE_MS + 1)).err(), Some(EpochGap::Superseded));
         assert_eq!(cell.at(3, now).err(), Some(EpochGap::Behind));
         assert_eq!(cell.at(0, now).err(), Some(EpochGap::Superseded), "one that never was");
+    }
+
+    #[test]
+    fn what_decides_alike_is_not_superseded_however_long_a_request_takes() {
+        let cell = FactsCell::new(state(1));
+        let user = countersign_model::UserId::from_u128(5);
+        for epoch in 2..200 {
+            let newest = cell.load();
+            let mut revocations = (*newest.facts.revocations).clone();
+            revocations.users.insert(user, UnixMs(epoch));
+            let facts = Facts { epoch, revocations: Arc::new(revocations), ..(*newest.facts).clone() };
+            cell.publish(
+                State { facts: Arc::new(facts), policies: Arc::clone(&newest.policies) },
+                UnixMs(epoch * 1000),
+            );
+        }
+        let first = cell.at(1, UnixMs(1_000_000)).unwrap();
+        assert_eq!((first.facts.epoch, first.facts.revocations.users.get(&user)), (1, Some(&UnixMs(199))));
+        cell.publish(state(200), UnixMs(1_000_000));
+        let soon = UnixMs(1_000_000 + GRACE_MS + 1);
+        assert_eq!(cell.at(1, soon).err(), Some(EpochGap::Superseded));
+        assert_eq!(cell.at(199, soon).err(), Some(EpochGap::Superseded));
+        assert!(cell.at(200, soon).is_ok());
     }
 
     #[tokio::test]
