@@ -201,7 +201,11 @@ impl Client {
                 "see what this token may do: countersign token inspect; or come as somebody else: --as USER@TENANT",
             ),
             500 | 502 => problem.or_next("the server's log has the reason under that request id"),
-            429 | 503 | 504 => {
+            429 => problem.or_next(
+                "ask for less, or later: budget.toml, beside the policies, says how many cells in an hour, in twelve hours \
+                 and with one token",
+            ),
+            503 | 504 => {
                 problem.or_next("try again in a moment; the server's log has the reason under the request id")
             }
             _ => problem,
