@@ -7,6 +7,8 @@ use countersign_crypto::dpop::ProofKey;
 use countersign_crypto::{SystemEntropy, sha256};
 use countersign_model::control::Control;
 use countersign_model::facts::UserKind;
+use countersign_services::{PublicCall, PublicReply};
+use countersign_token::Binding;
 use serde_json::{Value, json};
 
 use super::{REDIRECT, World, call, read, settings};
@@ -255,14 +257,35 @@ async fn a_token_is_bound_to_the_key_that_was_proved() {
     assert_eq!((status, &token["token_type"]), (200, &json!("DPoP")), "{token}");
     let verified = world.house.authority.verifier();
     let verified = verified.verify(token["access_token"].as_str().unwrap(), world.house.now()).unwrap();
-    assert_eq!(verified.binding(), Some(&countersign_token::Binding::Jkt(key.jkt())));
+    assert_eq!(verified.binding(), Some(&Binding::Jkt(key.jkt())));
 
-    // A proof for something else is an error, not a token without binding.
+    // A proof for something else is an error, not a token without binding, nor one that is bound to something else.
     let (id, asked) = world.begin().await;
     let mut finish = call("/v1/login/oidc/finish", &world.back(&id, &asked));
+    finish.certificate = Some([7; 32]);
     finish.dpop = Some(key.sign("POST", HERE, None, world.house.now(), &SystemEntropy).unwrap());
     let (status, said) = read(&world.public.answer(finish).await);
     assert_eq!((status, &said["error"]), (400, &json!("invalid_dpop_proof")));
+}
+
+#[tokio::test]
+async fn a_token_is_bound_to_the_certificate_of_the_last_call_in_either_flow() {
+    let world = World::new().await;
+    let bound = |reply: &PublicReply| {
+        let (status, token) = read(reply);
+        assert_eq!((status, &token["token_type"]), (200, &json!("Bearer")), "{token}");
+        let verifier = world.house.authority.verifier();
+        let verified = verifier.verify(token["access_token"].as_str().unwrap(), world.house.now()).unwrap();
+        verified.binding().copied()
+    };
+    let certificate = Some([7; 32]);
+    let (id, asked) = world.begin().await;
+    world.fake.says("nonce", json!(asked["nonce"]));
+    let finish = PublicCall { certificate, ..call("/v1/login/oidc/finish", &world.back(&id, &asked)) };
+    assert_eq!(bound(&world.public.answer(finish).await), certificate.map(Binding::Certificate));
+    let begun = world.begin_device().await;
+    let poll = PublicCall { certificate, ..call("/v1/login/oidc/device/poll", &json!({ "id": begun["id"] })) };
+    assert_eq!(bound(&world.public.answer(poll).await), certificate.map(Binding::Certificate));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::World;
 
 impl World {
-    async fn begin_device(&self) -> Value {
+    pub(super) async fn begin_device(&self) -> Value {
         let (status, begun) = self.post("/v1/login/oidc/device", json!({ "tenant": "northwind" })).await;
         assert_eq!(status, 200, "{begun}");
         begun
