@@ -108,6 +108,14 @@ async fn nothing_that_is_stored_opens_anything() -> Result<()> {
     let last_certificate = std::fs::read(crate::world::identity_file(&world.gateway.folder, Service::Gateway))?;
     finds_what_is_planted(&*clock, &last_token, &last_certificate)?;
 
+    // Each service learns again the keys of both tenants' audit records.
+    for who in ["andrew@northwind", "andrew@chinook"] {
+        let client = world.login(who).await?;
+        issued.token("logins", token(&client));
+        client.send(Ask::new(Method::GET, "/rest/v1/customer?select=id,company&limit=1")).await?;
+        let change = Ask::new(Method::PATCH, "/rest/v1/product?id=eq.1");
+        client.send(change.body("application/json", json!({ "category": "Tea" }).to_string())).await?;
+    }
     let folder = world.folder.dir().parent().context("no folder")?.to_owned();
     let (records, record_count) = records(&world, tenants(&issued))?;
     let authority = world.folder.clone();
@@ -285,7 +293,7 @@ fn records(world: &World, tenants: Vec<TenantId>) -> Result<(Vec<u8>, usize)> {
             let mut after = None;
             loop {
                 let query = LedgerQuery { after, oldest_first: true, limit: 1000, ..LedgerQuery::default() };
-                let page = ledger.query(owner, &query)?;
+                let page = ledger.query(owner, &query).with_context(|| format!("{service}, {owner:?}"))?;
                 let Some((last, _)) = page.last() else { break };
                 after = Some(*last);
                 for (_, record) in &page {

@@ -104,6 +104,9 @@ const LOOKED_AT: &[&str] = &[
     "RC4",
 ];
 
+/// How often a port is scanned that the scanner had trouble with.
+const TRIES: u32 = 3;
+
 #[test]
 #[ignore = "needs the scanners that `cargo xtask test --only scan` installs"]
 fn scanners_find_nothing_above_low() -> Result<()> {
@@ -164,7 +167,15 @@ impl Finding {
 
 /// What both find at one port.
 fn scan(name: &str, port: Port, ca: &Path, folder: &Path) -> Result<(String, Port, Vec<Finding>)> {
+    // A warning is about the scan, such as a connection that was not made in time: what it was for is not known then.
     let mut findings = testssl(name, port, ca, folder)?;
+    for _ in 1..TRIES {
+        let is_known = |finding: &Finding| INHERENT.iter().any(|known| known.is(finding, port));
+        if findings.iter().all(|finding| finding.severity != "WARN" || is_known(finding)) {
+            break;
+        }
+        findings = testssl(name, port, ca, folder)?;
+    }
     let looked_at: BTreeSet<&str> = findings.iter().map(|finding| finding.id.as_str()).collect();
     let missing: Vec<_> = LOOKED_AT.iter().filter(|id| !looked_at.contains(**id)).collect();
     ensure!(missing.is_empty(), "testssl.sh did not look at {missing:?} of {name}");
@@ -180,6 +191,8 @@ fn testssl(name: &str, port: Port, ca: &Path, folder: &Path) -> Result<Vec<Findi
     // Debian's package calls it so.
     let program = ["testssl", "testssl.sh"].into_iter().find(|program| is_there(program)).context("no testssl.sh")?;
     let report = folder.join(format!("testssl-{name}.json"));
+    // It does not write over one.
+    let _ = std::fs::remove_file(&report);
     let output = Command::new(program)
         .args(["--warnings", "off", "--color", "0", "--quiet", "--ip", "one", "-p", "-s", "-f", "-P", "-S", "-U"])
         .arg("--add-ca")
