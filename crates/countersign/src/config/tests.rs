@@ -35,6 +35,8 @@ fn bad_values_say_what_is_expected_where() {
         parse("[tokens]\nlifetime_ms = 43200001\n").unwrap_err(),
         "countersign.toml:2:15: [tokens] lifetime_ms: expected a whole number from 60000 to 43200000"
     );
+    let wrong = parse("[server]\nclient_certificates = \"yes\"\n").unwrap_err();
+    assert!(wrong.ends_with("expected true or false"), "{wrong}");
     assert!(parse("[log]\nformat = \"xml\"\n").unwrap_err().ends_with("expected one of \"text\", \"json\""));
     assert!(parse("[log]\nformat = 3\n").unwrap_err().starts_with("countersign.toml:2:10:"));
     assert!(parse("[server]\nnames = []\n").unwrap_err().contains("a list of host names"));
