@@ -12,7 +12,8 @@
 //! - What the key service counted is what the store gave out. That it handed out keys (its intent) is fine without
 //!   any cell given out, if the gateway knows of the request at all.
 //! - Token, epoch and tenant are the same in all records of a request.
-//! - A request that opened and wrote nothing needs no fellows. Refusals release nothing, so they prove nothing.
+//! - A request that opened and wrote nothing needs no fellows but the gateway, where the store was asked for records
+//!   with a value and had none. Refusals release nothing, so they prove nothing.
 //!
 //! Pure: no clock, no files. Memory is bounded by what the [`Reconciler`] was given; past it the oldest requests
 //! are judged early, which may report one too many and never one too few.

@@ -273,6 +273,16 @@ async fn nothing_is_found_by_a_value_without_being_counted() {
         let refused = stage.records.read(&call(&bearer, &request), &scan(cells)).await.unwrap_err();
         assert_eq!(refused, ServiceFailure::Refused(Refusal::Forbidden));
     }
+
+    // That there is none with a value costs nothing, and is on record.
+    stage.forget();
+    let nobody = keys.tag(customer, id, &Value::Text("nobody".into())).unwrap().unwrap();
+    let in_vain = Scan { access: Access::Tags { field: id, tags: vec![nobody] }, ..scan(found) };
+    assert!(stage.records.read(&call(&bearer, &request), &in_vain).await.unwrap().is_empty());
+    let said: Vec<_> = stage.entries(request.id);
+    let [entry] = &said[..] else { panic!("one entry: {said:?}") };
+    assert_eq!((entry.service, entry.verdict), (Service::Store, Verdict::Released));
+    assert!(entry.tally.as_ref().unwrap().is_empty());
 }
 
 /// What a change requires tells whether there is a record with a value, so asking is on record whatever comes of it.

@@ -89,15 +89,19 @@ impl Records for StoreService {
         }
         let rows = self.store.read(judgement.principal.tenant, scan).await.map_err(failure)?;
         let opened = Opened { record_type: scan.record_type, fields: scan.cells, rows: rows.len() as u64 };
-        if opened.cells() > 0 {
+        let counted = opened.cells() > 0;
+        if counted {
             let counting = Call { caller: Service::Store, ..*call };
             self.keys.count(&counting, &[opened]).await?;
+        }
+        let filter_fields = match &scan.access {
+            Access::Tags { field, .. } => FieldSet::EMPTY.with(*field),
+            Access::Records(_) | Access::All => FieldSet::EMPTY,
+        };
+        // That there is no record with a value is an answer too.
+        if counted || !filter_fields.is_empty() {
             let mut tally = judgement.tally();
             tally.open(opened.record_type, opened.fields, opened.rows);
-            let filter_fields = match &scan.access {
-                Access::Tags { field, .. } => FieldSet::EMPTY.with(*field),
-                Access::Records(_) | Access::All => FieldSet::EMPTY,
-            };
             let access = accessed(scan.record_type, scan.cells, filter_fields, opened.rows);
             self.guard.countersign(&judgement, call.request, Verdict::Released, vec![access], tally).await?;
         }

@@ -137,9 +137,10 @@ impl Said {
         let opened = [front, keys, store].iter().any(|share| !share.opened().is_empty());
         let written = front.written() > 0 || store.written() > 0;
         if !opened && !written {
-            // Keys were handed out, and no gateway says for whom.
+            // Keys were handed out, or the store was asked in vain, and no gateway says for whom.
             return match (front_knows, keys.knows, store.knows) {
                 (false, true, false) => vec![What::Unknown { service: Service::Keys }],
+                (false, false, true) => vec![What::Unknown { service: Service::Store }],
                 (false, true, true) => vec![What::Missing { services: vec![Service::Gateway] }],
                 _ => self.differing(&[]),
             };

@@ -195,7 +195,18 @@ fn keys_without_cells_need_a_gateway_and_no_more() {
     assert_eq!(judge([&intent]), [What::Unknown { service: Service::Keys }]);
     let empty_read = entry(Service::Store, Verdict::Released, 0);
     assert_eq!(judge([&intent, &empty_read]), [What::Missing { services: vec![Service::Gateway] }]);
-    assert_eq!(judge([&empty_read]), [], "nothing left the store");
+}
+
+/// Asking the store what is there needs keys, but not ones that were given out for this request.
+#[test]
+fn a_store_that_was_asked_in_vain_needs_a_gateway_and_no_more() {
+    for verdict in [Verdict::Failed, Verdict::Released] {
+        let asked = entry(Service::Store, verdict, 0);
+        assert_eq!(judge([&asked, &entry(Service::Gateway, Verdict::Failed, 0)]), []);
+        assert_eq!(judge([&asked]), [What::Unknown { service: Service::Store }]);
+        let missing = What::Missing { services: vec![Service::Gateway] };
+        assert_eq!(judge([&asked, &entry(Service::Keys, Verdict::Intent, 0)]), [missing]);
+    }
 }
 
 #[test]
