@@ -223,17 +223,17 @@ fn methods() -> Result<Vec<String>> {
     Ok(methods)
 }
 
-/// Something that is said in clear while everything is listened to, so that hearing nothing means something.
-const PLANTED: &str = "planted-where-everybody-hears-it";
+/// What is said in clear while everything is listened to, at the beginning and at the end, so that hearing nothing
+/// between means something.
+const PLANTED: [&str; 2] = ["begin-where-everybody-hears-it", "the-end-where-everybody-hears-it"];
 
 /// Listens to the loopback interface while the demo is used.
 fn nothing_to_overhear(deployment: &Deployment, server: &Server, ports: &[Port]) -> Result<()> {
     let file = deployment.dir().join("overheard.pcap");
-    let Some(listening) = overhear(&file, ports)? else { return Ok(()) };
+    let Some(mut listening) = overhear(&file, ports)? else { return Ok(()) };
+    say(&file, ports[0], PLANTED[0])?;
     let tokens = exercise(deployment, server)?;
-    answer(ports[0].address(), PLANTED.into(), PATIENCE)()?;
-    let mut listening = listening;
-    std::thread::sleep(Duration::from_millis(500));
+    say(&file, ports[0], PLANTED[1])?;
     // The end of its input is not what it waits for; a signal is.
     let stopped = Command::new("sh").args(["-c", &format!("kill -INT {}", listening.id())]).status()?;
     ensure!(stopped.success(), "tcpdump had ended");
@@ -242,9 +242,9 @@ fn nothing_to_overhear(deployment: &Deployment, server: &Server, ports: &[Port])
     let mut spellings = sample()?;
     let values = spellings.len();
     spellings.extend(tokens.iter().flat_map(|token| token.split('.').skip(1).map(str::to_owned)));
-    spellings.push(PLANTED.to_owned());
+    spellings.extend(PLANTED.map(str::to_owned));
     let found: Vec<&str> = Needles::new(&spellings).find(&heard).into_iter().map(|at| spellings[at].as_str()).collect();
-    assert_eq!(found, [PLANTED], "overheard between the processes");
+    assert_eq!(found, PLANTED, "overheard between the processes");
     ensure!(heard.len() > 100_000, "only {} bytes were overheard", heard.len());
     println!(
         "  {} bytes overheard: none of {values} values, no part of {} tokens; what was planted is found",
@@ -255,11 +255,26 @@ fn nothing_to_overhear(deployment: &Deployment, server: &Server, ports: &[Port])
     Ok(())
 }
 
+/// Says something in clear until it is heard.
+fn say(file: &Path, port: Port, what: &str) -> Result<()> {
+    let needles = [what.to_owned()];
+    let needles = Needles::new(&needles);
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        answer(port.address(), what.into(), PATIENCE)()?;
+        std::thread::sleep(Duration::from_millis(200));
+        if !needles.find(&std::fs::read(file)?).is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "what is said in clear is not heard");
+    }
+}
+
 /// Starts `tcpdump`, or says why it can't.
 fn overhear(file: &Path, ports: &[Port]) -> Result<Option<Child>> {
     let filter: Vec<String> = ports.iter().map(|port| format!("port {}", port.number)).collect();
     let child = Command::new("tcpdump")
-        .args(["-i", "lo", "-s", "0", "-U", "-B", "65536", "-Z", "root", "-w"])
+        .args(["-i", "lo", "-s", "0", "-U", "--immediate-mode", "-B", "65536", "-Z", "root", "-w"])
         .arg(file)
         .arg(format!("tcp and ({})", filter.join(" or ")))
         .stdin(Stdio::null())
@@ -284,6 +299,5 @@ fn overhear(file: &Path, ports: &[Port]) -> Result<Option<Child>> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    std::thread::sleep(Duration::from_millis(300));
     Ok(Some(child))
 }
