@@ -49,7 +49,8 @@ pub(super) const INIT: &str = "\
 Examples:
   countersign init ./deployment
   countersign init ./deployment --kms passphrase
-  countersign init ./deployment --kms pkcs11 --module /usr/lib/softhsm/libsofthsm2.so --token house --pin-file pin
+  countersign init ./deployment --kms pkcs11 --module /usr/lib/softhsm/libsofthsm2.so \\
+    --token house --pin-file pin
   countersign init ./authority --services authority --wire-listen 0.0.0.0:8444
   countersign init ./store --services store --authority authority.example:8444 \\
     --wire-listen 0.0.0.0:8444 --advertise store.example:8444
@@ -64,7 +65,7 @@ Examples:
 
 pub(super) const KMS_ROTATE: &str = "\
 Runs on the folder of the key service. Where the authority is in another folder, the keys are wrapped again \
-with `countersign kms rewrap` there. Keep every version of the key: what an older one wrapped before, such as \
+with `countersign kms rewrap` there, by way of a gateway (--url) while it is served. Keep every version of the key: what an older one wrapped before, such as \
 copies of the folder, opens with that one alone.
 
 Examples:
@@ -223,7 +224,7 @@ Examples:
 pub(super) const RECEIPT: &str = "\
 Gateway, key service and store each record every request in a ledger of their own. Exits with 1 if \
 the records are incomplete or differ. The request's id is in the header Countersign-Request of its \
-answer and in `audit tail`.
+answer and in `audit tail`, whole with --output json.
 
 Examples:
   countersign --dir ./deployment --as robert@northwind audit receipt 0190b6c2-3f5e-7abc-8def-0123456789ab";
@@ -232,7 +233,10 @@ pub(super) const SERVICE: &str = "\
 Examples:
   countersign --dir ./authority service invite store > store.join
   countersign --dir ./authority service list
-  countersign --dir ./authority service remove store/store-1";
+  countersign --dir ./authority service remove store/store-1
+
+Once the authority is served, a gateway answers these: add --url https://GATEWAY. docs/apart.md shows all of it, \
+step by step.";
 
 pub(super) const SERVICE_INVITE: &str = "\
 Prints the join token alone on standard output. Whoever has it can become that service: give it \
@@ -240,7 +244,7 @@ only to the machine that shall be it.
 
 Examples:
   countersign --dir ./authority service invite store > store.join
-  countersign serve ./store --services store --authority authority.example:8444 --join-token store.join";
+  countersign serve ./store --join-token store.join";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
