@@ -81,6 +81,8 @@ pub struct Opening {
     /// What stands before each service's ledger, if anything does: for whoever composes a deployment to see what happens
     /// when records are lost or changed.
     pub sinks: Option<Sinks>,
+    /// The time, if it is not the machine's.
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 /// From a service's ledger to what its records go to.
@@ -104,7 +106,7 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
     let base = Base {
         deployment: deployment.clone(),
         kms,
-        clock: Arc::new(SystemClock),
+        clock: opening.clock.unwrap_or_else(|| Arc::new(SystemClock)),
         entropy: Arc::new(SystemEntropy),
         join_tokens: opening.join_tokens,
         sinks: opening.sinks,
@@ -145,7 +147,8 @@ fn cant(what: &str, error: &dyn std::fmt::Display) -> Problem {
 
 impl Base {
     fn registry(&self) -> Result<Arc<Registry>, Problem> {
-        Registry::open(registry_parts(&self.deployment, &self.config, self.kms.clone()))
+        let parts = registry_parts(&self.deployment, &self.config, self.kms.clone());
+        Registry::open(RegistryParts { clock: Arc::clone(&self.clock), ..parts })
             .map_err(|error| cant("the control database", &error))
     }
 

@@ -21,4 +21,4 @@ pub use key_service::{KeyRelease, KeyService, KeyServiceParts, SealGrant, SealPu
 pub use keyring::{CellError, Keyring, Slot};
 pub use reach::{Reach, Use};
 pub use store_service::{Records, StoreService};
-pub use trail::{LedgerTrail, Trail, TrailPage, Trails};
+pub use trail::{LedgerTrail, Trail, TrailPage, Trails, Unlock};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use countersign_audit::{Ledger, LedgerQuery, Position, Record};
-use countersign_guard::{Guard, Refusal};
+use countersign_guard::{Bearer, Guard, Refusal};
 use countersign_model::control::Control;
 use countersign_model::facts::OPERATORS;
 use countersign_model::query::Judged;
@@ -50,17 +50,32 @@ impl Trails for Vec<(String, Arc<dyn Trail>)> {
     }
 }
 
+/// Gets hold of the key that a tenant's records are sealed under, by the token of somebody who may read them: a
+/// service that has served nobody of that tenant for a while doesn't have it.
+#[async_trait]
+pub trait Unlock: Send + Sync {
+    /// Has the key at hand afterwards, if it can be had.
+    async fn unlock(&self, bearer: &Bearer, tenant: TenantId);
+}
+
 /// The ledger of this process's service, behind the service's guard.
 pub struct LedgerTrail {
     guard: Arc<Guard>,
     ledger: Arc<Ledger>,
+    unlock: Option<Arc<dyn Unlock>>,
 }
 
 impl LedgerTrail {
     /// What the service with this guard has recorded.
     #[must_use]
     pub const fn new(guard: Arc<Guard>, ledger: Arc<Ledger>) -> Self {
-        Self { guard, ledger }
+        Self { guard, ledger, unlock: None }
+    }
+
+    /// The same, where tenants' keys have to be got first.
+    #[must_use]
+    pub fn unlocked_by(self, unlock: Arc<dyn Unlock>) -> Self {
+        Self { unlock: Some(unlock), ..self }
     }
 }
 
@@ -86,6 +101,9 @@ impl Trail for LedgerTrail {
         if !(reads && owners.iter().all(may)) {
             self.guard.note_refusal_of(&Refusal::Forbidden, &judgement, call.request).await?;
             return Err(BEYOND);
+        }
+        if let Some(unlock) = &self.unlock {
+            unlock.unlock(call.bearer, principal.tenant).await;
         }
         // Whoever asks for a request's records finds those too that were noted a moment ago. A ledger that can't be
         // written can still be read.

@@ -1,9 +1,12 @@
 //! Services that this process neither is nor has a way to.
 
 use async_trait::async_trait;
+use countersign_audit::LedgerQuery;
 use countersign_guard::Bearer;
 use countersign_model::{Opened, Service, TenantId, TypeId};
-use countersign_services::{Call, KeyRelease, Keyring, Records, SealGrant, SealPurpose, ServiceFailure};
+use countersign_services::{
+    Call, KeyRelease, Keyring, Records, SealGrant, SealPurpose, ServiceFailure, Trail, TrailPage,
+};
 use countersign_store::{Batch, Rejected, Scan, SealedRow};
 
 /// Nobody to call: every call fails. What an authority has until it has a certificate to call others with, and what a
@@ -50,6 +53,14 @@ impl Records for Absent {
     }
 
     async fn any_records(&self, _: &Call<'_>, _: TypeId) -> Result<bool, ServiceFailure> {
+        Err(ABSENT)
+    }
+}
+
+/// What the others recorded isn't known, so that nothing is answered rather than a part.
+#[async_trait]
+impl Trail for Absent {
+    async fn query(&self, _: &Call<'_>, _: &[Option<TenantId>], _: &LedgerQuery) -> Result<TrailPage, ServiceFailure> {
         Err(ABSENT)
     }
 }

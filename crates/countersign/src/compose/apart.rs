@@ -68,7 +68,7 @@ async fn asked(base: Base) -> Result<Opened, Problem> {
     let ledger = base.ledger(Service::Authority, Arc::clone(&registry) as Arc<dyn AuditKeys>)?;
     let audit = base.sink(&ledger);
     let guard = base.guard(Service::Authority, &verifier, &facts, &audit);
-    let trails: Vec<(String, Arc<dyn Trail>)> = Vec::new();
+    let trails: Vec<(String, Arc<dyn Trail>)> = vec![("elsewhere".to_owned(), Arc::new(Absent))];
     let authority = authority(&base, &registry, signing, &audit, Arc::new(trails), None).await?;
     let front = Arc::new(LocalFront::new(Arc::new(authority), Arc::clone(&guard)));
     let router = router(&base, guard, verifier, (Arc::new(Absent), Arc::new(Absent)), front);

@@ -9,7 +9,7 @@ use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey};
 use countersign_guard::Bearer;
 use countersign_keys::{KmsProvider, TenantKeys, wrapped_version};
 use countersign_model::{Clock, Entropy, Opened, Service, TenantId};
-use countersign_services::{Call, KeyRelease, Keyring, SealGrant, SealPurpose, ServiceFailure};
+use countersign_services::{Call, KeyRelease, Keyring, SealGrant, SealPurpose, ServiceFailure, Unlock};
 use countersign_token::Verifier;
 use quick_cache::sync::Cache;
 
@@ -88,6 +88,15 @@ impl AuditKeys for KeeperKeys {
     }
 }
 
+#[async_trait]
+impl Unlock for KeeperKeys {
+    async fn unlock(&self, _: &Bearer, tenant: TenantId) {
+        let tenants = Arc::clone(&self.tenants);
+        // Without it the query says that the records can't be opened.
+        drop(tokio::task::spawn_blocking(move || tenants.open(tenant)).await);
+    }
+}
+
 /// The key service elsewhere, from which this service also learns under which key to seal its records of a tenant.
 pub(super) struct Learning {
     pub(super) service: Service,
@@ -114,6 +123,13 @@ impl Learning {
             Ok(_) => tracing::error!("the key service answered for another tenant"),
             Err(error) => tracing::debug!(%error, "no audit key"),
         }
+    }
+}
+
+#[async_trait]
+impl Unlock for Learning {
+    async fn unlock(&self, bearer: &Bearer, _: TenantId) {
+        self.learn(bearer).await;
     }
 }
 

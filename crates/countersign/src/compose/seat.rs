@@ -12,14 +12,14 @@ use countersign_facts::{Deployment as Names, Directory, Follower, FollowerParts,
 use countersign_guard::{FactsCell, Guard};
 use countersign_identity::{Agent, AgentParts, Folder, FolderError, Held, NotIssued, Proof, join};
 use countersign_model::Service;
-use countersign_services::{KeyRelease, LedgerTrail, Records, Trail};
+use countersign_services::{KeyRelease, LedgerTrail, Records, Trail, Unlock};
 use countersign_token::Verifier;
 use countersign_wire::{Channel, ChannelParts, ChannelSettings, RemoteIssuer, RemoteKeys, RemoteRecords};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::Base;
-use super::own_keys::{LearnedKeys, Learning};
+use super::own_keys::{KeeperKeys, LearnedKeys, Learning};
 use super::remote::Caller;
 use crate::deployment::private_folder;
 use crate::problem::{Exit, Problem, io};
@@ -73,8 +73,27 @@ impl Seat {
             None => Arc::new(RemoteKeys::new(self.caller.to(Service::Keys)?)),
         };
         let Some(learned) = self.learned.clone() else { return Ok(keys) };
+        Ok(Arc::new(self.learning(base, keys, learned)))
+    }
+
+    fn learning(&self, base: &Base, keys: Arc<dyn KeyRelease>, learned: Arc<LearnedKeys>) -> Learning {
         let (verifier, clock) = (Arc::clone(&self.verifier), Arc::clone(&base.clock));
-        Ok(Arc::new(Learning { service: self.service, keys, learned, verifier, clock }))
+        Learning { service: self.service, keys, learned, verifier, clock }
+    }
+
+    /// Lets the service open its own records of tenants that it has served nobody of for a while.
+    pub(super) fn unlock_trail(&mut self, base: &Base, keeper: Option<&Arc<KeeperKeys>>) -> Result<(), Problem> {
+        let unlock: Arc<dyn Unlock> = match (self.learned.clone(), keeper) {
+            (Some(learned), _) => {
+                let keys = Arc::new(RemoteKeys::new(self.caller.to(Service::Keys)?));
+                Arc::new(self.learning(base, keys, learned))
+            }
+            (None, Some(keeper)) => Arc::clone(keeper) as Arc<dyn Unlock>,
+            (None, None) => return Ok(()),
+        };
+        let trail = LedgerTrail::new(Arc::clone(&self.guard), Arc::clone(&self.ledger));
+        self.trail = Arc::new(trail.unlocked_by(unlock));
+        Ok(())
     }
 
     /// The store, as this service calls it.

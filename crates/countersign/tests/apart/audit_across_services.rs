@@ -12,7 +12,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::example::name;
-use crate::world::{World, request_of, shared};
+use crate::world::{Setup, World, request_of, shared};
 
 /// The receipt, once all services' records are durable.
 async fn receipt(world: &World, who: &str, request: RequestId) -> Result<ReceiptView> {
@@ -92,4 +92,20 @@ fn who_saw_a_record() -> Result<()> {
         assert!(ledger::who_saw(&other, &name("customer"), "BONAP", 100).await.is_err());
         Ok(())
     })
+}
+
+/// Services that have just started hold no tenant's audit key. Whoever may read the records gets them all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_can_be_read_by_services_that_have_served_nobody_yet() -> Result<()> {
+    let mut world = World::begin(Setup::default()).await?;
+    let nancy = world.login("nancy@northwind").await?;
+    let reply = nancy.send(Ask::new(Method::GET, "/rest/v1/customer?select=company&country=eq.Brazil")).await?;
+    let request = request_of(&reply)?;
+    world.keys = world.keys.stop().await.start().await?;
+    world.store = world.store.stop().await.start().await?;
+    let receipt = receipt(&world, "robert@northwind", request).await?;
+    assert!(receipt.agree, "{:?}", receipt.wrong);
+    assert_eq!(receipt.services.iter().map(|view| view.service).collect::<Vec<_>>(), THREE);
+    world.end().await;
+    Ok(())
 }

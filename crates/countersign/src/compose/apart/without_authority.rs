@@ -38,6 +38,7 @@ impl Apart {
                 &*base.entropy,
             )?;
             let capacity = base.config.keys.cache.size();
+            let mut keeper = None;
             let (learned, keys): (_, Arc<dyn AuditKeys>) = if service == Service::Keys {
                 let wrapped = following.follower.wrapped() as Arc<dyn WrappedKeys>;
                 let open_ms = base.config.keys.max_open_ms.number();
@@ -45,7 +46,9 @@ impl Apart {
                 let tenants = Arc::new(tenants.bounded(Arc::clone(&base.clock), open_ms));
                 self.tasks.extend(kms::look_after(&tenants, &base.deployment));
                 tenant_keys = Some(Arc::clone(&tenants));
-                (None, Arc::new(KeeperKeys { own, tenants }))
+                let keys = Arc::new(KeeperKeys { own, tenants });
+                keeper = Some(Arc::clone(&keys));
+                (None, keys)
             } else {
                 let learned = Arc::new(LearnedKeys::new(own, capacity));
                 (Some(Arc::clone(&learned)), learned)
@@ -54,7 +57,9 @@ impl Apart {
             let (facts, verifier) = (Arc::clone(&following.facts), Arc::clone(&following.verifier));
             let directory = following.follower.directory();
             let parts = SeatParts { service, agent, directory, facts, verifier, ledger, learned };
-            seats.push(Seat::new(base, parts));
+            let mut seat = Seat::new(base, parts);
+            seat.unlock_trail(base, keeper.as_ref())?;
+            seats.push(seat);
             followings.push(following);
         }
         let here = self.here(&seats, tenant_keys.as_ref(), store.as_ref())?;
