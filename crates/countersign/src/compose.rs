@@ -1,8 +1,8 @@
 //! From a folder to services that answer: the one place where the crates are put together.
 //!
 //! Each service has a guard of its own and writes to a ledger of its own. A process that is all services calls them as
-//! functions and shares one set of facts ([`whole`]); one that is some of them gives each its own certificate and
-//! speaks gRPC with those elsewhere ([`apart`]). The token and the request travel in both cases, and the callee
+//! functions and shares one set of facts (`whole.rs`); one that is some of them gives each its own certificate and
+//! speaks gRPC with those elsewhere (`apart.rs`). The token and the request travel in both cases, and the callee
 //! decides again in both.
 
 mod absent;

@@ -9,7 +9,7 @@ section! {
     /// add TENANT --kms NAME`. NAME is lower-case letters, digits, '_' and '-', and not "default". There may be any number
     /// of these sections.
     Kms = "kms.NAME" {
-        /// Where the key lives: "file" is kms-NAME.key in this folder; "passphrase" and "pkcs11" as in [keys], with
+        /// Where the key lives: "file" is kms-NAME.key in this folder; "passphrase" and "pkcs11" as in the section keys, with
         /// COUNTERSIGN_PASSPHRASE_NAME and COUNTERSIGN_PIN_NAME.
         provider: Provider = Provider::File;
         /// The PKCS#11 module, for provider "pkcs11". Its code runs in this process.
