@@ -264,7 +264,7 @@ pub(crate) fn describe_narrowing(narrowing: &Narrowing, lifetime_ms: Option<u64>
     if let Some(ms) = lifetime_ms {
         said.push(format!("for {} s", ms / 1000));
     }
-    shortened(format!("narrow to {}", said.join("; ")))
+    shortened(format!("narrow: {}", said.join("; ")))
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
