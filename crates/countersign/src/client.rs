@@ -205,6 +205,10 @@ impl Client {
                 "ask for less, or later: budget.toml, beside the policies, says how many cells in an hour, in twelve hours \
                  and with one token",
             ),
+            503 if self.transport.is_alone() => problem.next(
+                "that needs services that run apart: start them all, then ask through their gateway, with --url \
+                 https://GATEWAY beside --dir",
+            ),
             503 | 504 => {
                 problem.or_next("try again in a moment; the server's log has the reason under the request id")
             }

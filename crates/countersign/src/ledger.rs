@@ -74,6 +74,14 @@ impl Entry {
         self.0.get(name).map(plain).unwrap_or_default()
     }
 
+    /// Who asked, and for whom if for somebody else.
+    fn who(&self) -> String {
+        match (self.text("user"), self.text("on_behalf_of")) {
+            (user, other) if other.is_empty() => user,
+            (user, other) => format!("{user} for {other}"),
+        }
+    }
+
     /// The moment without the parts of a second.
     fn time(&self) -> String {
         let time = self.text("time");
@@ -114,14 +122,8 @@ impl Entry {
     /// One line, for following the log.
     #[must_use]
     pub fn line(&self) -> String {
-        let parts = [
-            self.time(),
-            self.text("user"),
-            self.text("action"),
-            self.text("verdict"),
-            self.text("reason"),
-            self.what(),
-        ];
+        let parts =
+            [self.time(), self.who(), self.text("action"), self.text("verdict"), self.text("reason"), self.what()];
         let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
         crate::terminal::harmless(&parts.join("  "))
     }
@@ -135,7 +137,7 @@ pub fn table(entries: &[Entry]) -> Table {
     for entry in entries {
         let cell = |name: &str| Value::from(entry.text(name));
         let (time, what) = (entry.time().into(), entry.what().into());
-        let [service, user, action] = ["service", "user", "action"].map(cell);
+        let ([service, action], user) = (["service", "action"].map(cell), Value::from(entry.who()));
         let [verdict, reason, purpose, request] = ["verdict", "reason", "purpose", "request"].map(cell);
         table.push(vec![time, service, user, action, verdict, reason, purpose, what, request]);
     }
@@ -148,7 +150,7 @@ pub fn short_table(entries: &[Entry]) -> Table {
     let mut table = Table::new(&["time", "user", "action", "verdict", "what"]);
     for entry in entries {
         let cell = |name: &str| Value::from(entry.text(name));
-        let [user, action, verdict] = ["user", "action", "verdict"].map(cell);
+        let ([action, verdict], user) = (["action", "verdict"].map(cell), Value::from(entry.who()));
         table.push(vec![entry.time().into(), user, action, verdict, entry.what().into()]);
     }
     table

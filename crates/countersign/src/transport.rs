@@ -45,6 +45,11 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Whether this is the folder of an authority whose services run apart, opened while it is not served.
+    pub(crate) fn is_alone(&self) -> bool {
+        matches!(self, Self::InProcess(opened) if opened.is_alone())
+    }
+
     /// The URL of a path without its query, as the server at the other end knows it; none if that has no name.
     pub(crate) fn url(&self, path: &str) -> Option<String> {
         let path = path.split_once('?').map_or(path, |(path, _)| path);

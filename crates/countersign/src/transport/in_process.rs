@@ -31,6 +31,11 @@ impl InProcess {
         Some(if name.contains(':') { format!("[{name}]") } else { name.clone() })
     }
 
+    /// Whether other services of the deployment would be needed, which are not here.
+    pub(super) fn is_alone(&self) -> bool {
+        !self.opened.config.services.run.is_all()
+    }
+
     pub(super) async fn send(&self, ask: Ask) -> Result<Reply, Problem> {
         let ask = match self.authority() {
             Some(authority) => ask.header(HOST, authority),
