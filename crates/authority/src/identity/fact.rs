@@ -61,6 +61,18 @@ impl Default for Roster {
     }
 }
 
+/// The roles of which a deployment has one service: two would each keep a part of the records, or of the budgets.
+const ONLY_ONE: [&str; 2] = ["keys", "store"];
+
+impl Roster {
+    /// The service that is there already in a role of which there is one, unless it is `instance` itself.
+    pub(super) fn only_one(&self, role: &str, instance: Option<&str>) -> Option<&str> {
+        let of_role = self.services.values().filter(|service| service.role == role && service.removed.is_none());
+        let mut others = of_role.map(|service| service.instance.as_str()).filter(|other| Some(*other) != instance);
+        ONLY_ONE.contains(&role).then(|| others.next()).flatten()
+    }
+}
+
 /// The key under which a service is stored: a digest, as keys are not sealed. Neither part has a slash.
 pub(crate) fn service_key((role, instance): &Place) -> Vec<u8> {
     sha256(format!("{role}/{instance}").as_bytes()).to_vec()

@@ -101,26 +101,26 @@ async fn a_token_lets_one_service_in_once() {
 #[tokio::test]
 async fn a_token_is_good_for_ten_minutes_one_role_and_with_its_secret_only() {
     let house = House::new().await;
-    let token = house.authority.new_join_token("keys", None).await.unwrap();
+    let token = house.authority.new_join_token("gateway", None).await.unwrap();
     // Another's secret under its name.
     let mut altered = again(&token).expose().to_string();
     altered.replace_range(40..44, if &altered[40..44] == "AAAA" { "BBBB" } else { "AAAA" });
-    assert_eq!(house.joins_with(&altered.parse().unwrap(), "keys").await, Err(JoinRefused::Refused));
-    for role in ["store", "gateway", "authority", "", "Keys"] {
+    assert_eq!(house.joins_with(&altered.parse().unwrap(), "gateway").await, Err(JoinRefused::Refused));
+    for role in ["store", "keys", "authority", "", "Gateway"] {
         assert_eq!(house.joins_with(&token, role).await, Err(JoinRefused::Refused), "{role}");
     }
     let unknown = JoinToken::generate(&SystemEntropy, house.registry.ca_sha256());
-    assert_eq!(house.joins_with(&unknown, "keys").await, Err(JoinRefused::Refused));
+    assert_eq!(house.joins_with(&unknown, "gateway").await, Err(JoinRefused::Refused));
     // A request that is no good doesn't use it up.
     for bad in [vec![], vec![0x30; 100]] {
-        assert_eq!(house.joins(JoinProof::Token(again(&token)), "keys", bad).await, Err(JoinRefused::Request));
+        assert_eq!(house.joins(JoinProof::Token(again(&token)), "gateway", bad).await, Err(JoinRefused::Request));
     }
     house.clock.advance_ms(JOIN_TOKEN_MS - 1);
-    let issued = house.joins_with(&token, "keys").await.unwrap();
-    assert!(issued.id.instance().starts_with("keys-") && issued.id.instance().len() == 15);
-    let late = house.authority.new_join_token("keys", None).await.unwrap();
+    let issued = house.joins_with(&token, "gateway").await.unwrap();
+    assert!(issued.id.instance().starts_with("gateway-") && issued.id.instance().len() == 18);
+    let late = house.authority.new_join_token("gateway", None).await.unwrap();
     house.clock.advance_ms(JOIN_TOKEN_MS);
-    assert_eq!(house.joins_with(&late, "keys").await, Err(JoinRefused::Refused));
+    assert_eq!(house.joins_with(&late, "gateway").await, Err(JoinRefused::Refused));
 }
 
 #[tokio::test]
@@ -335,4 +335,21 @@ fn a_proof_shows_no_secret() {
     let token = JoinToken::generate(&SystemEntropy, [0; 32]);
     let shown = format!("{:?} {:?}", JoinProof::Token(again(&token)), JoinProof::Platform("a.b.c".to_owned().into()));
     assert_eq!(shown, format!("JoinToken({}, ..) Platform(..)", hex::encode(token.id())));
+}
+
+#[tokio::test]
+async fn a_second_key_service_or_store_is_not_invited() {
+    let house = House::new().await;
+    for role in ["keys", "store"] {
+        let first = house.authority.new_join_token(role, Some("first")).await.unwrap();
+        house.joins_with(&first, role).await.unwrap();
+        for name in [None, Some("second")] {
+            let refused = house.authority.new_join_token(role, name).await.err();
+            assert!(matches!(refused, Some(ControlFailure::Exists { .. })), "{role} {name:?}");
+        }
+        // The one that is there, with a new key; or another, once it is gone.
+        assert!(house.authority.new_join_token(role, Some("first")).await.is_ok());
+        house.authority.service_remove(role, "first").await.map(|_| ()).unwrap();
+        assert!(house.authority.new_join_token(role, Some("second")).await.is_ok());
+    }
 }

@@ -137,6 +137,7 @@ async fn a_platform_does_not_speak_for_services_that_operators_invited() {
     // An operator may, for one that the platform brought.
     let token = platform.sign(&with(claims(&house), "/kubernetes.io/pod/name", json!("keys-1")));
     joins(&house, token, "keys").await.unwrap();
+    house.authority.service_remove("keys", "keys-0").await.map(|_| ()).unwrap();
     assert_eq!(house.joined("keys", "keys-1").await.id.instance(), "keys-1");
 }
 
