@@ -169,7 +169,7 @@ impl FactsCell {
     /// Whether the state may decide: the authority vouched for it recently enough.
     ///
     /// By a clock that was set back it vouched in the future. How long ago that was, nobody knows then, so past
-    /// [`AHEAD_MS`] the state doesn't decide until the clock is right or the service was started again.
+    /// a few seconds the state doesn't decide until the clock is right or the service was started again.
     #[must_use]
     pub fn is_fresh(&self, now: UnixMs) -> bool {
         let recent = |heard: UnixMs| now.since(heard) <= self.max_age_ms && heard.since(now) <= AHEAD_MS;

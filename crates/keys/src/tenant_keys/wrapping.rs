@@ -7,7 +7,7 @@ use super::{KeyError, TenantKeys, tenant_key_aad};
 use crate::set::wrapped_by;
 
 impl TenantKeys {
-    /// A new random key for `tenant`, wrapped by the deployment's own provider, to be stored where [`WrappedKeys`]
+    /// A new random key for `tenant`, wrapped by the deployment's own provider, to be stored where [`WrappedKeys`](super::WrappedKeys)
     /// finds it.
     ///
     /// # Errors
@@ -19,7 +19,7 @@ impl TenantKeys {
     /// As [`Self::wrap_new`], by the provider of that name.
     ///
     /// # Errors
-    /// [`KeyError::Kms`]; with [`KmsError::UnknownProvider`] if there is none of that name.
+    /// [`KeyError::Kms`]; with [`KmsError::UnknownProvider`](crate::KmsError::UnknownProvider) if there is none of that name.
     pub fn wrap_new_by(
         &self,
         provider: Option<&Name>,
