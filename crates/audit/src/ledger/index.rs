@@ -74,7 +74,9 @@ impl Index {
         let segment = self.segments.get(at)?;
         // Records lie dense, so the first one is found without passing those before it.
         let skip = usize::try_from(from.0.saturating_sub(segment.first)).unwrap_or(usize::MAX);
-        let records = segment.positions().skip(skip).take(limit);
+        let rest = segment.records.get(skip..).unwrap_or_default();
+        let first = segment.first.saturating_add(skip as u64);
+        let records = (first..).map(Position).zip(rest).take(limit);
         Some(Found {
             segment: segment.number,
             records: records.map(|(position, entry)| (position, entry.offset)).collect(),

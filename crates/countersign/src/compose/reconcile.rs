@@ -18,6 +18,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How many entries of one ledger are taken at a time.
 const CHUNK: usize = 4_096;
 
+/// How long new entries of a ledger are left to gather.
+const GATHER: Duration = Duration::from_millis(200);
+
 /// What began this long before the reconciler did may have records from before its beginning.
 const OVERLAP_MS: u64 = 60_000;
 
@@ -139,8 +142,13 @@ impl Following {
                 match entries.last() {
                     Some((position, _)) => {
                         after = Some(*position);
+                        let is_behind = entries.len() >= CHUNK;
                         if sender.send(News { ledger: number, service, entries }).await.is_err() {
                             return;
+                        }
+                        // Many at a time cost little; a moment later is soon enough.
+                        if !is_behind {
+                            tokio::time::sleep(GATHER).await;
                         }
                     }
                     None if news.changed().await.is_err() => return,

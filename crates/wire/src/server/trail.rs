@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_audit::{Ledger, Position};
 use countersign_model::UnixMs;
@@ -77,6 +78,9 @@ impl TrailWire for TrailEnd {
 
 type Following = (Arc<Ledger>, Option<Position>);
 
+/// How long new tallies are left to gather.
+const GATHER: Duration = Duration::from_millis(200);
+
 /// The next tallies, once there are any. An error ends the stream.
 async fn next_tallies(following: Option<Following>) -> Option<(Result<pb::TallyChunk, Status>, Option<Following>)> {
     let (ledger, after) = following?;
@@ -93,5 +97,7 @@ async fn next_tallies(following: Option<Following>) -> Option<(Result<pb::TallyC
             return Some((Ok(pb::TallyChunk { entries }), Some(following)));
         }
         news.changed().await.ok()?;
+        // Many at a time cost little; a moment later is soon enough.
+        tokio::time::sleep(GATHER).await;
     }
 }
