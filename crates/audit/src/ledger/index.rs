@@ -76,11 +76,10 @@ impl Index {
         let skip = usize::try_from(from.0.saturating_sub(segment.first)).unwrap_or(usize::MAX);
         let rest = segment.records.get(skip..).unwrap_or_default();
         let first = segment.first.saturating_add(skip as u64);
-        let records = (first..).map(Position).zip(rest).take(limit);
-        Some(Found {
-            segment: segment.number,
-            records: records.map(|(position, entry)| (position, entry.offset)).collect(),
-        })
+        // The records first: past the last there is no place to count from.
+        let records = rest.iter().zip(first..).take(limit);
+        let records = records.map(|(entry, position)| (Position(position), entry.offset)).collect();
+        Some(Found { segment: segment.number, records })
     }
 
     fn segment(&self, number: u32) -> Option<&Segment> {
