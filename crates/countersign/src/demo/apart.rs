@@ -31,6 +31,10 @@ const OTHERS: [Service; 3] = [Service::Keys, Service::Store, Service::Gateway];
 /// How long a service may take until it is ready.
 const START: Duration = Duration::from_secs(60);
 
+/// How often, and after which pause, is looked whether an earlier demo's processes are gone: for 3 seconds.
+const LEFT_TRIES: u32 = 60;
+const LEFT_PAUSE: Duration = Duration::from_millis(50);
+
 /// How long a service may take to end when it is asked to.
 const STOP: Duration = Duration::from_secs(30);
 
@@ -77,6 +81,7 @@ pub(super) fn init(demo: &Deployment) -> Result<(), Problem> {
 
 /// Starts the four processes and waits until each is ready.
 pub(super) async fn start(demo: &Deployment, listen: SocketAddr) -> Result<Apart, Problem> {
+    until_left(demo).await?;
     let tokens = invite(demo).await?;
     let authority = free_port()?;
     let mut services = Vec::new();
@@ -94,6 +99,20 @@ pub(super) async fn start(demo: &Deployment, listen: SocketAddr) -> Result<Apart
         demo.point_to(&Running { address: gateway, pid: process.child.id().unwrap_or_default() })?;
     }
     Ok(Apart { services, gateway })
+}
+
+/// Waits a moment for the processes of a demo whose first process was killed: they are about to end.
+async fn until_left(demo: &Deployment) -> Result<(), Problem> {
+    for service in OTHERS.into_iter().chain([Service::Authority]) {
+        let folder = folder(demo, service);
+        for _ in 0..LEFT_TRIES {
+            if folder.try_lock()?.is_some() {
+                break;
+            }
+            tokio::time::sleep(LEFT_PAUSE).await;
+        }
+    }
+    Ok(())
 }
 
 /// A join token for each of the others, from the authority before it serves.
