@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tonic::{Extensions, Status};
 
 use crate::codec;
+use crate::convert::Malformed;
 use crate::convert::request::request_in;
 use crate::failure::{CallRefused, Failed};
 use crate::methods::Method;
@@ -102,6 +103,22 @@ impl Admission {
         let bearer = Bearer::new(call.token);
         let (raw, epoch, deadline) = (call.request, call.epoch, deadline::current());
         Ok(Accepted { bearer, request, raw, epoch, caller: role, deadline })
+    }
+
+    /// What an accepted call carries besides the request, if it could be read; refuses the call, on record, if not.
+    pub(crate) async fn understood<T>(
+        &self,
+        caller: &Caller,
+        accepted: &Accepted,
+        read: Result<T, Malformed>,
+    ) -> Result<T, Failed> {
+        match read {
+            Ok(read) => Ok(read),
+            Err(Malformed) => {
+                let asked = Some((&accepted.request, accepted.epoch));
+                Err(self.refuse(caller, CallRefused::Malformed, asked).await)
+            }
+        }
     }
 
     /// Checks that a request is of now and the call was not seen before. Gives the role that it came from.

@@ -43,10 +43,7 @@ impl Keys for KeysEnd {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
         let accepted = self.admission.accept(&caller, message.call).await?;
-        let Ok(tenant) = sixteen(&message.tenant) else {
-            let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
-        };
+        let tenant = self.admission.understood(&caller, &accepted, sixteen(&message.tenant)).await?;
         let tenant = TenantId::from_bytes(tenant);
         let wrapped = self.keys.new_tenant_key(&accepted.call(), tenant).await.map_err(Failed::from)?;
         Ok(Response::new(pb::NewTenantKeyReply { wrapped }))
@@ -59,10 +56,7 @@ impl Keys for KeysEnd {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
         let accepted = self.admission.accept(&caller, message.call).await?;
-        let Ok(tenant) = sixteen(&message.tenant) else {
-            let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
-        };
+        let tenant = self.admission.understood(&caller, &accepted, sixteen(&message.tenant)).await?;
         let tenant = TenantId::from_bytes(tenant);
         let wrapped = self.keys.rewrap_tenant_key(&accepted.call(), tenant).await.map_err(Failed::from)?;
         Ok(Response::new(pb::RewrapTenantKeyReply { wrapped }))

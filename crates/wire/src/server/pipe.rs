@@ -148,19 +148,13 @@ impl One {
             (Call::Count(message), Some(keys), _) => {
                 let accepted = admission.accept(&caller, message.call).await?;
                 let opened: Result<Vec<_>, _> = message.opened.into_iter().map(opened_in).collect();
-                let Ok(opened) = opened else {
-                    let asked = Some((&accepted.request, accepted.epoch));
-                    return Err(admission.refuse(&caller, CallRefused::Malformed, asked).await);
-                };
+                let opened = admission.understood(&caller, &accepted, opened).await?;
                 keys.count(&accepted.call(), &opened).await?;
                 Ok(Answer::Counted(pb::Empty {}))
             }
             (Call::Read(message), _, Some(records)) => {
                 let accepted = admission.accept(&caller, message.call).await?;
-                let Ok(scan) = scan_in(message.scan) else {
-                    let asked = Some((&accepted.request, accepted.epoch));
-                    return Err(admission.refuse(&caller, CallRefused::Malformed, asked).await);
-                };
+                let scan = admission.understood(&caller, &accepted, scan_in(message.scan)).await?;
                 let call = accepted.call();
                 let read = records.read(&call, &scan);
                 let rows = received::answering(&accepted.request, accepted.raw.clone(), read).await?;

@@ -34,10 +34,7 @@ impl RecordsWire for RecordsEnd {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
         let accepted = self.admission.accept(&caller, message.call).await?;
-        let Ok(scan) = scan_in(message.scan) else {
-            let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
-        };
+        let scan = self.admission.understood(&caller, &accepted, scan_in(message.scan)).await?;
         let call = accepted.call();
         let read = self.records.read(&call, &scan);
         let rows = received::answering(&accepted.request, accepted.raw.clone(), read).await.map_err(Failed::from)?;
@@ -51,10 +48,7 @@ impl RecordsWire for RecordsEnd {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
         let accepted = self.admission.accept(&caller, message.call).await?;
-        let Ok(batch) = batch_in(message.changes, message.requires) else {
-            let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
-        };
+        let batch = self.admission.understood(&caller, &accepted, batch_in(message.changes, message.requires)).await?;
         let records = Arc::clone(&self.records);
         let until = deadline::current();
         // A task of its own: a write that has begun goes on to its end, whether its caller waits or not.
@@ -70,10 +64,7 @@ impl RecordsWire for RecordsEnd {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
         let accepted = self.admission.accept(&caller, message.call).await?;
-        let Ok(tenant) = sixteen(&message.tenant) else {
-            let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
-        };
+        let tenant = self.admission.understood(&caller, &accepted, sixteen(&message.tenant)).await?;
         let tenant = TenantId::from_bytes(tenant);
         self.records.create_tenant(&accepted.call(), tenant).await.map_err(Failed::from)?;
         Ok(Response::new(pb::Empty {}))
@@ -86,10 +77,7 @@ impl RecordsWire for RecordsEnd {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
         let accepted = self.admission.accept(&caller, message.call).await?;
-        let Ok(record_type) = type_id(message.record_type) else {
-            let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
-        };
+        let record_type = self.admission.understood(&caller, &accepted, type_id(message.record_type)).await?;
         let any = self.records.any_records(&accepted.call(), record_type).await.map_err(Failed::from)?;
         Ok(Response::new(pb::AnyRecordsReply { any }))
     }

@@ -39,10 +39,8 @@ impl TrailWire for TrailEnd {
         let caller = caller(&extensions)?;
         let accepted = self.admission.accept(&caller, message.call).await?;
         let owners: Result<Vec<_>, _> = message.owners.into_iter().map(|owner| tenant_in(owner.tenant)).collect();
-        let (Ok(query), Ok(owners)) = (query_in(message.query), owners) else {
-            let asked = Some((&accepted.request, accepted.epoch));
-            return Err(self.admission.refuse(&caller, CallRefused::Malformed, asked).await.into());
-        };
+        let asked = query_in(message.query).and_then(|query| Ok((query, owners?)));
+        let (query, owners) = self.admission.understood(&caller, &accepted, asked).await?;
         let page = trail.query(&accepted.call(), &owners, &query).await.map_err(Failed::from)?;
         let (size, mut records, mut is_first) = (page.size, page.records.into_iter(), true);
         let next = move || {
