@@ -11,15 +11,11 @@ use crate::steps::Outcome;
 
 /// Runs one module of the test binary, in the same build that the step `build` made.
 fn shown(module: &str) -> Result<Outcome> {
-    run(cargo().env("RUST_BACKTRACE", "1").args(["test", "--quiet", "--workspace", "--all-features"]).args([
-        "--test",
-        "shown",
-        "--",
-        "--ignored",
-        "--nocapture",
-        "--test-threads=1",
-        &format!("{module}::"),
-    ]))?;
+    run(cargo()
+        .env("RUST_BACKTRACE", "1")
+        .env("RUST_LIB_BACKTRACE", "0")
+        .args(["test", "--quiet", "--workspace", "--all-features"])
+        .args(["--test", "shown", "--", "--ignored", "--nocapture", "--test-threads=1", &format!("{module}::")]))?;
     Ok(Outcome::Passed)
 }
 
@@ -31,30 +27,32 @@ pub fn demo() -> Result<Outcome> {
 
 /// The example of other people's services, as processes of their own.
 pub fn chain() -> Result<Outcome> {
-    run(cargo().env("RUST_BACKTRACE", "1").args(["test", "--quiet", "--workspace", "--all-features"]).args([
-        "--test",
-        "chain",
-        "--",
-        "--ignored",
-        "--nocapture",
-    ]))?;
+    run(cargo()
+        .env("RUST_BACKTRACE", "1")
+        .env("RUST_LIB_BACKTRACE", "0")
+        .args(["test", "--quiet", "--workspace", "--all-features"])
+        .args(["--test", "chain", "--", "--ignored", "--nocapture"]))?;
     Ok(Outcome::Passed)
 }
 
 /// Services apart in one test process: taken-over services, lost and made-up records, renewal under load. Everything, with
 /// the figures; plain `cargo test` leaves the longest out.
 pub fn apart() -> Result<Outcome> {
-    run(cargo().env("RUST_BACKTRACE", "1").args(["test", "--quiet", "--workspace", "--all-features"]).args([
-        "--test",
-        "apart",
-        "--",
-        "--include-ignored",
-        "--nocapture",
-        "--test-threads=1",
-        // A step of its own.
-        "--skip",
-        "three_days::",
-    ]))?;
+    run(cargo()
+        .env("RUST_BACKTRACE", "1")
+        .env("RUST_LIB_BACKTRACE", "0")
+        .args(["test", "--quiet", "--workspace", "--all-features"])
+        .args([
+            "--test",
+            "apart",
+            "--",
+            "--include-ignored",
+            "--nocapture",
+            "--test-threads=1",
+            // A step of its own.
+            "--skip",
+            "three_days::",
+        ]))?;
     Ok(Outcome::Passed)
 }
 
@@ -132,14 +130,11 @@ pub fn scan() -> Result<Outcome> {
 
 /// A deployment on a clock of its own, and everything that it stored.
 pub fn three_days() -> Result<Outcome> {
-    run(cargo().env("RUST_BACKTRACE", "1").args(["test", "--quiet", "--workspace", "--all-features"]).args([
-        "--test",
-        "apart",
-        "--",
-        "--ignored",
-        "--nocapture",
-        "three_days::",
-    ]))?;
+    run(cargo()
+        .env("RUST_BACKTRACE", "1")
+        .env("RUST_LIB_BACKTRACE", "0")
+        .args(["test", "--quiet", "--workspace", "--all-features"])
+        .args(["--test", "apart", "--", "--ignored", "--nocapture", "three_days::"]))?;
     Ok(Outcome::Passed)
 }
 

@@ -1,20 +1,23 @@
 //! The stored form of one record: a leaf, which is opaque to the ledger and to the log that hashes it.
 //!
-//! A leaf is a header in clear, the sealed tally where there is one, and the sealed body. The whole header is
-//! the tally's associated data, and both together are the body's: neither can be given to another tenant, service,
-//! request, time or verdict, or to each other. Written down in `docs/formats.md`.
+//! A leaf is a header in clear, the sealed tally and signal, and the sealed body. The whole header is the tally's
+//! associated data, and both together are the body's: neither can be given to another tenant, service, request, time or
+//! verdict, or to each other. Written down in `docs/formats.md`.
 
 use std::sync::Arc;
 
 use countersign_crypto::{Aad, SealKey};
 use countersign_model::request::Door;
-use countersign_model::{Entropy, FieldSet, RecordId, RequestId, Tally, TenantId, TypeId, UnixMs};
+use countersign_model::{
+    Entropy, FieldSet, RecordId, RequestId, SessionId, Tally, TenantId, TokenId, TypeId, UnixMs, UserId,
+};
 use serde::Deserialize;
 
 use crate::error::AuditError;
-use crate::record::{Access, Body, Record, Service, Verdict};
+use crate::record::{Access, Body, Reason, Record, Service, Verdict};
 use crate::recordset::RecordSetRef;
 use crate::sink::AuditKeys;
+use crate::tally::Signal;
 
 /// The longest leaf. Bundles of log entries (C2SP tlog-tiles) give each a length of 16 bits.
 pub(crate) const LEAF_MAX_BYTES: usize = 65_535;
@@ -23,12 +26,16 @@ const LISTS_MAX_BYTES: usize = 48 * 1024;
 /// What an access takes besides its list.
 const ACCESS_BYTES: usize = 64;
 
-/// What this program writes. Version 1, which it still reads, has no tally and is always under the owner's key.
-const VERSION: u8 = 2;
+/// What this program writes. It still reads version 1, which has no tally and is always under the owner's key, and
+/// version 2, which has a tally alone where there is one, and no credential in its body.
+const VERSION: u8 = 3;
+const SECOND_VERSION: u8 = 2;
 const FIRST_VERSION: u8 = 1;
-const BODY_LABEL: &str = "audit.2";
+const BODY_LABEL: &str = "audit.3";
+const BODY_LABEL_2: &str = "audit.2";
 const BODY_LABEL_1: &str = "audit.1";
-const TALLY_LABEL: &str = "audit-tally.2";
+const TALLY_LABEL: &str = "audit-tally.3";
+const TALLY_LABEL_2: &str = "audit-tally.2";
 const FIXED_BYTES: usize = 28;
 const TENANT_BYTES: usize = 16;
 
@@ -46,20 +53,19 @@ pub(crate) struct Header {
     pub(crate) tenant: Option<TenantId>,
     /// The tenant's key could not be had, so the body is under the service's own.
     pub(crate) under_own_key: bool,
+    version: u8,
 }
 
 impl Header {
     const fn of(record: &Record, under_own_key: bool) -> Self {
         let Record { time, request, service, door: _, verdict, tenant, tally: _, body: _ } = record;
         let (service, verdict, time, request, tenant) = (*service, *verdict, *time, *request, *tenant);
-        Self { service, verdict, time, request, tenant, under_own_key }
+        Self { service, verdict, time, request, tenant, under_own_key, version: VERSION }
     }
 
-    fn to_bytes(self, tally: bool) -> Vec<u8> {
-        let mut flags = 0;
-        for (holds, flag) in
-            [(self.tenant.is_some(), HAS_TENANT), (tally, HAS_TALLY), (self.under_own_key, UNDER_OWN_KEY)]
-        {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut flags = HAS_TALLY;
+        for (holds, flag) in [(self.tenant.is_some(), HAS_TENANT), (self.under_own_key, UNDER_OWN_KEY)] {
             flags |= if holds { flag } else { 0 };
         }
         let mut out = Vec::with_capacity(FIXED_BYTES.saturating_add(TENANT_BYTES));
@@ -92,7 +98,7 @@ impl<'a> Leaf<'a> {
         let ([version, service, verdict, flags], rest) = leaf.split_first_chunk::<4>()?;
         let known = match *version {
             FIRST_VERSION => HAS_TENANT,
-            VERSION => HAS_TENANT | HAS_TALLY | UNDER_OWN_KEY,
+            SECOND_VERSION | VERSION => HAS_TENANT | HAS_TALLY | UNDER_OWN_KEY,
             _ => return None,
         };
         let has = |flag: u8| flags & flag != 0;
@@ -112,9 +118,14 @@ impl<'a> Leaf<'a> {
             let clear = before(rest)?;
             let (length, after) = rest.split_first_chunk::<2>()?;
             let (sealed, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-            (tally, rest) = (Some(Sealed { label: TALLY_LABEL, clear, sealed }), after);
+            let label = if *version == SECOND_VERSION { TALLY_LABEL_2 } else { TALLY_LABEL };
+            (tally, rest) = (Some(Sealed { label, clear, sealed }), after);
         }
-        let label = if *version == FIRST_VERSION { BODY_LABEL_1 } else { BODY_LABEL };
+        let label = match *version {
+            FIRST_VERSION => BODY_LABEL_1,
+            SECOND_VERSION => BODY_LABEL_2,
+            _ => BODY_LABEL,
+        };
         let body = Sealed { label, clear: before(rest)?, sealed: rest };
         let header = Header {
             service: Service::ALL.into_iter().find(|one| service_code(*one) == *service)?,
@@ -123,6 +134,7 @@ impl<'a> Leaf<'a> {
             request: RequestId::from_bytes(*request),
             tenant,
             under_own_key: has(UNDER_OWN_KEY),
+            version: *version,
         };
         Some(Self { header, tally, body })
     }
@@ -134,6 +146,7 @@ pub(crate) const fn service_code(service: Service) -> u8 {
         Service::Keys => 2,
         Service::Store => 3,
         Service::Authority => 4,
+        Service::Monitor => 5,
     }
 }
 
@@ -161,20 +174,58 @@ impl Sealed<'_> {
         key.open_into(&Aad::new(self.label).part(self.clear), self.sealed, plain).is_ok()
     }
 
-    /// The tally in it; `None` if it is not authentic.
-    pub(crate) fn open_tally(self, key: &SealKey, plain: &mut Vec<u8>) -> Option<Tally> {
+    /// The tally and the signal in it; `None` if it is not authentic.
+    pub(crate) fn open_tally(self, key: &SealKey, plain: &mut Vec<u8>) -> Option<(Option<Tally>, Option<Signal>)> {
         if !self.open_into(key, plain) {
             return None;
         }
-        let (tally, rest) = postcard::take_from_bytes(plain).ok()?;
-        rest.is_empty().then_some(tally)
+        let (told, rest) = if self.label == TALLY_LABEL_2 {
+            let (tally, rest) = postcard::take_from_bytes(plain).ok()?;
+            ((Some(tally), None), rest)
+        } else {
+            let ((tally, signal), rest) = postcard::take_from_bytes(plain).ok()?;
+            ((tally, Some(signal)), rest)
+        };
+        rest.is_empty().then_some(told)
+    }
+}
+
+/// What a body was before version 3.
+#[derive(Deserialize)]
+struct Body2 {
+    accesses: Vec<Access>,
+    user: Option<UserId>,
+    user_name: Option<String>,
+    on_behalf_of: Option<UserId>,
+    session: Option<SessionId>,
+    token: Option<TokenId>,
+    action: String,
+    reason: Option<Reason>,
+    purpose: Option<String>,
+    epoch: u64,
+    affected: Option<u64>,
+    detail: Option<String>,
+}
+
+impl From<Body2> for Body {
+    fn from(body: Body2) -> Self {
+        let Body2 { accesses, user, user_name, on_behalf_of, session, token, action, reason, .. } = body;
+        let (purpose, epoch, affected, detail) = (body.purpose, body.epoch, body.affected, body.detail);
+        let what = Self { accesses, action, reason, purpose, epoch, affected, detail, ..Self::default() };
+        Self { user, user_name, on_behalf_of, session, token, ..what }
     }
 }
 
 /// The record that an opened body and tally complete; `None` if the bytes are none.
 pub(crate) fn decode(header: Header, tally: Option<Tally>, plain: &[u8]) -> Option<Record> {
-    let Header { service, verdict, time, request, tenant, under_own_key: _ } = header;
-    let ((body, door), rest) = postcard::take_from_bytes::<(Body, Option<Door>)>(plain).ok()?;
+    let Header { service, verdict, time, request, tenant, under_own_key: _, version } = header;
+    let ((body, door), rest) = match version {
+        VERSION => postcard::take_from_bytes::<(Body, Option<Door>)>(plain).ok()?,
+        _ => {
+            let ((body, door), rest) = postcard::take_from_bytes::<(Body2, Option<Door>)>(plain).ok()?;
+            ((body.into(), door), rest)
+        }
+    };
     rest.is_empty().then_some(Record { time, request, service, door, verdict, tenant, tally, body })
 }
 
@@ -204,18 +255,16 @@ pub(crate) fn seal(keys: &dyn AuditKeys, entropy: &dyn Entropy, record: Record) 
 struct Seals {
     body: Arc<SealKey>,
     under_own_key: bool,
-    /// Only where there is a tally.
-    own: Option<Arc<SealKey>>,
+    own: Arc<SealKey>,
 }
 
 impl Seals {
     fn of(keys: &dyn AuditKeys, record: &Record) -> Result<Self, AuditError> {
-        let own = record.tally.as_ref().map(|_| keys.audit_key(None)).transpose()?;
+        let own = keys.audit_key(None)?;
         match keys.audit_key(record.tenant) {
             Ok(body) => Ok(Self { body, under_own_key: false, own }),
             Err(AuditError::NoKey) if record.tenant.is_some() => {
-                let body = own.as_ref().map_or_else(|| keys.audit_key(None), |own| Ok(Arc::clone(own)))?;
-                Ok(Self { body, under_own_key: true, own })
+                Ok(Self { body: Arc::clone(&own), under_own_key: true, own })
             }
             Err(error) => Err(error),
         }
@@ -223,15 +272,12 @@ impl Seals {
 
     fn seal(&self, entropy: &dyn Entropy, record: &Record) -> Result<Vec<u8>, AuditError> {
         let too_large = |_| AuditError::TooLarge;
-        let tally = record.tally.as_ref().zip(self.own.as_ref());
-        let mut leaf = Header::of(record, self.under_own_key).to_bytes(tally.is_some());
-        if let Some((tally, key)) = tally {
-            let plain = postcard::to_stdvec(tally).map_err(too_large)?;
-            let sealed = key.seal(entropy, &Aad::new(TALLY_LABEL).part(&leaf), &plain);
-            let length = u16::try_from(sealed.len()).map_err(|_| AuditError::TooLarge)?;
-            leaf.extend(length.to_be_bytes());
-            leaf.extend(sealed);
-        }
+        let mut leaf = Header::of(record, self.under_own_key).to_bytes();
+        let plain = postcard::to_stdvec(&(&record.tally, Signal::of(record))).map_err(too_large)?;
+        let sealed = self.own.seal(entropy, &Aad::new(TALLY_LABEL).part(&leaf), &plain);
+        let length = u16::try_from(sealed.len()).map_err(|_| AuditError::TooLarge)?;
+        leaf.extend(length.to_be_bytes());
+        leaf.extend(sealed);
         let plain = postcard::to_stdvec(&(&record.body, &record.door)).map_err(too_large)?;
         let sealed = self.body.seal(entropy, &Aad::new(BODY_LABEL).part(&leaf), &plain);
         leaf.extend(sealed);

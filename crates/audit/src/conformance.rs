@@ -59,6 +59,7 @@ pub fn sample(service: Service, tenant: Option<TenantId>, number: u64) -> Record
         purpose: Some("quarterly statement".into()),
         epoch: number,
         affected: Some(number),
+        credential: None,
         detail: Some("nothing secret".into()),
     };
     let request = RequestId::from_u128(id.wrapping_add(1 << 64));

@@ -69,4 +69,4 @@ pub use ledger::{Ledger, LedgerQuery, Options, Position};
 pub use record::{Access, Body, Reason, Record, Service, Verdict};
 pub use recordset::{NotARecordSet, RecordSet};
 pub use sink::{AuditKeys, AuditSink};
-pub use tally::TallyEntry;
+pub use tally::{Signal, TallyEntry};

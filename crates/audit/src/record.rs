@@ -116,7 +116,7 @@ reasons! {
 /// One audit record. Written once, never changed.
 ///
 /// The fields here are stored in clear, except `door` and `body`, which are sealed under the tenant's key, and `tally`,
-/// which is sealed under the service's own.
+/// which is sealed under the service's own together with the [`Signal`](crate::Signal) that the record gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// When the service decided.
@@ -168,6 +168,8 @@ pub struct Body {
     pub affected: Option<u64>,
     /// For requests that manage something: what they asked for, without secrets.
     pub detail: Option<String>,
+    /// For logins: the key or the provider's account that it was proved with, by fingerprint.
+    pub credential: Option<String>,
 }
 
 /// Shows nothing that identifies a person or a record: this ends up in logs.

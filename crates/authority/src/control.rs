@@ -4,6 +4,7 @@
 //! without a record. What only looks is recorded once, before the answer leaves.
 
 mod audit;
+mod describe;
 mod own;
 mod policies;
 mod revoke;
@@ -14,13 +15,15 @@ mod users;
 use countersign_audit::{Body, Record, Service, Verdict};
 use countersign_guard::{Permit, Refusal, Settlement};
 use countersign_model::TenantId;
-use countersign_model::control::{Control, Revoke};
+use countersign_model::access::AccessControl;
+use countersign_model::control::Control;
 use countersign_model::facts::{OPERATORS, Principal, User};
 use countersign_model::query::Judged;
-use countersign_model::request::Narrowing;
 use countersign_model::{Name, UnixMs};
 use countersign_services::{KmsFailure, ServiceFailure};
 
+use self::describe::describe;
+pub(crate) use self::describe::describe_narrowing;
 use crate::OPERATOR_ROLE;
 use crate::answer::ControlAnswer;
 use crate::authority::Authority;
@@ -98,6 +101,11 @@ impl Authority {
             Control::PoliciesApply { files, dry_run } => self.policies_apply(files, dry_run).await,
             Control::AuditRead(query) => self.audit_read(permit, query).await,
             Control::Receipt { request } => self.receipt(permit, request).await,
+            Control::Prove { .. } => Err(ControlFailure::Unavailable("log")),
+            Control::ContactsRead | Control::ContactsPut(_) => Err(ControlFailure::Unavailable("contacts")),
+            Control::Access(_) => Err(ControlFailure::Unavailable("access")),
+            Control::Watch(_) => Err(ControlFailure::Unavailable("monitor")),
+            Control::Incident(_) => Err(ControlFailure::Unavailable("incidents")),
         }
     }
 
@@ -172,7 +180,12 @@ const fn is_change(control: &Control) -> bool {
         | Control::TypesRead
         | Control::PoliciesRead
         | Control::AuditRead(_)
-        | Control::Receipt { .. } => false,
+        | Control::Receipt { .. }
+        | Control::Prove { .. }
+        | Control::ContactsRead
+        | Control::Access(AccessControl::List) => false,
+        Control::Watch(watch) => watch.is_change(),
+        Control::Incident(incident) => incident.is_change(),
         Control::TypesApply { dry_run, .. } | Control::PoliciesApply { dry_run, .. } => !*dry_run,
         Control::RevokeOwn { .. }
         | Control::Revoke(_)
@@ -183,103 +196,8 @@ const fn is_change(control: &Control) -> bool {
         | Control::UserPut { .. }
         | Control::UserRemove { .. }
         | Control::ProviderPut(_)
-        | Control::ProviderRemove => true,
+        | Control::ProviderRemove
+        | Control::ContactsPut(_)
+        | Control::Access(_) => true,
     }
-}
-
-/// A request's arguments for its audit record: names and identifiers, never a value.
-fn describe(control: &Control) -> Option<String> {
-    let at = |tenant: &Option<Name>| tenant.as_ref().map(|name| format!("@{name}")).unwrap_or_default();
-    Some(match control {
-        Control::WhoAmI
-        | Control::TenantList
-        | Control::ServiceList
-        | Control::ProviderRead
-        | Control::Introspect
-        | Control::TypesRead
-        | Control::PoliciesRead => return None,
-        Control::Narrow { narrowing, lifetime_ms } => describe_narrowing(narrowing, *lifetime_ms),
-        Control::RevokeOwn { session: false } => "own token".to_owned(),
-        Control::RevokeOwn { session: true } => "own session".to_owned(),
-        Control::Revoke(Revoke::Token(token)) => format!("token {token}"),
-        Control::Revoke(Revoke::Session(session)) => format!("session {session}"),
-        Control::Revoke(Revoke::Person(name)) => format!("person {name}"),
-        Control::TenantAdd { name, kms: None } => format!("add tenant {name}"),
-        Control::TenantAdd { name, kms: Some(kms) } => format!("add tenant {name}; key wrapped by {kms}"),
-        Control::TenantRewrap { tenant, kms } => {
-            let which =
-                tenant.as_ref().map_or_else(|| "every tenant's key".to_owned(), |name| format!("key of {name}"));
-            let by = kms.as_ref().map(|kms| format!(" by {kms}")).unwrap_or_default();
-            format!("rewrap {which}{by}")
-        }
-        Control::ServiceInvite { role, name } => match name {
-            Some(name) => format!("invite {role} {name}"),
-            None => format!("invite {role}"),
-        },
-        Control::ServiceRemove { role, name } => format!("remove {role} {name}"),
-        Control::UserList { tenant } => format!("users{}", at(tenant)),
-        Control::UserPut { tenant, user } => {
-            let roles = list(user.roles.iter().map(Name::as_str));
-            let attributes = list(user.attributes.keys().map(Name::as_str));
-            let keys = user.ssh_keys.len();
-            shortened(format!("put {}{}: roles {roles}; attributes {attributes}; {keys} keys", user.name, at(tenant)))
-        }
-        Control::UserRemove { tenant, user } => format!("remove {user}{}", at(tenant)),
-        Control::ProviderPut(provider) => shortened(format!(
-            "put provider {}; client {}; roles {}",
-            provider.issuer,
-            provider.client_id,
-            list(provider.roles.values().map(Name::as_str))
-        )),
-        Control::ProviderRemove => "remove provider".to_owned(),
-        Control::TypesApply { text, dry_run } => format!("types file of {} bytes{}", text.len(), dry(*dry_run)),
-        Control::PoliciesApply { files, dry_run } => {
-            let bytes: usize = files.iter().map(|file| file.text.len()).fold(0, usize::saturating_add);
-            format!("{} policy files of {bytes} bytes{}", files.len(), dry(*dry_run))
-        }
-        Control::AuditRead(query) => match (&query.record, query.request) {
-            // The key is a value. The type is a name only if there is such a type.
-            (Some((record_type, _)), _) => match Name::new(record_type) {
-                Ok(name) => format!("records about one {name}"),
-                Err(_) => "records about one record".to_owned(),
-            },
-            (None, Some(request)) => format!("records of request {request}"),
-            (None, None) => return None,
-        },
-        Control::Receipt { request } => format!("receipt of request {request}"),
-    })
-}
-
-pub(crate) fn describe_narrowing(narrowing: &Narrowing, lifetime_ms: Option<u64>) -> String {
-    let mut said = Vec::new();
-    if let Some(actions) = &narrowing.actions {
-        said.push(format!("actions {}", list(actions.iter().map(|action| action.as_str()))));
-    }
-    if let Some(types) = &narrowing.types {
-        said.push(format!("types {}", list(types.iter().map(Name::as_str))));
-    }
-    if let Some(fields) = &narrowing.fields {
-        said.push(format!("fields {}", list(fields.iter().map(Name::as_str))));
-    }
-    if let Some(ms) = lifetime_ms {
-        said.push(format!("for {} s", ms / 1000));
-    }
-    shortened(format!("narrow: {}", said.join("; ")))
-}
-
-fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.collect::<Vec<_>>().join(",")
-}
-
-/// The longest detail of an audit record, in bytes; a record has 64 KiB.
-const SHOWN_MAX_BYTES: usize = 8 * 1024;
-
-fn shortened(mut said: String) -> String {
-    let end = (0..=SHOWN_MAX_BYTES.min(said.len())).rev().find(|end| said.is_char_boundary(*end));
-    said.truncate(end.unwrap_or_default());
-    said
-}
-
-const fn dry(dry_run: bool) -> &'static str {
-    if dry_run { ", dry run" } else { "" }
 }

@@ -219,7 +219,7 @@ fn audit(parameters: &mut Parameters<'_>) -> Result<AuditQuery, Problem> {
         None => None,
         Some(number) => Some(number.parse().map_err(|_| expected("limit= and a whole number"))?),
     };
-    Ok(AuditQuery { record, request, since, after, limit })
+    Ok(AuditQuery { record, request, since, after, limit, ..AuditQuery::default() })
 }
 
 /// The query parameters of a control request: each known, each once.

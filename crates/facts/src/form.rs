@@ -256,6 +256,7 @@ const fn service_number(service: Service) -> u8 {
         Service::Keys => 2,
         Service::Store => 3,
         Service::Authority => 4,
+        Service::Monitor => 5,
     }
 }
 

@@ -164,6 +164,7 @@ pub(crate) fn body_of(principal: &Principal, request: &Request, epoch: u64) -> B
         accesses: Vec::new(),
         affected: None,
         detail: None,
+        credential: None,
     }
 }
 

@@ -42,11 +42,31 @@ pub enum ControlAction {
     UseOwnToken,
     /// Read a tenant's audit records.
     ReadAudit,
+    /// Set whom a tenant is told by, when something has happened to its data.
+    ManageContacts,
+    /// See which operators asked for access to a tenant, and what came of it.
+    ReadAccess,
+    /// Ask a tenant for access to its records, for a time. For operators.
+    RequestAccess,
+    /// Approve, refuse or end an operator's access to the own tenant.
+    DecideAccess,
+    /// Take access to a tenant that could not be asked; two operators together. For operators.
+    BreakGlass,
+    /// See alerts.
+    ReadAlerts,
+    /// Acknowledge and silence alerts. For operators.
+    ManageAlerts,
+    /// Read what the deployment's services measure. For operators.
+    ReadMetrics,
+    /// Find out what a breach came to, contain it, and give notice of it. For operators.
+    ManageIncidents,
+    /// Read the notices of breaches that concern the own tenant, and acknowledge them.
+    ReadNotices,
 }
 
 impl ControlAction {
     /// Every action.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 23] = [
         Self::ManageTenants,
         Self::ManageServices,
         Self::ReadTypes,
@@ -60,6 +80,16 @@ impl ControlAction {
         Self::IntrospectTokens,
         Self::UseOwnToken,
         Self::ReadAudit,
+        Self::ManageContacts,
+        Self::ReadAccess,
+        Self::RequestAccess,
+        Self::DecideAccess,
+        Self::BreakGlass,
+        Self::ReadAlerts,
+        Self::ManageAlerts,
+        Self::ReadMetrics,
+        Self::ManageIncidents,
+        Self::ReadNotices,
     ];
 
     /// The word used in policies and audit records.
@@ -79,6 +109,16 @@ impl ControlAction {
             Self::IntrospectTokens => "introspect_tokens",
             Self::UseOwnToken => "use_own_token",
             Self::ReadAudit => "read_audit",
+            Self::ManageContacts => "manage_contacts",
+            Self::ReadAccess => "read_access",
+            Self::RequestAccess => "request_access",
+            Self::DecideAccess => "decide_access",
+            Self::BreakGlass => "break_glass",
+            Self::ReadAlerts => "read_alerts",
+            Self::ManageAlerts => "manage_alerts",
+            Self::ReadMetrics => "read_metrics",
+            Self::ManageIncidents => "manage_incidents",
+            Self::ReadNotices => "read_notices",
         }
     }
 }
@@ -188,6 +228,21 @@ pub enum Control {
         /// The request.
         request: RequestId,
     },
+    /// The stored records of one request, each with the proof that it is in its service's log.
+    Prove {
+        /// The request.
+        request: RequestId,
+    },
+    /// Whom the caller's tenant is told by, when something has happened to its data.
+    ContactsRead,
+    /// New contacts in place of all that the caller's tenant has.
+    ContactsPut(Contacts),
+    /// Operators' access to tenants.
+    Access(crate::access::AccessControl),
+    /// What the monitor watches.
+    Watch(crate::watch::WatchControl),
+    /// Breaches, and what is done about them.
+    Incident(crate::incident::IncidentControl),
 }
 
 impl Control {
@@ -209,7 +264,11 @@ impl Control {
             Self::TypesApply { .. } => ControlAction::ManageTypes,
             Self::PoliciesRead => ControlAction::ReadPolicies,
             Self::PoliciesApply { .. } => ControlAction::ManagePolicies,
-            Self::AuditRead(_) | Self::Receipt { .. } => ControlAction::ReadAudit,
+            Self::AuditRead(_) | Self::Receipt { .. } | Self::Prove { .. } => ControlAction::ReadAudit,
+            Self::ContactsRead | Self::ContactsPut(_) => ControlAction::ManageContacts,
+            Self::Access(access) => access.action(),
+            Self::Watch(watch) => watch.action(),
+            Self::Incident(incident) => incident.action(),
         }
     }
 
@@ -221,6 +280,7 @@ impl Control {
             | Self::UserPut { tenant, .. }
             | Self::UserRemove { tenant, .. }
             | Self::TenantRewrap { tenant, .. } => tenant.as_ref(),
+            Self::Access(access) => access.tenant(),
             _ => None,
         }
     }
@@ -347,11 +407,42 @@ pub struct AuditQuery {
     pub record: Option<(String, String)>,
     /// Records of this request.
     pub request: Option<RequestId>,
+    /// With `record`: only those in which this field was released, changed or filtered on.
+    #[serde(default)]
+    pub field: Option<String>,
+    /// What this principal did, by name or id, also on behalf of somebody and through others.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// What was done with this login.
+    #[serde(default)]
+    pub session: Option<SessionId>,
+    /// What was done with this token.
+    #[serde(default)]
+    pub token: Option<TokenId>,
     /// Not before this moment.
     pub since: Option<UnixMs>,
+    /// Not at or after this moment.
+    #[serde(default)]
+    pub until: Option<UnixMs>,
     /// Only records after this place, as an earlier answer gave it. There is a ledger for each service, so it is
     /// a position in each of them: opaque to whoever passes it on.
     pub after: Option<String>,
     /// At most this many, newest last; `None` is 100.
     pub limit: Option<u64>,
+}
+
+/// Whom a tenant is told by, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contacts {
+    /// E-mail addresses, at most 16.
+    #[serde(default)]
+    pub emails: Vec<String>,
+    /// The language of notices, as a BCP 47 tag; `en` if none is given.
+    #[serde(default = "language")]
+    pub language: String,
+}
+
+fn language() -> String {
+    "en".to_owned()
 }

@@ -100,6 +100,22 @@ uuid_id!(
     /// One token (the `jti` claim).
     TokenId
 );
+uuid_id!(
+    /// One operator's access to one tenant, asked for or given.
+    GrantId
+);
+uuid_id!(
+    /// One alert.
+    AlertId
+);
+uuid_id!(
+    /// One rule kept silent for a time.
+    SilenceId
+);
+uuid_id!(
+    /// One breach.
+    IncidentId
+);
 
 impl RecordId {
     /// `count` identifiers that follow one another by one, starting at a fresh UUIDv7.

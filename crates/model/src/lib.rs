@@ -13,12 +13,14 @@
 //! assert_eq!(total.to_text().as_deref(), Some("472.38"));
 //! ```
 
+pub mod access;
 pub mod budget;
 pub mod clock;
 pub mod control;
 pub mod facts;
 pub mod fieldset;
 pub mod id;
+pub mod incident;
 pub mod name;
 pub mod plan;
 pub mod predicate;
@@ -29,11 +31,14 @@ pub mod service;
 pub mod tally;
 pub mod types;
 pub mod value;
+pub mod watch;
 
 pub use budget::{BudgetKind, BudgetLimits};
 pub use clock::{Clock, Entropy, UnixMs};
 pub use fieldset::FieldSet;
-pub use id::{FieldId, RecordId, RequestId, SessionId, TenantId, TokenId, TypeId, UserId};
+pub use id::{
+    AlertId, FieldId, GrantId, IncidentId, RecordId, RequestId, SessionId, SilenceId, TenantId, TokenId, TypeId, UserId,
+};
 pub use name::Name;
 pub use plan::Plan;
 pub use predicate::{Comparison, Predicate};

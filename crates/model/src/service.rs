@@ -17,11 +17,13 @@ pub enum Service {
     Store,
     /// Logins, tokens, and everything that manages a deployment.
     Authority,
+    /// Watches the others: measures, detects, alerts. It sees no record and no key.
+    Monitor,
 }
 
 impl Service {
     /// Every service.
-    pub const ALL: [Self; 4] = [Self::Gateway, Self::Keys, Self::Store, Self::Authority];
+    pub const ALL: [Self; 5] = [Self::Gateway, Self::Keys, Self::Store, Self::Authority, Self::Monitor];
 
     /// The word used in answers, certificates and configuration, and as the name of the ledger's folder.
     #[must_use]
@@ -31,6 +33,7 @@ impl Service {
             Self::Keys => "keys",
             Self::Store => "store",
             Self::Authority => "authority",
+            Self::Monitor => "monitor",
         }
     }
 }
@@ -47,7 +50,7 @@ pub struct NotAService;
 
 impl fmt::Display for NotAService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a service is one of gateway, keys, store, authority")
+        f.write_str("a service is one of gateway, keys, store, authority, monitor")
     }
 }
 

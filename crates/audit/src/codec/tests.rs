@@ -18,7 +18,7 @@ fn open(body_key: &SealKey, own_key: &SealKey, bytes: &[u8]) -> Option<Record> {
         None => None,
         Some(tally) => Some(tally.open_tally(own_key, &mut tally_plain)?),
     };
-    body.open_into(body_key, &mut plain).then(|| decode(header, tally, &plain))?
+    body.open_into(body_key, &mut plain).then(|| decode(header, tally.and_then(|told| told.0), &plain))?
 }
 
 fn open_fixed(bytes: &[u8]) -> Option<Record> {

@@ -92,7 +92,7 @@ impl Ledger {
                 }
                 let tally = match tally {
                     None => None,
-                    Some(tally) => Some(tally.open_tally(keys.of(None)?, &mut tally_plain).ok_or_else(damaged)?),
+                    Some(tally) => tally.open_tally(keys.of(None)?, &mut tally_plain).ok_or_else(damaged)?.0,
                 };
                 answer.push((position, codec::decode(header, tally, &plain).ok_or_else(damaged)?));
             }

@@ -33,13 +33,13 @@ impl Ledger {
             let damaged = || AuditError::Damaged(position);
             let leaf = reader.leaf(offset)?.ok_or_else(damaged)?;
             let Leaf { header, tally, body: _ } = Leaf::parse(leaf).ok_or_else(damaged)?;
-            let tally = match tally {
-                None => None,
-                Some(sealed) => Some(sealed.open_tally(&key, &mut plain).ok_or_else(damaged)?),
+            let (tally, signal) = match tally {
+                None => (None, None),
+                Some(sealed) => sealed.open_tally(&key, &mut plain).ok_or_else(damaged)?,
             };
             let (request, service, verdict) = (header.request, header.service, header.verdict);
             let (tenant, time) = (header.tenant, header.time);
-            entries.push((position, TallyEntry { request, service, verdict, tenant, time, tally }));
+            entries.push((position, TallyEntry { request, service, verdict, tenant, time, tally, signal }));
         }
         Ok(entries)
     }

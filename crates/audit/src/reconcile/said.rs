@@ -95,6 +95,7 @@ impl Said {
         match entry.service {
             Service::Gateway | Service::Authority => true,
             Service::Keys | Service::Store => entry.verdict != Verdict::Refused,
+            Service::Monitor => false,
         }
     }
 
@@ -107,6 +108,7 @@ impl Said {
             Service::Authority => self.authority.get_or_insert_default(),
             Service::Keys => &mut self.keys,
             Service::Store => &mut self.store,
+            Service::Monitor => return,
         };
         share.take(entry);
     }

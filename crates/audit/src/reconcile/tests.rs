@@ -174,7 +174,7 @@ fn entry(service: Service, verdict: Verdict, rows: u64) -> TallyEntry {
     let mut tally = Tally::new(TokenId::from_u128(1), 7);
     tally.open(TypeId(1), FieldSet::first(2), rows);
     let (request, tenant) = (RequestId::from_u128(5), Some(TenantId::from_u128(1)));
-    TallyEntry { request, service, verdict, tenant, time: NOW, tally: Some(tally) }
+    TallyEntry { request, service, verdict, tenant, time: NOW, tally: Some(tally), signal: None }
 }
 
 /// Takes the entries, each from the ledger of its service, a millisecond after another.

@@ -73,5 +73,5 @@ impl Authority {
 
 fn shown(changes: &[String], dry_run: bool) -> String {
     let said = if changes.is_empty() { "no change".to_owned() } else { changes.join("; ") };
-    super::shortened(format!("types: {said}{}", super::dry(dry_run)))
+    super::describe::shortened(format!("types: {said}{}", super::describe::dry(dry_run)))
 }

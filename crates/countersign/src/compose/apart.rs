@@ -179,7 +179,7 @@ impl Apart {
             let parts = match seat.service {
                 Service::Keys => Parts { keys: here.keys.clone(), ..Parts::default() },
                 Service::Store => Parts { records: here.records.clone(), ..Parts::default() },
-                Service::Gateway | Service::Authority => Parts::default(),
+                Service::Gateway | Service::Authority | Service::Monitor => Parts::default(),
             };
             self.wire(seat, bound, parts, ClientCertificates::Required)?;
             if let (Service::Gateway, Some(front)) = (seat.service, front) {

@@ -229,6 +229,7 @@ mod tests {
             tenant: Some(TenantId::from_u128(3)),
             time: UnixMs(4),
             tally: Some(tally.clone()),
+            signal: None,
         };
         // A store that was taken over makes up all three.
         let entries = Service::ALL.map(|service| in_its_own_name(said(service), Service::Store));

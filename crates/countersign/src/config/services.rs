@@ -9,7 +9,7 @@ section! {
     /// Which services this process is, and how it finds the others. In one process they call each other as functions;
     /// apart they speak gRPC over mutual TLS 1.3, each with a certificate of its own, and each verifies every token.
     Services = "services" {
-        /// "all", or some of "authority", "gateway", "keys" and "store", with commas between.
+        /// "all", or some of "authority", "gateway", "keys", "store" and "monitor", with commas between.
         run: Roles = Roles::all();
         /// Where the authority takes calls from other services, such as "10.0.0.5:8444"; empty where it runs here.
         authority: Text = Text::empty();

@@ -174,10 +174,10 @@ impl Roles {
         self.0.contains(&service)
     }
 
-    /// Whether all are, so that there is nobody else to call.
+    /// Whether all that requests need are, so that there is nobody else to call. The monitor watches, and nobody needs it.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.0.len() == Service::ALL.len()
+        Service::ALL.into_iter().all(|service| service == Service::Monitor || self.has(service))
     }
 
     /// Them.
@@ -188,7 +188,7 @@ impl Roles {
 
 impl std::fmt::Display for Roles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.is_all() {
+        if self.0.len() == Service::ALL.len() {
             return f.write_str("all");
         }
         let words: Vec<_> = self.iter().map(Service::as_str).collect();
@@ -211,7 +211,8 @@ impl std::str::FromStr for Roles {
 
 impl Setting for Roles {
     fn expected() -> String {
-        "\"all\", or some of \"authority\", \"gateway\", \"keys\" and \"store\" with commas between".to_owned()
+        "\"all\", or some of \"authority\", \"gateway\", \"keys\", \"store\" and \"monitor\" with commas between"
+            .to_owned()
     }
 
     fn read(value: &DeValue<'_>) -> Option<Self> {

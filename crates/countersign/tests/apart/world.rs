@@ -209,7 +209,7 @@ impl World {
             Service::Authority => &self.authority,
             Service::Keys => &self.keys,
             Service::Store => &self.store,
-            Service::Gateway => &self.gateway,
+            Service::Gateway | Service::Monitor => &self.gateway,
         }
     }
 

@@ -74,6 +74,7 @@ fn control_requests() {
         since: Some(UnixMs(1_782_864_000_000)),
         after: Some("12.3".into()),
         limit: Some(5),
+        ..AuditQuery::default()
     };
     assert_eq!(audit.lowered(), Ok(Control::AuditRead(expected)));
 }

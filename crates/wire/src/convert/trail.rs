@@ -1,6 +1,6 @@
 //! Audit records and tallies.
 
-use countersign_audit::{Body, LedgerQuery, Position, Record, Service, TallyEntry, Verdict};
+use countersign_audit::{Body, LedgerQuery, Position, Record, Service, Signal, TallyEntry, Verdict};
 use countersign_model::request::Door;
 use countersign_model::{RecordId, RequestId, Tally, TenantId, TokenId, UnixMs};
 
@@ -112,6 +112,7 @@ pub(crate) fn entry_out((position, entry): (Position, TallyEntry)) -> pb::TallyE
         verdict: entry.verdict.as_str().to_owned(),
         tenant: entry.tenant.map(|tenant| tenant.as_bytes().to_vec()),
         tally: entry.tally.as_ref().map(tally_out),
+        signal: entry.signal.as_ref().and_then(|signal| postcard::to_stdvec(signal).ok()),
     }
 }
 
@@ -125,6 +126,14 @@ pub(crate) fn entry_in(entry: pb::TallyEntry) -> Result<(Position, TallyEntry), 
             tenant: tenant_in(entry.tenant)?,
             time: UnixMs(entry.time),
             tally: entry.tally.map(tally_in).transpose()?,
+            signal: entry.signal.map(|signal| signal_in(&signal)).transpose()?,
         },
     ))
+}
+
+fn signal_in(bytes: &[u8]) -> Result<Signal, Malformed> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((signal, [])) => Ok(signal),
+        _ => Err(Malformed),
+    }
 }

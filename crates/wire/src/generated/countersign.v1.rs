@@ -2694,6 +2694,9 @@ pub struct TallyEntry {
     pub tenant: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
     #[prost(message, optional, tag = "7")]
     pub tally: ::core::option::Option<Tally>,
+    /// Who did what, in identifiers alone, as postcard; absent in old records.
+    #[prost(bytes = "vec", optional, tag = "8")]
+    pub signal: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
 impl ::prost::Name for TallyEntry {
     const NAME: &'static str = "TallyEntry";

@@ -30,6 +30,7 @@ impl Request {
             tenant,
             time: NOW,
             tally: Some(tally.clone()),
+            signal: None,
         };
         let mut entries = vec![say(Service::Keys, Verdict::Intent, &none)];
         let mut sum = none.clone();

@@ -1,0 +1,4 @@
+//! The monitor: measures, detections and alerts.
+//!
+//! What this is not: it sees no record, no key and no token. What it watches are the signals of the services' ledgers
+//! and what the services say of themselves.
