@@ -7,7 +7,7 @@ use countersign_audit::receipt::ReceiptView;
 use countersign_model::control::{ControlAction, PolicyFile};
 use countersign_model::facts::UserKind;
 use countersign_model::request::{Action, Door, Narrowing};
-use countersign_model::{Name, RecordId, RequestId, SessionId, TenantId, TokenId, UserId, Value};
+use countersign_model::{GrantId, Name, RecordId, RequestId, SessionId, TenantId, TokenId, UserId, Value};
 use serde::Serialize;
 
 /// The answer to a control request.
@@ -48,6 +48,10 @@ pub enum ControlAnswer {
     Audit(AuditPage),
     /// What each service has on record of one request.
     Receipt(Box<ReceiptView>),
+    /// Operators' access to tenants.
+    Grants(Vec<GrantEntry>),
+    /// One operator's access to one tenant.
+    Grant(GrantEntry),
 }
 
 /// Who the caller is, for how long, and what they may do.
@@ -121,6 +125,38 @@ pub struct RevokedAnswer {
     pub subject: String,
     /// Since when, RFC 3339.
     pub since: String,
+}
+
+/// An operator's access to a tenant.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct GrantEntry {
+    /// Its identifier.
+    pub id: GrantId,
+    /// Who asked.
+    pub operator: Name,
+    /// The tenant.
+    pub tenant: String,
+    /// The tenant's role.
+    pub role: Name,
+    /// What it is for.
+    pub reason: String,
+    /// How long it lasts from the moment it is given, in milliseconds.
+    pub lifetime_ms: u64,
+    /// Whether the tenant was not asked.
+    pub break_glass: bool,
+    /// When it was asked for, RFC 3339.
+    pub asked: String,
+    /// `asked`, `given`, `refused` or `closed`.
+    pub state: &'static str,
+    /// Who gave, refused or ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// While it is given: until when, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// While it is given: the name with which the operator logs in, with the operator's own key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
 }
 
 /// One tenant.

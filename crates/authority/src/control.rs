@@ -3,6 +3,7 @@
 //! What changes something is recorded twice: the intent before, the outcome after, so that no change is ever
 //! without a record. What only looks is recorded once, before the answer leaves.
 
+mod access;
 mod audit;
 mod describe;
 mod own;
@@ -103,7 +104,7 @@ impl Authority {
             Control::Receipt { request } => self.receipt(permit, request).await,
             Control::Prove { .. } => Err(ControlFailure::Unavailable("log")),
             Control::ContactsRead | Control::ContactsPut(_) => Err(ControlFailure::Unavailable("contacts")),
-            Control::Access(_) => Err(ControlFailure::Unavailable("access")),
+            Control::Access(access) => self.access(permit, access).await,
             Control::Watch(_) => Err(ControlFailure::Unavailable("monitor")),
             Control::Incident(_) => Err(ControlFailure::Unavailable("incidents")),
         }

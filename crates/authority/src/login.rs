@@ -149,6 +149,12 @@ impl Authority {
         if !(1000..=MAX_LIFETIME_MS).contains(&lifetime_ms) {
             return Err(LoginRefused::Lifetime);
         }
+        // No token outlives its user.
+        let end = state.facts.users.get(&user).and_then(|user| user.expires);
+        let lifetime_ms = end.map_or(lifetime_ms, |end| lifetime_ms.min(end.since(now)));
+        if lifetime_ms < 1000 {
+            return Err(LoginRefused::Refused);
+        }
         let minter = self.signing.minter(&self.registry).await.map_err(|_| LoginRefused::Unavailable)?;
         // Who was revoked and logs in again within the same second would get a token that counts as revoked.
         // These facts show the revocation, so this login came after it: it is dated to the next second.

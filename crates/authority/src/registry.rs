@@ -5,7 +5,7 @@ mod db;
 pub(crate) mod fact;
 mod load;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey, ssh};
 use countersign_guard::{FactsCell, State};
 use countersign_keys::{KmsSet, TenantKeys, WrappedKeys, new_tenant_key};
 use countersign_model::facts::{OPERATORS, Tenant, User, UserKind};
-use countersign_model::{Clock, Entropy, Name, TenantId, UserId};
+use countersign_model::{Clock, Entropy, GrantId, Name, TenantId, UserId};
 use countersign_policy::Policies;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -27,8 +27,8 @@ pub(crate) use self::change::REVOCATIONS_MAX;
 use self::db::Db;
 use self::fact::Write;
 use self::fact::{
-    CertificatesFact, EpochFact, FactsKeysFact, Kind, PoliciesFact, ProviderFact, SecretBytes, SigningKeyFact,
-    TenantFact, TypesFact,
+    CertificatesFact, EpochFact, FactsKeysFact, GrantFact, Kind, PoliciesFact, ProviderFact, SecretBytes,
+    SigningKeyFact, TenantFact, TypesFact,
 };
 use crate::error::RegistryError;
 use crate::identity::DEFAULT_TRUST_DOMAIN;
@@ -68,6 +68,7 @@ pub struct Registry {
     roster: RwLock<Arc<Roster>>,
     signing: Mutex<Vec<(Vec<u8>, SigningKeyFact)>>,
     providers: RwLock<HashMap<TenantId, Arc<ProviderFact>>>,
+    grants: RwLock<BTreeMap<GrantId, Arc<GrantFact>>>,
     facts_keys: Mutex<Option<FactsKeysFact>>,
     /// Counts changes of anything.
     changes: watch::Sender<u64>,
@@ -140,6 +141,7 @@ impl Registry {
             changed: now,
             kind: UserKind::Person,
             external: None,
+            expires: None,
         };
         let writes = [
             Write::put(Kind::Epoch, &[], &EpochFact { epoch: 1, policy_epoch: 1 })?,
@@ -197,6 +199,7 @@ impl Registry {
             roster: RwLock::new(Arc::new(loaded.roster)),
             signing: Mutex::new(loaded.signing),
             providers: RwLock::new(loaded.providers),
+            grants: RwLock::new(loaded.grants),
             facts_keys: Mutex::new(loaded.facts_keys),
             changes: watch::Sender::default(),
             changing: Arc::default(),
@@ -283,6 +286,16 @@ impl Registry {
     /// The identity provider of a tenant.
     pub(crate) fn provider(&self, tenant: TenantId) -> Option<Arc<ProviderFact>> {
         self.providers.read().get(&tenant).cloned()
+    }
+
+    /// Operators' access to tenants, asked for and given, oldest first.
+    pub(crate) fn grants(&self) -> Vec<(GrantId, Arc<GrantFact>)> {
+        self.grants.read().iter().map(|(id, grant)| (*id, Arc::clone(grant))).collect()
+    }
+
+    /// One of them.
+    pub(crate) fn grant(&self, id: GrantId) -> Option<Arc<GrantFact>> {
+        self.grants.read().get(&id).cloned()
     }
 
     /// The token signing keys, newest first, with the ids under which they are stored.

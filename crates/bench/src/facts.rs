@@ -209,6 +209,7 @@ fn user(tenant: TenantId, name: String, number: u64) -> Result<User> {
         changed: NOW,
         kind: UserKind::Person,
         external: None,
+        expires: None,
     })
 }
 

@@ -87,6 +87,7 @@ impl Setting {
             changed: now,
             kind: Default::default(),
             external: None,
+            expires: None,
         };
         let facts = Facts {
             epoch: 1,

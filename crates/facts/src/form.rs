@@ -111,6 +111,7 @@ pub(crate) struct UserForm {
     roles: Vec<Name>,
     attributes: Vec<(Name, Kind, Vec<u8>)>,
     changed: UnixMs,
+    expires: Option<UnixMs>,
 }
 
 impl Entry for User {
@@ -119,7 +120,7 @@ impl Entry for User {
     type Form = UserForm;
 
     fn to_form(&self) -> UserForm {
-        let Self { tenant, name, kind, roles, attributes, changed, ssh_keys: _, external: _ } = self;
+        let Self { tenant, name, kind, roles, attributes, changed, expires, ssh_keys: _, external: _ } = self;
         let attribute = |(name, value): (&Name, &Value)| Some((name.clone(), value.kind()?, value.to_bytes()));
         UserForm {
             tenant: *tenant,
@@ -128,6 +129,7 @@ impl Entry for User {
             roles: roles.clone(),
             attributes: attributes.iter().filter_map(attribute).collect(),
             changed: *changed,
+            expires: *expires,
         }
     }
 
@@ -146,6 +148,7 @@ impl Entry for User {
             changed: form.changed,
             kind: form.kind,
             external: None,
+            expires: form.expires,
         })
     }
 }

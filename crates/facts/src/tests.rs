@@ -95,6 +95,7 @@ fn user(tenant: TenantId, text: &str) -> User {
         changed: NOW,
         kind: UserKind::Person,
         external: None,
+        expires: None,
     }
 }
 

@@ -345,6 +345,9 @@ impl Guard {
         if verified.revoked_by(&state.facts.revocations) {
             return Err(Refusal::Revoked);
         }
+        if !(principal.facts.is_there(now) && principal.acting().1.is_there(now)) {
+            return Err(Refusal::UnknownPrincipal);
+        }
         let actor = principal.actor.as_ref().map(|actor| actor.user);
         if !self.parts.facts.are_known(std::iter::once(principal.user).chain(actor)) {
             return Err(Refusal::UnknownPrincipal);
@@ -390,6 +393,11 @@ impl Guard {
         // that is not theirs.
         let whole_session = matches!(control, Control::RevokeOwn { session: true });
         let limited = principal.narrowing.is_limiting();
+        // Who is here for a time came for records: whoever could manage users would stay.
+        let for_a_time = principal.facts.expires.is_some() || principal.acting().1.expires.is_some();
+        if for_a_time && action != ControlAction::UseOwnToken {
+            return Err(Refusal::Forbidden);
+        }
         if limited && action != ControlAction::UseOwnToken || whole_session && (limited || principal.actor.is_some()) {
             return Err(Refusal::Forbidden);
         }

@@ -116,6 +116,16 @@ pub struct User {
     pub kind: UserKind,
     /// Who it is to the tenant's identity provider, if it logs in there.
     pub external: Option<ExternalId>,
+    /// From when on it is nobody any more: an operator whom the tenant has given access for a time.
+    pub expires: Option<UnixMs>,
+}
+
+impl User {
+    /// Whether it still is somebody.
+    #[must_use]
+    pub fn is_there(&self, now: UnixMs) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
 }
 
 /// A [`User`] as it is stored and sent: attributes with their kinds.
@@ -129,6 +139,7 @@ struct StoredUser {
     changed: UnixMs,
     kind: UserKind,
     external: Option<ExternalId>,
+    expires: Option<UnixMs>,
 }
 
 impl From<User> for StoredUser {
@@ -144,6 +155,7 @@ impl From<User> for StoredUser {
             changed: user.changed,
             kind: user.kind,
             external: user.external,
+            expires: user.expires,
         }
     }
 }
@@ -174,6 +186,7 @@ impl TryFrom<StoredUser> for User {
             changed: stored.changed,
             kind: stored.kind,
             external: stored.external,
+            expires: stored.expires,
         })
     }
 }

@@ -48,6 +48,9 @@ impl Authority {
         let mut user = checked(new, tenant, &change.facts().types, now)?;
         let known = change.facts().user_names.get(&(tenant, user.name.clone())).copied();
         let before = known.and_then(|id| change.facts().users.get(&id).cloned());
+        if before.as_ref().is_some_and(|before| before.expires.is_some()) {
+            return Err(invalid("name", "one that is not an operator's, whose access has an end"));
+        }
         if let Some(external) = before.as_ref().and_then(|before| before.external.clone()) {
             if !user.ssh_keys.is_empty() {
                 return Err(invalid("SSH keys", format!("none, as {} logs in with the tenant's provider", user.name)));
@@ -88,7 +91,8 @@ impl Authority {
         let known = id.and_then(|id| Some((id, facts.users.get(&id).cloned()?)));
         let (id, user) = known.ok_or_else(|| ControlFailure::NotFound { what: "user", name: name.to_string() })?;
         // A tenant with nobody in it is one that an operator may put somebody into.
-        if facts.users.values().filter(|user| user.tenant == tenant).count() <= 1 {
+        let stays = |other: &&Arc<User>| other.tenant == tenant && other.expires.is_none();
+        if user.expires.is_none() && facts.users.values().filter(stays).count() <= 1 {
             return Err(ControlFailure::LastPerson);
         }
         change.remove_user(id);
@@ -140,7 +144,7 @@ fn checked(new: NewUser, tenant: TenantId, types: &RecordTypes, now: UnixMs) -> 
         return Err(invalid("SSH keys", format!("at most {KEYS_MAX}")));
     }
     let ssh_keys = keys.iter().map(ssh::PublicKey::to_line).collect();
-    Ok(User { tenant, name, roles, attributes: typed, ssh_keys, changed: now, kind, external: None })
+    Ok(User { tenant, name, roles, attributes: typed, ssh_keys, changed: now, kind, external: None, expires: None })
 }
 
 const fn expected_key(error: ssh::SshError) -> &'static str {

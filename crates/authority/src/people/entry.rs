@@ -88,6 +88,7 @@ impl Authority {
             changed: now,
             kind: UserKind::Person,
             external: Some(external),
+            expires: None,
         };
         change.put_user(id, user).map_err(failed)?;
         change.commit().await.map_err(failed)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use countersign_guard::State;
 use countersign_model::control::PolicyFile;
 use countersign_model::facts::{Facts, Tenant, User};
-use countersign_model::{RecordTypes, SessionId, TenantId, TokenId, UnixMs, UserId};
+use countersign_model::{GrantId, RecordTypes, SessionId, TenantId, TokenId, UnixMs, UserId};
 use countersign_policy::Policies;
 use countersign_store::Store;
 use countersign_token::{CLOCK_SKEW_MS, MAX_LIFETIME_MS};
@@ -13,8 +13,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Registry;
 use super::fact::{
-    EpochFact, FactsKeysFact, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact, TenantFact, TypesFact,
-    Write,
+    EpochFact, FactsKeysFact, GrantFact, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact, TenantFact,
+    TypesFact, Write,
 };
 use crate::error::RegistryError;
 use crate::identity::fact::Roster;
@@ -40,6 +40,7 @@ pub(crate) struct Change {
     signing: Option<Vec<(Vec<u8>, SigningKeyFact)>>,
     facts_keys: Option<FactsKeysFact>,
     provider: Option<(TenantId, Option<Arc<ProviderFact>>)>,
+    grants: Vec<(GrantId, Option<Arc<GrantFact>>)>,
     roster: Option<Roster>,
     store: Option<Arc<dyn Store>>,
     policy_changed: bool,
@@ -62,6 +63,7 @@ impl Registry {
             signing: None,
             facts_keys: None,
             provider: None,
+            grants: Vec::new(),
             roster: None,
             store: None,
             policy_changed: false,
@@ -251,6 +253,19 @@ impl Change {
         Ok(())
     }
 
+    /// Keeps a grant as it now is.
+    pub(crate) fn put_grant(&mut self, id: GrantId, grant: GrantFact) -> Result<(), RegistryError> {
+        self.put(Kind::Grant, id.as_bytes(), &grant)?;
+        self.grants.push((id, Some(Arc::new(grant))));
+        Ok(())
+    }
+
+    /// Keeps a grant no longer.
+    pub(crate) fn forget_grant(&mut self, id: GrantId) {
+        self.writes.push(Write::delete(Kind::Grant, id.as_bytes()));
+        self.grants.push((id, None));
+    }
+
     /// Makes the change durable, then publishes it as a new epoch, and gives that epoch.
     ///
     /// Runs to its end even if the caller stops waiting: what is durable is always published.
@@ -303,6 +318,12 @@ impl Change {
         }
         if let Some(roster) = self.roster {
             registry.set_roster(roster);
+        }
+        for (id, grant) in self.grants {
+            match grant {
+                Some(grant) => drop(registry.grants.write().insert(id, grant)),
+                None => drop(registry.grants.write().remove(&id)),
+            }
         }
         match self.provider {
             Some((tenant, Some(provider))) => drop(registry.providers.write().insert(tenant, provider)),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use countersign_crypto::jws::PublicJwk;
 use countersign_model::control::{NewProvider, PolicyFile};
-use countersign_model::facts::{Tenant, User, UserKind};
-use countersign_model::{Kind as ValueKind, Name, RecordTypes, TenantId, UnixMs, Value};
+use countersign_model::facts::{ExternalId, Tenant, User, UserKind};
+use countersign_model::{Kind as ValueKind, Name, RecordTypes, TenantId, UnixMs, UserId, Value};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -32,6 +32,7 @@ pub(crate) enum Kind {
     Service = 13,
     TrustDomain = 14,
     FactsKeys = 15,
+    Grant = 16,
 }
 
 impl Kind {
@@ -53,6 +54,7 @@ impl Kind {
             13 => Self::Service,
             14 => Self::TrustDomain,
             15 => Self::FactsKeys,
+            16 => Self::Grant,
             _ => return None,
         })
     }
@@ -76,6 +78,7 @@ impl Kind {
             Self::Service => "service",
             Self::TrustDomain => "trust domain",
             Self::FactsKeys => "facts keys",
+            Self::Grant => "grant of access",
         }
     }
 }
@@ -89,8 +92,8 @@ pub(crate) enum Write {
 /// The first byte of every body: the form of its kind's fact.
 const fn format(kind: Kind) -> u8 {
     match kind {
-        // Format 1 knew neither kinds of users nor identity providers.
-        Kind::User => 2,
+        // Format 1 knew neither kinds of users nor identity providers, format 2 no users for a time.
+        Kind::User => 3,
         _ => 1,
     }
 }
@@ -168,17 +171,34 @@ impl UserFormat1 {
             changed: self.changed,
             kind: UserKind::Person,
             external: None,
+            expires: None,
         })
+    }
+}
+
+/// A user as format 2 had it: every one until it is removed.
+#[derive(Serialize, Deserialize)]
+struct UserFormat2 {
+    first: UserFormat1,
+    kind: UserKind,
+    external: Option<ExternalId>,
+}
+
+impl UserFormat2 {
+    fn into_user(self) -> Option<User> {
+        let Self { first, kind, external } = self;
+        Some(User { kind, external, ..first.into_user()? })
     }
 }
 
 /// Reads a user of any format.
 pub(crate) fn read_user(id: &[u8], body: &[u8]) -> Result<User, RegistryError> {
-    if body.first() == Some(&1) {
-        let old: UserFormat1 = read_format(1, Kind::User, id, body)?;
-        return old.into_user().ok_or_else(|| damaged(Kind::User, id));
-    }
-    read(Kind::User, id, body)
+    let old = match body.first() {
+        Some(1) => read_format::<UserFormat1>(1, Kind::User, id, body)?.into_user(),
+        Some(2) => read_format::<UserFormat2>(2, Kind::User, id, body)?.into_user(),
+        _ => return read(Kind::User, id, body),
+    };
+    old.ok_or_else(|| damaged(Kind::User, id))
 }
 
 /// The types file as it was applied, and what came of merging it with those before.
@@ -242,4 +262,31 @@ pub(crate) struct CertificatesFact {
 pub(crate) struct ProviderFact {
     pub settings: NewProvider,
     pub set: UnixMs,
+}
+
+/// An operator's access to a tenant.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GrantFact {
+    pub operator: UserId,
+    pub operator_name: Name,
+    pub tenant: TenantId,
+    pub role: Name,
+    pub reason: String,
+    pub lifetime_ms: u64,
+    pub break_glass: bool,
+    pub asked: UnixMs,
+    pub state: GrantState,
+}
+
+/// What came of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum GrantState {
+    /// Nobody has answered yet.
+    Asked,
+    /// Given by `by` until a moment: to this user of the tenant.
+    Given { by: String, at: UnixMs, until: UnixMs, user: UserId, login: Name },
+    /// Refused by `by`, or too old to be answered.
+    Refused { by: String, at: UnixMs },
+    /// Given, and over: at its end, or ended by `by` before.
+    Closed { by: Option<String>, at: UnixMs },
 }

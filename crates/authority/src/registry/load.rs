@@ -1,16 +1,17 @@
 //! Reading all facts at the start.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{AuthorityParts, CertificateAuthority};
 use countersign_model::facts::{Facts, Revocations, Tenant, User};
-use countersign_model::{Name, SessionId, TenantId, TokenId, UserId};
+use countersign_model::{GrantId, Name, SessionId, TenantId, TokenId, UserId};
 
 use super::db::Db;
 use super::fact::{
-    self, CertificatesFact, EpochFact, FactsKeysFact, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact,
+    self, CertificatesFact, EpochFact, FactsKeysFact, GrantFact, Kind, PoliciesFact, ProviderFact, RevocationFact,
+    SigningKeyFact,
 };
 use super::fact::{TenantFact, TypesFact, damaged};
 use crate::error::RegistryError;
@@ -26,6 +27,7 @@ pub(super) struct Loaded {
     pub facts_keys: Option<FactsKeysFact>,
     pub roster: Roster,
     pub providers: HashMap<TenantId, Arc<ProviderFact>>,
+    pub grants: BTreeMap<GrantId, Arc<GrantFact>>,
 }
 
 #[derive(Default)]
@@ -44,6 +46,7 @@ struct Loading {
     facts_keys: Option<FactsKeysFact>,
     roster: Roster,
     providers: HashMap<TenantId, Arc<ProviderFact>>,
+    grants: BTreeMap<GrantId, Arc<GrantFact>>,
 }
 
 pub(super) fn load(db: &Db) -> Result<Loaded, RegistryError> {
@@ -98,6 +101,9 @@ impl Loading {
             Kind::FactsKeys => self.facts_keys = Some(fact::read(kind, id, body)?),
             Kind::Provider => {
                 self.providers.insert(TenantId::from_bytes(uuid(kind, id)?), Arc::new(fact::read(kind, id, body)?));
+            }
+            Kind::Grant => {
+                self.grants.insert(GrantId::from_bytes(uuid(kind, id)?), Arc::new(fact::read(kind, id, body)?));
             }
             Kind::Invitation => {
                 self.roster.invitations.insert(uuid(kind, id)?, fact::read(kind, id, body)?);
@@ -154,6 +160,7 @@ impl Loading {
             roster: self.roster,
             facts_keys: self.facts_keys,
             providers: self.providers,
+            grants: self.grants,
         })
     }
 }

@@ -169,6 +169,7 @@ impl Stage {
                     changed: clock.now(),
                     kind: Default::default(),
                     external: None,
+                    expires: None,
                 };
                 users.insert(user, Arc::new(user_facts));
             }

@@ -108,6 +108,7 @@ impl House {
                     changed: clock.now(),
                     kind: Default::default(),
                     external: None,
+                    expires: None,
                 };
                 users.insert(user, Arc::new(facts));
             }

@@ -22,6 +22,7 @@ fn user(kind: UserKind, roles: &[&str]) -> User {
         changed: countersign_model::UnixMs(0),
         kind,
         external: None,
+        expires: None,
     }
 }
 

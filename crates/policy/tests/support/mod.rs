@@ -100,6 +100,7 @@ pub fn caller(tenant: &str, user: &str, roles: &[&str], attributes: &[(&str, Val
             changed: UnixMs(0),
             kind: Default::default(),
             external: None,
+            expires: None,
         }),
         session: SessionId::from_u128(1),
         token: TokenId::from_u128(1),

@@ -218,6 +218,7 @@ fn facts(pair: &Pair) -> Facts {
             changed: NOW,
             kind,
             external: None,
+            expires: None,
         })
     };
     let northwind = Tenant { name: Name::new("northwind").unwrap(), created: NOW };
