@@ -2,3 +2,9 @@
 //!
 //! What this is not: it sees no record, no key and no token. What it watches are the signals of the services' ledgers
 //! and what the services say of themselves.
+
+pub mod alert;
+pub mod event;
+
+pub use alert::{Alert, Level, Raise};
+pub use event::{Event, FieldValue};
