@@ -9,6 +9,7 @@
 //! Positions count records from 0 without gaps: they are the leaf indexes of a log over the same records.
 
 mod answer;
+mod exposures;
 mod frame;
 mod index;
 mod mark;
@@ -41,6 +42,7 @@ use crate::error::{AuditError, LedgerError};
 use crate::record::{Record, Service};
 use crate::sink::{AuditKeys, AuditSink};
 
+pub use exposures::{Exposure, Selector};
 pub use query::LedgerQuery;
 
 /// A record's place in its ledger, from 0, without gaps.

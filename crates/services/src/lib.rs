@@ -28,5 +28,5 @@ pub use mail::{Attachment, Mail, MailFailure, Mailer};
 pub use reach::{Reach, Use};
 pub use status::{Report, ServiceStatus, Statuses};
 pub use store_service::{Records, StoreService};
-pub use trail::{LedgerTrail, Trail, TrailPage, Trails, Unlock};
+pub use trail::{LedgerTrail, Proved, Trail, TrailPage, Trails, Unlock};
 pub use watch::Watch;

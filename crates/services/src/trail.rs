@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use countersign_audit::{Ledger, LedgerQuery, Position, Record};
-use countersign_guard::{Bearer, Guard, Refusal};
+use countersign_audit::{AuditError, Exposure, Ledger, LedgerQuery, Position, Record, Selector};
+use countersign_guard::{Bearer, Guard, Judgement, Refusal};
 use countersign_model::control::Control;
 use countersign_model::facts::OPERATORS;
+use countersign_model::incident::IncidentControl;
 use countersign_model::query::Judged;
-use countersign_model::{Service, TenantId};
+use countersign_model::{RequestId, Service, TenantId};
+use serde::{Deserialize, Serialize};
 
 use crate::call::{BEYOND, Call, ServiceFailure};
 
@@ -27,6 +29,47 @@ pub trait Trail: Send + Sync {
         owners: &[Option<TenantId>],
         query: &LedgerQuery,
     ) -> Result<TrailPage, ServiceFailure>;
+
+    /// What the records that the selector asks for came to, whoever they belong to, in the order of their positions;
+    /// fewer than [`Selector::limit`] only at the end of the ledger. The request opens an incident. For the authority
+    /// alone.
+    ///
+    /// # Errors
+    /// [`ServiceFailure`].
+    async fn exposures(&self, call: &Call<'_>, selector: &Selector) -> Result<Vec<Exposure>, ServiceFailure> {
+        let _ = (call, selector);
+        Err(ServiceFailure::Unavailable)
+    }
+
+    /// The stored records of one request that belong to `owners`, each with the proof that it is in the ledger's log.
+    /// The request asks for proofs; the owners are as in [`query`](Self::query). For the authority alone.
+    ///
+    /// # Errors
+    /// [`ServiceFailure`]; [`ServiceFailure::Unavailable`] also where no checkpoint covers the newest of them yet.
+    async fn prove(
+        &self,
+        call: &Call<'_>,
+        owners: &[Option<TenantId>],
+        request: RequestId,
+    ) -> Result<Vec<Proved>, ServiceFailure> {
+        let _ = (call, owners, request);
+        Err(ServiceFailure::Unavailable)
+    }
+}
+
+/// One stored record, and the proof that it is in its ledger's log (RFC 9162, section 2.1.3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proved {
+    /// Its place in the log.
+    pub position: Position,
+    /// The stored bytes: sealed, apart from time, request, service, verdict and tenant.
+    pub leaf: Vec<u8>,
+    /// How many records the checkpoint covers.
+    pub size: u64,
+    /// The inclusion proof in the tree of that size, from the leaf upwards.
+    pub proof: Vec<[u8; 32]>,
+    /// The checkpoint, a signed note with the cosignatures that the log has collected.
+    pub checkpoint: String,
 }
 
 /// Records of one ledger.
@@ -87,30 +130,13 @@ impl Trail for LedgerTrail {
         owners: &[Option<TenantId>],
         query: &LedgerQuery,
     ) -> Result<TrailPage, ServiceFailure> {
-        if call.caller != Service::Authority {
-            self.guard.note_refusal(&Refusal::Forbidden, call.request, call.epoch).await?;
-            return Err(BEYOND);
-        }
-        let judgement = self.guard.judge_again(call.bearer, call.request, call.epoch).await?;
-        let reads = matches!(judgement.judged, Judged::Control(Control::AuditRead(_) | Control::Receipt { .. }));
-        let principal = &judgement.principal;
-        let may = |owner: &Option<TenantId>| match owner {
-            Some(tenant) => *tenant == principal.tenant,
-            None => principal.tenant_name.as_str() == OPERATORS,
-        };
-        if !(reads && owners.iter().all(may)) {
-            self.guard.note_refusal_of(&Refusal::Forbidden, &judgement, call.request).await?;
-            return Err(BEYOND);
-        }
+        let reads = |control: &Control| matches!(control, Control::AuditRead(_) | Control::Receipt { .. });
+        let judgement = self.judge(call, owners, reads).await?;
         if let Some(unlock) = &self.unlock {
-            unlock.unlock(call.bearer, principal.tenant).await;
+            unlock.unlock(call.bearer, judgement.principal.tenant).await;
         }
-        // Whoever asks for a request's records finds those too that were noted a moment ago. A ledger that can't be
-        // written can still be read.
-        drop(self.ledger.flush().await);
-        // Reading files is no work for the threads that answer requests.
-        let (ledger, owners, query) = (Arc::clone(&self.ledger), owners.to_vec(), query.clone());
-        let read = tokio::task::spawn_blocking(move || {
+        let (owners, query) = (owners.to_vec(), query.clone());
+        self.read(move |ledger| {
             let size = ledger.size();
             let mut records = Vec::new();
             for owner in owners {
@@ -118,8 +144,55 @@ impl Trail for LedgerTrail {
             }
             records.retain(|(position, _)| position.0 < size);
             records.sort_by_key(|(position, _)| *position);
-            Ok::<_, countersign_audit::AuditError>(TrailPage { size, records })
-        });
+            Ok(TrailPage { size, records })
+        })
+        .await
+    }
+
+    async fn exposures(&self, call: &Call<'_>, selector: &Selector) -> Result<Vec<Exposure>, ServiceFailure> {
+        let opens = |control: &Control| matches!(control, Control::Incident(IncidentControl::Open { .. }));
+        self.judge(call, &[], opens).await?;
+        let selector = selector.clone();
+        self.read(move |ledger| ledger.exposures(&selector)).await
+    }
+}
+
+impl LedgerTrail {
+    /// Whether the caller may have what it calls for. What it may not is on record.
+    async fn judge(
+        &self,
+        call: &Call<'_>,
+        owners: &[Option<TenantId>],
+        is_asked: impl Fn(&Control) -> bool + Send,
+    ) -> Result<Judgement, ServiceFailure> {
+        if call.caller != Service::Authority {
+            self.guard.note_refusal(&Refusal::Forbidden, call.request, call.epoch).await?;
+            return Err(BEYOND);
+        }
+        let judgement = self.guard.judge_again(call.bearer, call.request, call.epoch).await?;
+        let principal = &judgement.principal;
+        let may = |owner: &Option<TenantId>| match owner {
+            Some(tenant) => *tenant == principal.tenant,
+            None => principal.tenant_name.as_str() == OPERATORS,
+        };
+        let asked = matches!(&judgement.judged, Judged::Control(control) if is_asked(control));
+        if !(asked && owners.iter().all(may)) {
+            self.guard.note_refusal_of(&Refusal::Forbidden, &judgement, call.request).await?;
+            return Err(BEYOND);
+        }
+        Ok(judgement)
+    }
+
+    /// Reads the ledger with everything in it that was noted a moment ago. Reading files is no work for the threads
+    /// that answer requests.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Ledger) -> Result<T, AuditError> + Send + 'static,
+    ) -> Result<T, ServiceFailure> {
+        // A ledger that can't be written can still be read.
+        drop(self.ledger.flush().await);
+        let ledger = Arc::clone(&self.ledger);
+        let read = tokio::task::spawn_blocking(move || read(&ledger));
         read.await.map_err(|_| ServiceFailure::Unavailable)?.map_err(|_| ServiceFailure::Unavailable)
     }
 }

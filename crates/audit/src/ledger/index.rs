@@ -68,6 +68,13 @@ impl Index {
         Found { segment: number, records }
     }
 
+    /// A segment's records after a position, whoever they belong to, ascending.
+    pub(super) fn of_segment(&self, number: u32, after: Option<Position>) -> Vec<(Position, u32)> {
+        let from = Position(after.map_or(0, |after| after.0.saturating_add(1)));
+        let records = self.segment(number).into_iter().flat_map(Segment::positions);
+        records.filter(|(position, _)| *position >= from).map(|(position, entry)| (position, entry.offset)).collect()
+    }
+
     /// At most `limit` records from a position on, whoever they belong to, out of one segment.
     pub(super) fn starting_at(&self, from: Position, limit: usize) -> Option<Found> {
         let at = self.segments.partition_point(|segment| segment.first <= from.0).checked_sub(1)?;
