@@ -202,6 +202,7 @@ impl House {
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 limits: Limits::default(),
                 plan_capacity: 100,
+                observe: Arc::new(countersign_guard::Unobserved),
             }))
         };
         let guards = [

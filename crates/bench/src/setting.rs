@@ -112,6 +112,7 @@ impl Setting {
             clock: Arc::new(SystemClock),
             limits: Limits::default(),
             plan_capacity: 100_000,
+            observe: Arc::new(countersign_guard::Unobserved),
         });
         let minter = Minter::new("https://bench", "https://bench", key);
         Ok(Self { guard, facts: cell, minter, tenant, user })

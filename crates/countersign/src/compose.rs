@@ -184,6 +184,7 @@ impl Base {
             clock: Arc::clone(&self.clock),
             limits: limits::guard_limits(&self.config),
             plan_capacity: self.config.tokens.cache.size().max(1024),
+            observe: Arc::new(countersign_guard::Unobserved),
         }))
     }
 

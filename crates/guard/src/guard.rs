@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_audit::{Access, AuditSink, Body, Record, Verdict};
+use countersign_audit::{Access, AuditSink, Body, Reason, Record, Verdict};
 use countersign_model::control::{Control, ControlAction};
 use countersign_model::facts::{OPERATORS, Principal};
 use countersign_model::query::Judged;
@@ -13,6 +13,7 @@ use countersign_token::{Binding, ReplayWindow, Verifier};
 use tokio::time::Instant;
 
 use crate::bearer::Bearer;
+use crate::observe::{Observation, Observe};
 use crate::permit::{Inner, Permit, body_of};
 use crate::plans::Plans;
 use crate::principal::principal_of;
@@ -93,6 +94,8 @@ pub struct GuardParts {
     pub limits: Limits,
     /// How many plans to keep.
     pub plan_capacity: usize,
+    /// Watches what it decides.
+    pub observe: Arc<dyn Observe>,
 }
 
 /// How many proofs of possession are remembered. Each is for about a minute, so this is 17,000 requests with one in a
@@ -115,6 +118,8 @@ pub struct Judgement {
     pub judged: Judged,
     /// The facts under which it was decided.
     pub state: Arc<State>,
+    /// When the guard was asked.
+    pub began: Instant,
 }
 
 impl Judgement {
@@ -159,6 +164,7 @@ impl Guard {
     }
 
     async fn admit_from(&self, bearer: Option<Bearer>, came: Came<'_>, request: Request) -> Result<Permit, Refusal> {
+        let began = Instant::now();
         let state = self.parts.facts.load();
         let mut known = None;
         let outcome = match &bearer {
@@ -167,15 +173,30 @@ impl Guard {
         };
         match (outcome, bearer, known) {
             (Ok(judged), Some(bearer), Some(principal)) => {
-                let GuardParts { service, audit, clock, .. } = &self.parts;
-                let (service, audit, clock) = (*service, Arc::clone(audit), Arc::clone(clock));
-                let deadline = came.deadline();
-                let inner = Inner { service, bearer, request, judged, principal, state, audit, clock, deadline };
+                let GuardParts { service, audit, clock, observe, .. } = &self.parts;
+                let inner = Inner {
+                    service: *service,
+                    bearer,
+                    request,
+                    judged,
+                    principal,
+                    state,
+                    audit: Arc::clone(audit),
+                    clock: Arc::clone(clock),
+                    deadline: came.deadline(),
+                    began,
+                    observe: Some(Arc::clone(observe)),
+                };
                 Ok(Permit { inner: Box::new(inner) })
             }
             (Err(refusal), _, known) => {
                 let record = self.refused(&refusal, known.as_ref(), &request, state.facts.epoch);
-                self.parts.audit.append(record).await.map_err(|_| Refusal::AuditUnavailable)?;
+                let issued = known.as_ref().map(|principal| principal.issued);
+                let token_age_ms = issued.map(|issued| record.time.since(issued));
+                let written = self.parts.audit.append(record).await;
+                let refusal = written.map_or(Refusal::AuditUnavailable, |_| refusal);
+                let seen = self.seen(&request, Verdict::Refused, Some(refusal.reason()), began);
+                self.parts.observe.observe(&Observation { entry: true, token_age_ms, ..seen });
                 Err(refusal)
             }
             (Ok(_), _, _) => Err(Refusal::NoToken),
@@ -187,7 +208,7 @@ impl Guard {
     /// # Errors
     /// [`Refusal`] says why.
     pub fn judge(&self, bearer: &Bearer, request: &Request) -> Result<Judgement, Refusal> {
-        self.judgement(self.parts.facts.load(), bearer, request, &mut None)
+        self.judgement(self.parts.facts.load(), bearer, request, &mut None, Instant::now())
     }
 
     /// Decides again what another service has admitted under `epoch`, under the same epoch: what every service
@@ -196,15 +217,15 @@ impl Guard {
     /// # Errors
     /// [`Refusal`] says why.
     pub async fn judge_again(&self, bearer: &Bearer, request: &Request, epoch: u64) -> Result<Judgement, Refusal> {
-        let mut known = None;
+        let (mut known, began) = (None, Instant::now());
         let judged = match self.parts.facts.at_or_soon(epoch, self.parts.clock.now()).await {
-            Ok(state) => self.judgement(state, bearer, request, &mut known),
+            Ok(state) => self.judgement(state, bearer, request, &mut known, began),
             Err(EpochGap::Behind) => Err(Refusal::Stale),
             Err(EpochGap::Superseded) => Err(Refusal::Superseded),
         };
         if let Err(refusal) = &judged {
             let record = self.refused(refusal, known.as_ref(), request, epoch);
-            self.note(record).await?;
+            self.note_seen(record, self.seen(request, Verdict::Refused, Some(refusal.reason()), began)).await?;
         }
         judged
     }
@@ -214,7 +235,8 @@ impl Guard {
     /// # Errors
     /// [`Refusal::AuditUnavailable`].
     pub async fn note_refusal(&self, refusal: &Refusal, request: &Request, epoch: u64) -> Result<(), Refusal> {
-        self.note(self.refused(refusal, None, request, epoch)).await
+        let seen = self.seen(request, Verdict::Refused, Some(refusal.reason()), Instant::now());
+        self.note_seen(self.refused(refusal, None, request, epoch), seen).await
     }
 
     /// Notes that a request which was admitted is refused all the same, for what it would take.
@@ -228,7 +250,8 @@ impl Guard {
         request: &Request,
     ) -> Result<(), Refusal> {
         let epoch = judgement.state.facts.epoch;
-        self.note(self.refused(refusal, Some(&judgement.principal), request, epoch)).await
+        let seen = self.seen(request, Verdict::Refused, Some(refusal.reason()), judgement.began);
+        self.note_seen(self.refused(refusal, Some(&judgement.principal), request, epoch), seen).await
     }
 
     /// Notes this service's verdict on a request that it judged again.
@@ -244,6 +267,7 @@ impl Guard {
         tally: Tally,
     ) -> Result<(), Refusal> {
         let epoch = judgement.state.facts.epoch;
+        let seen = self.seen(request, verdict, None, judgement.began).of_tally(Some(&tally));
         let record = Record {
             time: self.parts.clock.now(),
             request: request.id,
@@ -254,7 +278,7 @@ impl Guard {
             tally: Some(tally),
             body: Body { accesses, ..body_of(&judgement.principal, request, epoch) },
         };
-        self.note(record).await
+        self.note_seen(record, seen).await
     }
 
     /// Who holds a token, if it is good now. For what belongs to a tenant as such, such as the key of its cursors:
@@ -262,7 +286,7 @@ impl Guard {
     ///
     /// # Errors
     /// [`Refusal`] says why not.
-    pub async fn identify(&self, bearer: &Bearer, id: RequestId, action: &str) -> Result<Principal, Refusal> {
+    pub async fn identify(&self, bearer: &Bearer, id: RequestId, action: &'static str) -> Result<Principal, Refusal> {
         let (state, mut known) = (self.parts.facts.load(), None);
         let refusal = match self.know(&state, bearer, Came::Carried, &mut known) {
             Ok(principal) => return Ok(principal.clone()),
@@ -281,10 +305,23 @@ impl Guard {
         refusal: &Refusal,
         tenant: Option<TenantId>,
         id: RequestId,
-        action: &str,
+        action: &'static str,
     ) -> Result<(), Refusal> {
         let epoch = self.parts.facts.load().facts.epoch;
-        self.note(Record {
+        let seen = Observation {
+            request: id,
+            service: self.parts.service,
+            door: None,
+            action,
+            verdict: Verdict::Refused,
+            reason: Some(refusal.reason()),
+            entry: false,
+            elapsed: Duration::ZERO,
+            token_age_ms: None,
+            rows: 0,
+            cells: 0,
+        };
+        let record = Record {
             time: self.parts.clock.now(),
             request: id,
             service: self.parts.service,
@@ -293,8 +330,8 @@ impl Guard {
             tenant,
             tally: None,
             body: Body { action: action.to_owned(), reason: Some(refusal.reason()), epoch, ..Body::default() },
-        })
-        .await
+        };
+        self.note_seen(record, seen).await
     }
 
     /// The newest facts that this guard decides by.
@@ -309,8 +346,30 @@ impl Guard {
         &*self.parts.clock
     }
 
-    async fn note(&self, record: Record) -> Result<(), Refusal> {
-        self.parts.audit.note(record).await.map_err(|_| Refusal::AuditUnavailable)
+    /// Notes a record, and what was seen: with the failure, where it could not be noted.
+    async fn note_seen(&self, record: Record, seen: Observation) -> Result<(), Refusal> {
+        let noted = self.parts.audit.note(record).await;
+        let failed =
+            Observation { verdict: Verdict::Failed, reason: Some(Reason::Unavailable), rows: 0, cells: 0, ..seen };
+        self.parts.observe.observe(if noted.is_ok() { &seen } else { &failed });
+        noted.map_err(|_| Refusal::AuditUnavailable)
+    }
+
+    /// What is to be seen of a request that another service passed on.
+    fn seen(&self, request: &Request, verdict: Verdict, reason: Option<Reason>, began: Instant) -> Observation {
+        Observation {
+            request: request.id,
+            service: self.parts.service,
+            door: Some(request.door),
+            action: request.operation.action(),
+            verdict,
+            reason,
+            entry: false,
+            elapsed: began.elapsed(),
+            token_age_ms: None,
+            rows: 0,
+            cells: 0,
+        }
     }
 
     fn judgement(
@@ -319,10 +378,11 @@ impl Guard {
         bearer: &Bearer,
         request: &Request,
         known: &mut Option<Principal>,
+        began: Instant,
     ) -> Result<Judgement, Refusal> {
         let judged = self.judge_under(&state, bearer, Came::Carried, request, known)?;
         let principal = known.clone().ok_or(Refusal::UnknownPrincipal)?;
-        Ok(Judgement { principal, judged, state })
+        Ok(Judgement { principal, judged, state, began })
     }
 
     /// `known` is set as soon as the caller is, so that a refusal's record can say who it was.

@@ -38,6 +38,7 @@
 
 mod bearer;
 mod guard;
+mod observe;
 mod permit;
 mod plans;
 mod principal;
@@ -49,6 +50,7 @@ pub use bearer::Bearer;
 /// What a [`Refusal::Token`] holds.
 pub use countersign_token::TokenError;
 pub use guard::{Dpop, Guard, GuardParts, Judgement, Peer, REQUEST_TIME};
+pub use observe::{Observation, Observe, Unobserved};
 pub use permit::{Permit, Receipt, Settlement};
 pub use refusal::{Invalid, Refusal};
 pub use resolve::Limits;

@@ -7,6 +7,7 @@ use countersign_model::{Clock, Request, Tally};
 use tokio::time::Instant;
 
 use crate::bearer::Bearer;
+use crate::observe::{Observation, Observe};
 use crate::refusal::Refusal;
 use crate::state::State;
 
@@ -28,6 +29,9 @@ pub(crate) struct Inner {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) deadline: Instant,
+    pub(crate) began: Instant,
+    /// Taken when the request's end was seen.
+    pub(crate) observe: Option<Arc<dyn Observe>>,
 }
 
 /// Proof that a request's record is durable. An answer can't be made without one (the third law).
@@ -121,8 +125,16 @@ impl Permit {
             (None, Some(_)) => Verdict::Changed,
             (None, None) => Verdict::Released,
         };
-        let position = self.append(verdict, settlement).await?;
-        Ok(Receipt { position })
+        let observed = self.inner.seen(verdict, settlement.failed).of_tally(settlement.tally.as_ref());
+        let written = self.append(verdict, settlement).await;
+        let mut inner = self.inner;
+        let Some(observe) = inner.observe.take() else { return written.map(|position| Receipt { position }) };
+        let elapsed = inner.began.elapsed();
+        observe.observe(&match written {
+            Ok(_) => Observation { elapsed, ..observed },
+            Err(_) => Observation { elapsed, ..inner.seen(Verdict::Failed, Some(Reason::Unavailable)) },
+        });
+        written.map(|position| Receipt { position })
     }
 
     async fn append(&self, verdict: Verdict, settlement: Settlement) -> Result<Position, Refusal> {
@@ -144,6 +156,33 @@ impl Permit {
             },
         };
         audit.append(record).await.map_err(|_| Refusal::AuditUnavailable)
+    }
+}
+
+impl Inner {
+    fn seen(&self, verdict: Verdict, reason: Option<Reason>) -> Observation {
+        Observation {
+            request: self.request.id,
+            service: self.service,
+            door: Some(self.request.door),
+            action: self.request.operation.action(),
+            verdict,
+            reason,
+            entry: true,
+            elapsed: self.began.elapsed(),
+            token_age_ms: Some(self.clock.now().since(self.principal.issued)),
+            rows: 0,
+            cells: 0,
+        }
+    }
+}
+
+/// A request that nobody brought to its end is seen too.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(observe) = self.observe.take() {
+            observe.observe(&self.seen(Verdict::Failed, None));
+        }
     }
 }
 

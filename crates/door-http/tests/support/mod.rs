@@ -141,6 +141,7 @@ impl House {
                 clock: clock.clone(),
                 limits: countersign_guard::Limits::default(),
                 plan_capacity: 1000,
+                observe: Arc::new(countersign_guard::Unobserved),
             }))
         };
         let keys: Arc<dyn KeyRelease> = Arc::new(KeyService::new(KeyServiceParts {

@@ -208,6 +208,7 @@ impl Stage {
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 limits: Limits::default(),
                 plan_capacity: 1000,
+                observe: Arc::new(countersign_guard::Unobserved),
             }))
         };
         let tenant_keys = Arc::new(TenantKeys::new(kms, Arc::new(Wrapped(wrapped)), 10_000));
@@ -323,6 +324,7 @@ impl Stage {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             limits: Limits::default(),
             plan_capacity: 1000,
+            observe: Arc::new(countersign_guard::Unobserved),
         });
         let (clock, limits) = (self.clock.clone(), self.limits.clone());
         let engine = Engine::new(self.keys.clone(), records, clock, Arc::new(SystemEntropy), limits);

@@ -1,6 +1,7 @@
 //! In which order requests are refused, what is recorded of it, and what limits on a token limit.
 
 mod bound;
+mod observed;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -130,6 +131,7 @@ impl House {
             clock: clock.clone(),
             limits: Limits::default(),
             plan_capacity: 100,
+            observe: Arc::new(crate::Unobserved),
         });
         Self { guard, cell, records, clock, minter: Minter::new("here", "here", key) }
     }
