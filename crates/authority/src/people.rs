@@ -11,11 +11,9 @@
 //!
 //! [`issuers`] and [`fetch`] also serve for workloads that join with a platform's identity token.
 
-pub mod address;
 mod code;
 mod device;
 mod entry;
-pub mod fetch;
 mod identity;
 pub mod issuers;
 mod pending;
@@ -38,6 +36,8 @@ use crate::authority::Authority;
 use crate::error::LoginRefused;
 use crate::login::Wish;
 use crate::registry::fact::ProviderFact;
+
+pub use countersign_outbound::{address, fetch};
 
 pub use self::code::{CodeLogin, CodeReturn};
 pub use self::device::{DeviceLogin, DevicePoll};
@@ -157,6 +157,7 @@ impl Authority {
                     session: Some(let_in.session),
                     token: Some(let_in.minted.id()),
                     detail: Some(format!("by provider {}", let_in.issuer)),
+                    credential: Some(let_in.issuer),
                     ..Body::default()
                 };
                 self.record_login(attempt, tenant, Verdict::Released, body).await?;

@@ -33,6 +33,7 @@ pub mod spiffe;
 pub mod ssh;
 mod tag;
 pub mod tls;
+pub mod webhook;
 pub mod x509;
 
 pub use aad::{Aad, cell_aad};

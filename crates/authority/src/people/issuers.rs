@@ -236,7 +236,7 @@ impl Issuers {
     }
 
     async fn get(&self, issuer: &Issuer, url: HttpsUrl) -> Result<Vec<u8>, IssuerError> {
-        let ask = Ask { url, ca_pem: issuer.ca_pem.clone(), authorization: None, form: None };
+        let ask = Ask { ca_pem: issuer.ca_pem.clone(), ..Ask::get(url) };
         let answered = self.http.call(ask).await?;
         if answered.status == 200 { Ok(answered.body.to_vec()) } else { Err(IssuerError::Status) }
     }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::address::HttpsUrl;
-use super::fetch::Ask;
+use super::fetch::{Ask, Content};
 use super::identity::{Received, issuer_of};
 use super::issuers::{Issuers, Metadata};
 use crate::registry::fact::ProviderFact;
@@ -78,7 +78,7 @@ pub(super) async fn ask<T: DeserializeOwned>(
         None => (None, form(pairs.iter().copied().chain([client_id]))),
     };
     let ca_pem = issuer_of(provider).ca_pem;
-    let call = Ask { url: url.clone(), ca_pem, authorization, form: Some(form) };
+    let call = Ask { ca_pem, authorization, ..Ask::post(url.clone(), Content::form(form)) };
     let answered = issuers.http().call(call).await.map_err(|_| Denied::Unavailable)?;
     match answered.status {
         200 => serde_json::from_slice(&answered.body).map_err(|_| Denied::Unavailable),

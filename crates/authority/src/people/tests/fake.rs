@@ -129,7 +129,7 @@ impl Outbound for Fake {
     async fn call(&self, ask: Ask) -> Result<Answered, FetchError> {
         let mut inner = self.inner.lock();
         let path = ask.url.path_and_query().to_owned();
-        let form = ask.form.as_deref().cloned().unwrap_or_default();
+        let form = ask.content.map(|content| String::from_utf8(content.bytes.to_vec()).unwrap()).unwrap_or_default();
         inner.calls.push((path.clone(), form, ask.authorization.as_deref().cloned()));
         if inner.down || format!("https://{}", ask.url.authority()) != self.issuer {
             return Err(FetchError::Unreachable);

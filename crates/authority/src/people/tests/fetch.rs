@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 use crate::people::address::HttpsUrl;
-use crate::people::fetch::{ANSWER_MAX_BYTES, Ask, FetchError, Fetcher, Outbound as _};
+use crate::people::fetch::{ANSWER_MAX_BYTES, Ask, Content, FetchError, Fetcher, Outbound as _};
 
 /// A server that answers every request with the same bytes, on loopback.
 struct Server {
@@ -60,7 +60,7 @@ impl Server {
 
     fn ask(&self, host: &str) -> Ask {
         let url = HttpsUrl::parse(&format!("https://{host}:{}/a?b=c", self.port)).unwrap();
-        Ask { url, ca_pem: Some(Arc::clone(&self.ca_pem)), authorization: None, form: None }
+        Ask { ca_pem: Some(Arc::clone(&self.ca_pem)), ..Ask::get(url) }
     }
 
     fn fetcher(&self) -> Fetcher {
@@ -96,9 +96,9 @@ async fn the_request_is_what_was_asked() {
     let answered = fetcher.call(server.ask("localhost")).await.unwrap();
     let asked = String::from_utf8(answered.body.to_vec()).unwrap();
     assert!(asked.starts_with(&format!("GET /a?b=c HTTP/1.1\r\nhost: localhost:{}\r\n", server.port)), "{asked}");
-    let form = Some(Zeroizing::new("x=y".to_owned()));
+    let content = Some(Content::form(Zeroizing::new("x=y".to_owned())));
     let authorization = Some(Zeroizing::new("Basic abc".to_owned()));
-    let answered = fetcher.call(Ask { form, authorization, ..server.ask("localhost") }).await.unwrap();
+    let answered = fetcher.call(Ask { content, authorization, ..server.ask("localhost") }).await.unwrap();
     let asked = String::from_utf8(answered.body.to_vec()).unwrap();
     assert!(asked.starts_with("POST /a?b=c HTTP/1.1\r\n") && asked.contains("authorization: Basic abc\r\n"), "{asked}");
     assert!(asked.contains("content-type: application/x-www-form-urlencoded\r\n") && asked.ends_with("x=y"), "{asked}");

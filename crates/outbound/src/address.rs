@@ -1,34 +1,38 @@
-//! Where a call outside may go: `https` URLs, and addresses that are nobody's own network.
+//! Where a call outside may go: URLs, and addresses that are nobody's own network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The longest URL, in bytes.
 const URL_MAX_BYTES: usize = 2048;
 
-/// An `https` URL with a host, and without user information and fragment.
+/// A URL that may be called: `https` or `http`, with a host, and without user information and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpsUrl {
+pub struct Url {
     uri: http::Uri,
     host: String,
     port: u16,
+    is_tls: bool,
 }
 
-impl HttpsUrl {
-    /// Reads a URL; `None` if it isn't one that may be called.
+impl Url {
+    /// Reads a URL; `None` if it isn't one that may be called. Those without TLS are called only where the operator
+    /// allows the host by name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_plain = text.len() <= URL_MAX_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_plain || !text.starts_with("https://") || text.contains(['#', '@', '\\']) {
+        let is_tls = text.starts_with("https://");
+        if !is_plain || !(is_tls || text.starts_with("http://")) || text.contains(['#', '@', '\\']) {
             return None;
         }
         let uri: http::Uri = text.parse().ok()?;
         // The library passes over a port that is none.
         let port = match uri.authority()?.as_str().strip_prefix(uri.host()?)?.strip_prefix(':') {
-            None => 443,
+            None if is_tls => 443,
+            None => 80,
             Some(port) => port.parse().ok().filter(|port| *port != 0)?,
         };
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        (!host.is_empty()).then_some(Self { uri, host, port })
+        (!host.is_empty()).then_some(Self { uri, host, port, is_tls })
     }
 
     /// The host without brackets, in lower case.
@@ -43,7 +47,13 @@ impl HttpsUrl {
         self.port
     }
 
-    /// Host and port as `[sso] allow` names them.
+    /// Whether the call is encrypted.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// Host and port, as lists of allowed ones name them.
     #[must_use]
     pub fn host_and_port(&self) -> String {
         if self.host.contains(':') {
@@ -72,9 +82,41 @@ impl HttpsUrl {
     }
 }
 
-impl std::fmt::Display for HttpsUrl {
+impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.uri.fmt(f)
+    }
+}
+
+/// A [`Url`] whose calls are encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpsUrl(Url);
+
+impl HttpsUrl {
+    /// Reads a URL; `None` if it isn't one that may be called.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Url::parse(text).filter(Url::is_tls).map(Self)
+    }
+}
+
+impl std::ops::Deref for HttpsUrl {
+    type Target = Url;
+
+    fn deref(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl From<HttpsUrl> for Url {
+    fn from(url: HttpsUrl) -> Self {
+        url.0
+    }
+}
+
+impl std::fmt::Display for HttpsUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -131,6 +173,8 @@ mod tests {
         assert_eq!((url.host(), url.port(), url.path_and_query()), ("login.example", 443, "/realm/a?x=1"));
         assert_eq!(HttpsUrl::parse("https://[::1]:8443").unwrap().host_and_port(), "[::1]:8443");
         assert_eq!(HttpsUrl::parse("https://[::1]:8443").unwrap().path_and_query(), "/");
+        let plain = Url::parse("http://a/x").unwrap();
+        assert_eq!((plain.is_tls(), plain.host_and_port().as_str()), (false, "a:80"));
         for bad in [
             "http://a",
             "HTTPS://a",

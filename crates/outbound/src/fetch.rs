@@ -1,5 +1,5 @@
-//! Calls to identity providers: HTTPS only, bounded in time and size, no redirects, and never into a network that is
-//! the deployment's own.
+//! Calls by HTTP/1.1: bounded in time and size, no redirects, and never into a network that is the deployment's own,
+//! nor without TLS, unless the operator allows the host by name.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,17 +10,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use countersign_crypto::tls::public::{Roots, public_client_config};
-use countersign_crypto::tls::{ServerName, TlsConnector, client::TlsStream};
+use countersign_crypto::tls::{ServerName, TlsConnector};
 use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderValue, Method, Request};
+use http::{HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::address::{HttpsUrl, is_public};
+use crate::address::{Url, is_public};
 
 /// How long a whole call may take.
 const CALL_TIME: Duration = Duration::from_secs(5);
@@ -37,13 +38,51 @@ const HEAD_MAX_BYTES: usize = 64 * 1024;
 /// What is to be fetched.
 pub struct Ask {
     /// From where.
-    pub url: HttpsUrl,
+    pub url: Url,
     /// Certificate authorities, in PEM, that are trusted for this besides the platform's.
     pub ca_pem: Option<Arc<str>>,
     /// An `Authorization` field.
     pub authorization: Option<Zeroizing<String>>,
-    /// A form to be posted; `None` is a `GET`.
-    pub form: Option<Zeroizing<String>>,
+    /// What is posted; `None` is a `GET`.
+    pub content: Option<Content>,
+    /// Other fields of the head.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// What is posted.
+pub struct Content {
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its bytes. They may hold a secret.
+    pub bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Content {
+    /// A form.
+    #[must_use]
+    pub fn form(form: Zeroizing<String>) -> Self {
+        Self { media_type: "application/x-www-form-urlencoded", bytes: Zeroizing::new(form.as_bytes().to_vec()) }
+    }
+
+    /// A JSON document.
+    #[must_use]
+    pub fn json(document: Vec<u8>) -> Self {
+        Self { media_type: "application/json", bytes: Zeroizing::new(document) }
+    }
+}
+
+impl Ask {
+    /// A `GET`.
+    #[must_use]
+    pub fn get(url: impl Into<Url>) -> Self {
+        Self { url: url.into(), ca_pem: None, authorization: None, content: None, fields: Vec::new() }
+    }
+
+    /// A `POST`.
+    #[must_use]
+    pub fn post(url: impl Into<Url>, content: Content) -> Self {
+        Self { content: Some(content), ..Self::get(url) }
+    }
 }
 
 /// What came back.
@@ -60,6 +99,9 @@ pub enum FetchError {
     /// The name leads to an address that is not on the public internet and is not allowed by the operator.
     #[error("the address is not a public one")]
     NotPublic,
+    /// The call would not be encrypted, and the operator does not allow that server by name.
+    #[error("the call would not be encrypted")]
+    NotEncrypted,
     /// The name is unknown or no address answers.
     #[error("the server can't be reached")]
     Unreachable,
@@ -105,7 +147,7 @@ impl Fetcher {
         Self { allow, roots: OnceCell::new() }
     }
 
-    async fn addresses(&self, url: &HttpsUrl) -> Result<Vec<SocketAddr>, FetchError> {
+    async fn addresses(&self, url: &Url) -> Result<Vec<SocketAddr>, FetchError> {
         let found: Vec<SocketAddr> = match url.host().parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, url.port())],
             Err(_) => {
@@ -114,24 +156,34 @@ impl Fetcher {
             }
         };
         let is_allowed = self.allow.contains(&url.host_and_port());
+        if !is_allowed && !url.is_tls() {
+            return Err(FetchError::NotEncrypted);
+        }
         if !is_allowed && !found.iter().all(|address| is_public(address.ip())) {
             return Err(FetchError::NotPublic);
         }
         Ok(found)
     }
 
-    async fn connect(&self, ask: &Ask) -> Result<TlsStream<TcpStream>, FetchError> {
+    async fn connect(&self, ask: &Ask) -> Result<Box<dyn Stream>, FetchError> {
         let addresses = self.addresses(&ask.url).await?;
+        let tls = if ask.url.is_tls() { Some(self.tls(ask).await?) } else { None };
+        for address in addresses {
+            let Ok(Ok(stream)) = timeout(CONNECT_TIME, TcpStream::connect(address)).await else { continue };
+            stream.set_nodelay(true).map_err(|_| FetchError::Unreachable)?;
+            let Some((connector, name)) = tls else { return Ok(Box::new(stream)) };
+            let stream = connector.connect(name, stream).await.map_err(|_| FetchError::Untrusted)?;
+            return Ok(Box::new(stream));
+        }
+        Err(FetchError::Unreachable)
+    }
+
+    async fn tls(&self, ask: &Ask) -> Result<(TlsConnector, ServerName<'static>), FetchError> {
         let roots = self.roots.get_or_try_init(|| tokio::task::spawn_blocking(Roots::of_platform)).await;
         let roots = roots.map_err(|_| FetchError::Untrusted)?;
         let config = public_client_config(roots, ask.ca_pem.as_deref()).map_err(|_| FetchError::Untrusted)?;
         let name = ServerName::try_from(ask.url.host().to_owned()).map_err(|_| FetchError::Unreachable)?;
-        for address in addresses {
-            let Ok(Ok(stream)) = timeout(CONNECT_TIME, TcpStream::connect(address)).await else { continue };
-            stream.set_nodelay(true).map_err(|_| FetchError::Unreachable)?;
-            return TlsConnector::from(config).connect(name, stream).await.map_err(|_| FetchError::Untrusted);
-        }
-        Err(FetchError::Unreachable)
+        Ok((TlsConnector::from(config), name))
     }
 
     async fn fetch(&self, ask: Ask) -> Result<Answered, FetchError> {
@@ -151,10 +203,15 @@ impl Fetcher {
     }
 }
 
+/// A connection, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 fn request(ask: &Ask) -> Result<Request<Full<Bytes>>, FetchError> {
     let field = |text: &str| HeaderValue::from_str(text).map_err(|_| FetchError::Broken);
     let mut request = Request::builder()
-        .method(if ask.form.is_some() { Method::POST } else { Method::GET })
+        .method(if ask.content.is_some() { Method::POST } else { Method::GET })
         .uri(ask.url.path_and_query())
         .header(HOST, field(ask.url.authority())?)
         .header(ACCEPT, "application/json")
@@ -165,11 +222,14 @@ fn request(ask: &Ask) -> Result<Request<Full<Bytes>>, FetchError> {
         value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);
     }
-    let body = match &ask.form {
+    for (name, value) in &ask.fields {
+        request = request.header(HeaderName::from_static(name), field(value)?);
+    }
+    let body = match &ask.content {
         None => Full::default(),
-        Some(form) => {
-            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-            Full::new(Bytes::copy_from_slice(form.as_bytes()))
+        Some(content) => {
+            request = request.header(CONTENT_TYPE, content.media_type);
+            Full::new(Bytes::copy_from_slice(&content.bytes))
         }
     };
     request.body(body).map_err(|_| FetchError::Broken)
