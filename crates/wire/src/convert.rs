@@ -4,7 +4,9 @@
 pub(crate) mod authority;
 pub(crate) mod failure;
 pub(crate) mod keys;
+pub(crate) mod log;
 pub(crate) mod records;
+pub(crate) mod report;
 pub(crate) mod request;
 pub(crate) mod trail;
 

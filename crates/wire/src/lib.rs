@@ -44,8 +44,8 @@ use countersign_model::Request;
 use prost::Message;
 
 pub use client::{
-    Channel, ChannelParts, ChannelSettings, FactsStream, RemoteFront, RemoteIssuer, RemoteKeys, RemoteRecords,
-    RemoteTrail, TallyStream,
+    Channel, ChannelParts, ChannelSettings, FactsStream, RemoteFront, RemoteIssuer, RemoteKeys, RemoteLog,
+    RemoteRecords, RemoteReport, RemoteTrail, RemoteWatch, TallyStream,
 };
 pub use convert::Malformed;
 pub use convert::request::NESTING_MAX;

@@ -57,7 +57,16 @@ pub(crate) const WRITE: Method = method("/countersign.v1.Records/Write", &[GATEW
 pub(crate) const CREATE_TENANT: Method = method("/countersign.v1.Records/CreateTenant", &[AUTHORITY]);
 pub(crate) const ANY_RECORDS: Method = method("/countersign.v1.Records/AnyRecords", &[AUTHORITY]);
 pub(crate) const QUERY: Method = method("/countersign.v1.Trail/Query", &[AUTHORITY]);
+pub(crate) const EXPOSURES: Method = method("/countersign.v1.Trail/Exposures", &[AUTHORITY]);
+pub(crate) const PROVE: Method = method("/countersign.v1.Trail/Prove", &[AUTHORITY]);
 pub(crate) const TALLIES: Method = following("/countersign.v1.Trail/Tallies", &[AUTHORITY, MONITOR]);
+pub(crate) const LOG_KEYS: Method = method("/countersign.v1.Log/Keys", &[AUTHORITY, MONITOR]);
+pub(crate) const LOG_CHECKPOINT: Method = method("/countersign.v1.Log/Checkpoint", &[AUTHORITY, MONITOR]);
+pub(crate) const LOG_TILE: Method = method("/countersign.v1.Log/Tile", &[AUTHORITY, MONITOR]);
+pub(crate) const LOG_COSIGN: Method = method("/countersign.v1.Log/Cosign", &[AUTHORITY]);
+pub(crate) const LOG_COSIGNED: Method = method("/countersign.v1.Log/Cosigned", &[AUTHORITY]);
+pub(crate) const STATUS: Method = method("/countersign.v1.Report/Status", &[AUTHORITY, MONITOR]);
+pub(crate) const WATCH: Method = method("/countersign.v1.Watch/Watch", &[AUTHORITY]);
 pub(crate) const CONTROL: Method = method("/countersign.v1.Authority/Control", &[GATEWAY]);
 pub(crate) const PUBLIC: Method = method("/countersign.v1.Authority/Public", &[GATEWAY]);
 pub(crate) const FACTS: Method = following("/countersign.v1.Authority/Facts", &[GATEWAY, KEYS, STORE, MONITOR]);
@@ -70,7 +79,7 @@ const fn open(path: &'static str, lasts: Lasts) -> Method {
 }
 
 /// All that can be called.
-pub(crate) const METHODS: [Method; 19] = [
+pub(crate) const METHODS: [Method; 28] = [
     PIPE,
     READ,
     WRITE,
@@ -80,7 +89,16 @@ pub(crate) const METHODS: [Method; 19] = [
     CREATE_TENANT,
     ANY_RECORDS,
     QUERY,
+    EXPOSURES,
+    PROVE,
     TALLIES,
+    LOG_KEYS,
+    LOG_CHECKPOINT,
+    LOG_TILE,
+    LOG_COSIGN,
+    LOG_COSIGNED,
+    STATUS,
+    WATCH,
     CONTROL,
     PUBLIC,
     FACTS,

@@ -5,8 +5,11 @@ mod admission;
 mod authority;
 mod body;
 mod keys;
+mod log;
+mod monitor;
 mod pipe;
 mod records;
+mod report;
 mod trail;
 
 use std::convert::Infallible;
@@ -24,7 +27,7 @@ use countersign_crypto::x509::Issued;
 use countersign_facts::Snapshot;
 use countersign_identity::Proof;
 use countersign_model::Clock;
-use countersign_services::{Front, KeyRelease, Records, Trail};
+use countersign_services::{Front, KeyRelease, Log, Records, Report, Trail, Watch};
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -44,9 +47,12 @@ use crate::failure::{CallRefused, Failed};
 use crate::methods::{self, Lasts, Method};
 use crate::pb::authority_server::AuthorityServer;
 use crate::pb::keys_server::KeysServer;
+use crate::pb::log_server::LogServer;
 use crate::pb::pipe_server::PipeServer;
 use crate::pb::records_server::RecordsServer;
+use crate::pb::report_server::ReportServer;
 use crate::pb::trail_server::TrailServer;
+use crate::pb::watch_server::WatchServer;
 
 /// What a process serves to others; what is `None` is answered as not being there.
 #[derive(Default)]
@@ -59,6 +65,12 @@ pub struct Parts {
     pub trail: Option<Arc<dyn Trail>>,
     /// The ledger whose tallies others follow.
     pub ledger: Option<Arc<Ledger>>,
+    /// The ledger as a log, and the witness that the service is to others' logs.
+    pub log: Option<Arc<dyn Log>>,
+    /// How the service is.
+    pub report: Option<Arc<dyn Report>>,
+    /// The monitor, as the authority calls it.
+    pub watch: Option<Arc<dyn Watch>>,
     /// The authority, as gateways call it.
     pub front: Option<Arc<dyn Front>>,
     /// The facts that others follow.
@@ -150,6 +162,9 @@ pub struct Surroundings {
 /// The longest message that is taken.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The longest message about logs that is taken: a checkpoint with many cosignatures.
+const LOG_BYTES_MAX: usize = 64 * 1024;
+
 /// Serves `parts` on `listener` until `shutdown`, and then until calls under way are done.
 ///
 /// `tls` comes from [`mutual_server_config`](countersign_crypto::tls::mutual_server_config).
@@ -212,6 +227,9 @@ const PIPE: &str = "countersign.v1.Pipe";
 const KEYS: &str = "countersign.v1.Keys";
 const RECORDS: &str = "countersign.v1.Records";
 const TRAIL: &str = "countersign.v1.Trail";
+const LOG: &str = "countersign.v1.Log";
+const REPORT: &str = "countersign.v1.Report";
+const WATCH: &str = "countersign.v1.Watch";
 const AUTHORITY: &str = "countersign.v1.Authority";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
@@ -220,7 +238,7 @@ impl Served {
     async fn new(parts: Parts, settings: Settings, surroundings: Surroundings) -> Self {
         let Surroundings { clock, note, is_removed } = surroundings;
         let admission = Arc::new(Admission { clock, note, seen: Seen::new() });
-        let Parts { keys, records, trail, ledger, front, facts, issuer } = parts;
+        let Parts { keys, records, trail, ledger, log, report, watch, front, facts, issuer } = parts;
         let mut routes: Vec<(&'static str, Route)> = Vec::new();
         let in_flight = Arc::new(Semaphore::new(settings.in_flight_max));
         if keys.is_some() || records.is_some() {
@@ -244,6 +262,18 @@ impl Served {
         if trail.is_some() || ledger.is_some() {
             let end = trail::TrailEnd { trail, ledger, admission: Arc::clone(&admission) };
             routes.push((TRAIL, route(TrailServer::new(end).max_decoding_message_size(MESSAGE_BYTES_MAX))));
+        }
+        if let Some(log) = log {
+            let end = log::LogEnd { log, admission: Arc::clone(&admission) };
+            routes.push((LOG, route(LogServer::new(end).max_decoding_message_size(LOG_BYTES_MAX))));
+        }
+        if let Some(report) = report {
+            let end = report::ReportEnd { report };
+            routes.push((REPORT, route(ReportServer::new(end).max_decoding_message_size(LOG_BYTES_MAX))));
+        }
+        if let Some(watch) = watch {
+            let end = monitor::WatchEnd { watch, admission: Arc::clone(&admission) };
+            routes.push((WATCH, route(WatchServer::new(end).max_decoding_message_size(MESSAGE_BYTES_MAX))));
         }
         if front.is_some() || facts.is_some() || issuer.is_some() {
             let end = authority::AuthorityEnd { front, facts, issuer, admission: Arc::clone(&admission) };

@@ -7,6 +7,7 @@ mod connections;
 mod facts;
 
 mod latency;
+mod logs;
 mod refusals;
 mod streams;
 

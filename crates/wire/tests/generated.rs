@@ -8,7 +8,7 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-const FILES: [&str; 7] = ["request", "failure", "keys", "records", "pipe", "trail", "authority"];
+const FILES: [&str; 9] = ["request", "failure", "keys", "records", "pipe", "trail", "authority", "log", "watch"];
 
 #[test]
 fn the_generated_code_is_what_the_proto_files_say() {

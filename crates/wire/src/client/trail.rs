@@ -1,16 +1,22 @@
 //! Another service's audit records.
 
 use async_trait::async_trait;
-use countersign_audit::{LedgerQuery, Position, TallyEntry};
-use countersign_model::{TenantId, UnixMs};
-use countersign_services::{Call, ServiceFailure, Trail, TrailPage};
+use countersign_audit::{Exposure, LedgerQuery, Position, Selector, TallyEntry};
+use countersign_model::{RequestId, TenantId, UnixMs};
+use countersign_services::{Call, Proved, ServiceFailure, Trail, TrailPage};
+use prost::{Message, Name};
+use serde::de::DeserializeOwned;
 use tonic::Streaming;
 
 use super::channel::Channel;
 use super::outgoing::call_out;
-use crate::convert::trail::{entry_in, query_out, record_in};
+use crate::convert::trail::{entry_in, owner_out, plain_in, plain_out, query_out, record_in};
 use crate::failure::{CallRefused, Failed};
+use crate::methods::Method;
 use crate::{deadline, methods, pb};
+
+/// The most records that one service has of one request: more than any has.
+const PROVED_MAX: usize = 10_000;
 
 /// Reads a service's ledger over a channel.
 pub struct RemoteTrail {
@@ -37,10 +43,7 @@ impl RemoteTrail {
         let message = pb::TrailQueryRequest {
             call: Some(call_out(&self.channel, call)?),
             query: Some(query_out(query)),
-            owners: owners
-                .iter()
-                .map(|owner| pb::Owner { tenant: owner.map(|tenant| tenant.as_bytes().to_vec()) })
-                .collect(),
+            owners: owners.iter().map(owner_out).collect(),
         };
         let until = deadline::current();
         let work = async {
@@ -56,6 +59,63 @@ impl RemoteTrail {
                 }
             }
             Ok(page)
+        };
+        tokio::time::timeout_at(until, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
+    }
+
+    /// As [`Trail::exposures`], saying more about why not.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn try_exposures(&self, call: &Call<'_>, selector: &Selector) -> Result<Vec<Exposure>, Failed> {
+        let selector_bytes = plain_out(selector).map_err(|_| Failed::Call(CallRefused::Malformed))?;
+        let message = pb::ExposuresRequest { call: Some(call_out(&self.channel, call)?), selector: selector_bytes };
+        self.list(&methods::EXPOSURES, &message, selector.limit, |chunk: pb::ExposureChunk| chunk.exposures).await
+    }
+
+    /// As [`Trail::prove`], saying more about why not.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn try_prove(
+        &self,
+        call: &Call<'_>,
+        owners: &[Option<TenantId>],
+        request: RequestId,
+    ) -> Result<Vec<Proved>, Failed> {
+        let message = pb::ProveRequest {
+            call: Some(call_out(&self.channel, call)?),
+            owners: owners.iter().map(owner_out).collect(),
+            request: request.as_bytes().to_vec(),
+        };
+        self.list(&methods::PROVE, &message, PROVED_MAX, |chunk: pb::ProvedChunk| chunk.proved).await
+    }
+
+    /// A list that comes in chunks; one that is longer than was asked for is not believed.
+    async fn list<C, T>(
+        &self,
+        method: &'static Method,
+        message: &impl Message,
+        limit: usize,
+        parts: impl Fn(C) -> Vec<Vec<u8>>,
+    ) -> Result<Vec<T>, Failed>
+    where
+        C: Message + Name + Default + 'static,
+        T: DeserializeOwned,
+    {
+        let until = deadline::current();
+        let work = async {
+            let mut chunks: Streaming<C> = self.channel.streaming(method, message).await?;
+            let mut list = Vec::new();
+            while let Some(chunk) = chunks.message().await.map_err(|status| Failed::of_status(&status))? {
+                for part in parts(chunk) {
+                    if list.len() >= limit {
+                        return Err(Failed::Unavailable);
+                    }
+                    list.push(plain_in(&part).map_err(|_| Failed::Unavailable)?);
+                }
+            }
+            Ok(list)
         };
         tokio::time::timeout_at(until, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
     }
@@ -113,5 +173,18 @@ impl Trail for RemoteTrail {
         query: &LedgerQuery,
     ) -> Result<TrailPage, ServiceFailure> {
         Ok(deadline::within(call.deadline, self.try_query(call, owners, query)).await?)
+    }
+
+    async fn exposures(&self, call: &Call<'_>, selector: &Selector) -> Result<Vec<Exposure>, ServiceFailure> {
+        Ok(deadline::within(call.deadline, self.try_exposures(call, selector)).await?)
+    }
+
+    async fn prove(
+        &self,
+        call: &Call<'_>,
+        owners: &[Option<TenantId>],
+        request: RequestId,
+    ) -> Result<Vec<Proved>, ServiceFailure> {
+        Ok(deadline::within(call.deadline, self.try_prove(call, owners, request)).await?)
     }
 }

@@ -4,6 +4,9 @@ use countersign_audit::{Body, LedgerQuery, Position, Record, Service, Signal, Ta
 use countersign_model::request::Door;
 use countersign_model::{RecordId, RequestId, Tally, TenantId, TokenId, UnixMs};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::keys::{opened_in, opened_out};
 use super::request::door_in;
 use super::{Malformed, number, sixteen, size, type_id};
@@ -73,7 +76,7 @@ pub(crate) fn record_in(record: pb::AuditRecord) -> Result<(Position, Record), M
     ))
 }
 
-fn service_in(word: &str) -> Result<Service, Malformed> {
+pub(crate) fn service_in(word: &str) -> Result<Service, Malformed> {
     Service::ALL.into_iter().find(|service| service.as_str() == word).ok_or(Malformed)
 }
 
@@ -132,8 +135,25 @@ pub(crate) fn entry_in(entry: pb::TallyEntry) -> Result<(Position, TallyEntry), 
 }
 
 fn signal_in(bytes: &[u8]) -> Result<Signal, Malformed> {
+    plain_in(bytes)
+}
+
+/// What travels as postcard: exactly one of it.
+pub(crate) fn plain_in<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
     match postcard::take_from_bytes(bytes) {
-        Ok((signal, [])) => Ok(signal),
+        Ok((plain, [])) => Ok(plain),
         _ => Err(Malformed),
     }
+}
+
+pub(crate) fn plain_out(plain: &impl Serialize) -> Result<Vec<u8>, Malformed> {
+    postcard::to_stdvec(plain).map_err(|_| Malformed)
+}
+
+pub(crate) fn owner_out(owner: &Option<TenantId>) -> pb::Owner {
+    pb::Owner { tenant: owner.map(|tenant| tenant.as_bytes().to_vec()) }
+}
+
+pub(crate) fn owners_in(owners: Vec<pb::Owner>) -> Result<Vec<Option<TenantId>>, Malformed> {
+    owners.into_iter().map(|owner| tenant_in(owner.tenant)).collect()
 }

@@ -2639,6 +2639,81 @@ impl ::prost::Name for AuditRecord {
         "/countersign.v1.AuditRecord".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ExposuresRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    /// Which records, as postcard.
+    #[prost(bytes = "vec", tag = "2")]
+    pub selector: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for ExposuresRequest {
+    const NAME: &'static str = "ExposuresRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.ExposuresRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.ExposuresRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ExposureChunk {
+    /// In the order of their positions, each as postcard.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub exposures: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+impl ::prost::Name for ExposureChunk {
+    const NAME: &'static str = "ExposureChunk";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.ExposureChunk".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.ExposureChunk".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ProveRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    /// Whose records.
+    #[prost(message, repeated, tag = "2")]
+    pub owners: ::prost::alloc::vec::Vec<Owner>,
+    /// 16 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub request: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for ProveRequest {
+    const NAME: &'static str = "ProveRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.ProveRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.ProveRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ProvedChunk {
+    /// Each as postcard.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub proved: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+impl ::prost::Name for ProvedChunk {
+    const NAME: &'static str = "ProvedChunk";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.ProvedChunk".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.ProvedChunk".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct TalliesRequest {
@@ -2755,6 +2830,28 @@ pub mod trail_server {
             &self,
             request: tonic::Request<super::TrailQueryRequest>,
         ) -> std::result::Result<tonic::Response<Self::QueryStream>, tonic::Status>;
+        /// Server streaming response type for the Exposures method.
+        type ExposuresStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ExposureChunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What somebody reached, for a user who opens an incident. From the authority.
+        async fn exposures(
+            &self,
+            request: tonic::Request<super::ExposuresRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ExposuresStream>, tonic::Status>;
+        /// Server streaming response type for the Prove method.
+        type ProveStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ProvedChunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Stored records with the proofs that they are in the log, for a user who may read them. From the authority.
+        async fn prove(
+            &self,
+            request: tonic::Request<super::ProveRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ProveStream>, tonic::Status>;
         /// Server streaming response type for the Tallies method.
         type TalliesStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::TallyChunk, tonic::Status>,
@@ -2875,6 +2972,98 @@ pub mod trail_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = QuerySvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countersign.v1.Trail/Exposures" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExposuresSvc<T: Trail>(pub Arc<T>);
+                    impl<
+                        T: Trail,
+                    > tonic::server::ServerStreamingService<super::ExposuresRequest>
+                    for ExposuresSvc<T> {
+                        type Response = super::ExposureChunk;
+                        type ResponseStream = T::ExposuresStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExposuresRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Trail>::exposures(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExposuresSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countersign.v1.Trail/Prove" => {
+                    #[allow(non_camel_case_types)]
+                    struct ProveSvc<T: Trail>(pub Arc<T>);
+                    impl<
+                        T: Trail,
+                    > tonic::server::ServerStreamingService<super::ProveRequest>
+                    for ProveSvc<T> {
+                        type Response = super::ProvedChunk;
+                        type ResponseStream = T::ProveStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ProveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Trail>::prove(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ProveSvc(inner);
                         let codec = crate::codec::Bounded::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3767,6 +3956,1008 @@ pub mod authority_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "countersign.v1.Authority";
     impl<T> tonic::server::NamedService for AuthorityServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct LogRequest {}
+impl ::prost::Name for LogRequest {
+    const NAME: &'static str = "LogRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.LogRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.LogRequest".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct TileRequest {
+    /// 0 is the level of the records' own hashes.
+    #[prost(uint32, tag = "1")]
+    pub level: u32,
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+    /// 1 to 256.
+    #[prost(uint32, tag = "3")]
+    pub width: u32,
+}
+impl ::prost::Name for TileRequest {
+    const NAME: &'static str = "TileRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.TileRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.TileRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CosignRequest {
+    /// The other log's verifier key.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// The size that the witness is known to have seen.
+    #[prost(uint64, tag = "2")]
+    pub old_size: u64,
+    /// The consistency proof: 32 bytes each, 63 at most.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub proof: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// A signed note.
+    #[prost(string, tag = "4")]
+    pub checkpoint: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CosignRequest {
+    const NAME: &'static str = "CosignRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.CosignRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.CosignRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CosignedRequest {
+    /// Of the checkpoint that the lines are for.
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    /// The witness's verifier key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Signature lines.
+    #[prost(string, tag = "3")]
+    pub lines: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CosignedRequest {
+    const NAME: &'static str = "CosignedRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.CosignedRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.CosignedRequest".into()
+    }
+}
+/// What was asked for, or why not.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct LogReply {
+    /// Two for Keys, one for Checkpoint, Tile and Cosign, none for Cosigned.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub parts: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(message, optional, tag = "2")]
+    pub fault: ::core::option::Option<LogFault>,
+}
+impl ::prost::Name for LogReply {
+    const NAME: &'static str = "LogReply";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.LogReply".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.LogReply".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct LogFault {
+    #[prost(enumeration = "log_fault::Kind", tag = "1")]
+    pub kind: i32,
+    /// What the witness has seen.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+}
+/// Nested message and enum types in `LogFault`.
+pub mod log_fault {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum Kind {
+        Unspecified = 0,
+        NotFound = 1,
+        Unavailable = 2,
+        /// The witness has seen another size than the one named.
+        Seen = 3,
+        /// A rollback or a fork.
+        Contradicts = 4,
+        NotTaken = 5,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::NotFound => "KIND_NOT_FOUND",
+                Self::Unavailable => "KIND_UNAVAILABLE",
+                Self::Seen => "KIND_SEEN",
+                Self::Contradicts => "KIND_CONTRADICTS",
+                Self::NotTaken => "KIND_NOT_TAKEN",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "KIND_NOT_FOUND" => Some(Self::NotFound),
+                "KIND_UNAVAILABLE" => Some(Self::Unavailable),
+                "KIND_SEEN" => Some(Self::Seen),
+                "KIND_CONTRADICTS" => Some(Self::Contradicts),
+                "KIND_NOT_TAKEN" => Some(Self::NotTaken),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for LogFault {
+    const NAME: &'static str = "LogFault";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.LogFault".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.LogFault".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct StatusRequest {}
+impl ::prost::Name for StatusRequest {
+    const NAME: &'static str = "StatusRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.StatusRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.StatusRequest".into()
+    }
+}
+/// No value, token, key or person is in it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct StatusReply {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// Milliseconds since 1970, by its own clock.
+    #[prost(uint64, tag = "2")]
+    pub now: u64,
+    #[prost(uint64, tag = "3")]
+    pub started: u64,
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "5")]
+    pub facts_age_ms: u64,
+    #[prost(bool, tag = "6")]
+    pub is_ready: bool,
+    #[prost(uint64, tag = "7")]
+    pub ledger_records: u64,
+    #[prost(uint64, tag = "8")]
+    pub ledger_integrated: u64,
+    #[prost(uint64, tag = "9")]
+    pub ledger_cosigned: u64,
+    #[prost(bool, tag = "10")]
+    pub ledger_is_writable: bool,
+    #[prost(uint64, optional, tag = "11")]
+    pub certificate_expires: ::core::option::Option<u64>,
+    #[prost(message, repeated, tag = "12")]
+    pub kms: ::prost::alloc::vec::Vec<KmsStatus>,
+    /// What it counts and measures, in the form that the monitor reads.
+    #[prost(bytes = "vec", tag = "13")]
+    pub measures: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for StatusReply {
+    const NAME: &'static str = "StatusReply";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.StatusReply".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.StatusReply".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct KmsStatus {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub is_up: bool,
+}
+impl ::prost::Name for KmsStatus {
+    const NAME: &'static str = "KmsStatus";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.KmsStatus".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.KmsStatus".into()
+    }
+}
+/// Generated server implementations.
+pub mod log_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with LogServer.
+    #[async_trait]
+    pub trait Log: std::marker::Send + std::marker::Sync + 'static {
+        /// The verifier keys of the log and of the witness (C2SP signed-note), as text. From the authority and monitors.
+        async fn keys(
+            &self,
+            request: tonic::Request<super::LogRequest>,
+        ) -> std::result::Result<tonic::Response<super::LogReply>, tonic::Status>;
+        /// The newest checkpoint, a signed note. From the authority and monitors.
+        async fn checkpoint(
+            &self,
+            request: tonic::Request<super::LogRequest>,
+        ) -> std::result::Result<tonic::Response<super::LogReply>, tonic::Status>;
+        /// A tile of hashes (C2SP tlog-tiles). From the authority and monitors.
+        async fn tile(
+            &self,
+            request: tonic::Request<super::TileRequest>,
+        ) -> std::result::Result<tonic::Response<super::LogReply>, tonic::Status>;
+        /// Cosigns another log's checkpoint if it contradicts nothing that was seen of that log. From the authority.
+        async fn cosign(
+            &self,
+            request: tonic::Request<super::CosignRequest>,
+        ) -> std::result::Result<tonic::Response<super::LogReply>, tonic::Status>;
+        /// Gives the log a witness's signature lines. From the authority.
+        async fn cosigned(
+            &self,
+            request: tonic::Request<super::CosignedRequest>,
+        ) -> std::result::Result<tonic::Response<super::LogReply>, tonic::Status>;
+    }
+    /// Checkpoints, hash tiles and cosignatures: no record, and nobody's name. No token travels with these calls.
+    #[derive(Debug)]
+    pub struct LogServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> LogServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for LogServer<T>
+    where
+        T: Log,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/countersign.v1.Log/Keys" => {
+                    #[allow(non_camel_case_types)]
+                    struct KeysSvc<T: Log>(pub Arc<T>);
+                    impl<T: Log> tonic::server::UnaryService<super::LogRequest>
+                    for KeysSvc<T> {
+                        type Response = super::LogReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Log>::keys(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = KeysSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countersign.v1.Log/Checkpoint" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckpointSvc<T: Log>(pub Arc<T>);
+                    impl<T: Log> tonic::server::UnaryService<super::LogRequest>
+                    for CheckpointSvc<T> {
+                        type Response = super::LogReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Log>::checkpoint(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckpointSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countersign.v1.Log/Tile" => {
+                    #[allow(non_camel_case_types)]
+                    struct TileSvc<T: Log>(pub Arc<T>);
+                    impl<T: Log> tonic::server::UnaryService<super::TileRequest>
+                    for TileSvc<T> {
+                        type Response = super::LogReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Log>::tile(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TileSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countersign.v1.Log/Cosign" => {
+                    #[allow(non_camel_case_types)]
+                    struct CosignSvc<T: Log>(pub Arc<T>);
+                    impl<T: Log> tonic::server::UnaryService<super::CosignRequest>
+                    for CosignSvc<T> {
+                        type Response = super::LogReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CosignRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Log>::cosign(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CosignSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countersign.v1.Log/Cosigned" => {
+                    #[allow(non_camel_case_types)]
+                    struct CosignedSvc<T: Log>(pub Arc<T>);
+                    impl<T: Log> tonic::server::UnaryService<super::CosignedRequest>
+                    for CosignedSvc<T> {
+                        type Response = super::LogReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CosignedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Log>::cosigned(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CosignedSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for LogServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "countersign.v1.Log";
+    impl<T> tonic::server::NamedService for LogServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated server implementations.
+pub mod report_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ReportServer.
+    #[async_trait]
+    pub trait Report: std::marker::Send + std::marker::Sync + 'static {
+        /// From monitors and the authority.
+        async fn status(
+            &self,
+            request: tonic::Request<super::StatusRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatusReply>, tonic::Status>;
+    }
+    /// How a service is.
+    #[derive(Debug)]
+    pub struct ReportServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ReportServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ReportServer<T>
+    where
+        T: Report,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/countersign.v1.Report/Status" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatusSvc<T: Report>(pub Arc<T>);
+                    impl<T: Report> tonic::server::UnaryService<super::StatusRequest>
+                    for StatusSvc<T> {
+                        type Response = super::StatusReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Report>::status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatusSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ReportServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "countersign.v1.Report";
+    impl<T> tonic::server::NamedService for ReportServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct WatchRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+}
+impl ::prost::Name for WatchRequest {
+    const NAME: &'static str = "WatchRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.WatchRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.WatchRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct WatchReply {
+    /// A JSON document.
+    #[prost(bytes = "vec", tag = "1")]
+    pub json: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for WatchReply {
+    const NAME: &'static str = "WatchReply";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.WatchReply".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.WatchReply".into()
+    }
+}
+/// Generated server implementations.
+pub mod watch_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with WatchServer.
+    #[async_trait]
+    pub trait Watch: std::marker::Send + std::marker::Sync + 'static {
+        /// Does what the call's request asks for. From the authority.
+        async fn watch(
+            &self,
+            request: tonic::Request<super::WatchRequest>,
+        ) -> std::result::Result<tonic::Response<super::WatchReply>, tonic::Status>;
+    }
+    /// Alerts, silences and measures, for users who may see or manage them.
+    #[derive(Debug)]
+    pub struct WatchServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> WatchServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for WatchServer<T>
+    where
+        T: Watch,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/countersign.v1.Watch/Watch" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSvc<T: Watch>(pub Arc<T>);
+                    impl<T: Watch> tonic::server::UnaryService<super::WatchRequest>
+                    for WatchSvc<T> {
+                        type Response = super::WatchReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Watch>::watch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for WatchServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "countersign.v1.Watch";
+    impl<T> tonic::server::NamedService for WatchServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_audit::{Ledger, Position};
-use countersign_model::UnixMs;
+use countersign_model::{RequestId, UnixMs};
 use countersign_services::Trail;
 use futures_util::{Stream, StreamExt as _, stream};
+use serde::Serialize;
 use tonic::{Request, Response, Status};
 
 use super::admission::{Admission, caller};
 use super::leaving;
-use crate::convert::trail::{entry_out, query_in, record_out, tenant_in};
+use crate::convert::sixteen;
+use crate::convert::trail::{entry_out, owners_in, plain_in, plain_out, query_in, record_out};
 use crate::failure::{CallRefused, Failed};
 use crate::pb;
 use crate::pb::trail_server::Trail as TrailWire;
@@ -31,6 +33,8 @@ type Chunks<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl TrailWire for TrailEnd {
     type QueryStream = Chunks<pb::RecordChunk>;
+    type ExposuresStream = Chunks<pb::ExposureChunk>;
+    type ProveStream = Chunks<pb::ProvedChunk>;
     type TalliesStream = Chunks<pb::TallyChunk>;
 
     async fn query(&self, request: Request<pb::TrailQueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
@@ -38,8 +42,7 @@ impl TrailWire for TrailEnd {
         let trail = self.trail.as_ref().ok_or(Failed::Call(CallRefused::NotHere))?;
         let caller = caller(&extensions)?;
         let accepted = self.admission.accept(&caller, message.call).await?;
-        let owners: Result<Vec<_>, _> = message.owners.into_iter().map(|owner| tenant_in(owner.tenant)).collect();
-        let asked = query_in(message.query).and_then(|query| Ok((query, owners?)));
+        let asked = query_in(message.query).and_then(|query| Ok((query, owners_in(message.owners)?)));
         let (query, owners) = self.admission.understood(&caller, &accepted, asked).await?;
         let page = trail.query(&accepted.call(), &owners, &query).await.map_err(Failed::from)?;
         let (size, mut records, mut is_first) = (page.size, page.records.into_iter(), true);
@@ -57,6 +60,31 @@ impl TrailWire for TrailEnd {
         Ok(Response::new(Box::pin(stream::iter(std::iter::from_fn(next)))))
     }
 
+    async fn exposures(
+        &self,
+        request: Request<pb::ExposuresRequest>,
+    ) -> Result<Response<Self::ExposuresStream>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let trail = self.trail.as_ref().ok_or(Failed::Call(CallRefused::NotHere))?;
+        let caller = caller(&extensions)?;
+        let accepted = self.admission.accept(&caller, message.call).await?;
+        let selector = self.admission.understood(&caller, &accepted, plain_in(&message.selector)).await?;
+        let exposures = trail.exposures(&accepted.call(), &selector).await.map_err(Failed::from)?;
+        Ok(Response::new(chunks(exposures, |exposures| pb::ExposureChunk { exposures })))
+    }
+
+    async fn prove(&self, request: Request<pb::ProveRequest>) -> Result<Response<Self::ProveStream>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let trail = self.trail.as_ref().ok_or(Failed::Call(CallRefused::NotHere))?;
+        let caller = caller(&extensions)?;
+        let accepted = self.admission.accept(&caller, message.call).await?;
+        let asked = owners_in(message.owners).and_then(|owners| Ok((owners, sixteen(&message.request)?)));
+        let (owners, request) = self.admission.understood(&caller, &accepted, asked).await?;
+        let request = RequestId::from_bytes(request);
+        let proved = trail.prove(&accepted.call(), &owners, request).await.map_err(Failed::from)?;
+        Ok(Response::new(chunks(proved, |proved| pb::ProvedChunk { proved })))
+    }
+
     async fn tallies(&self, request: Request<pb::TalliesRequest>) -> Result<Response<Self::TalliesStream>, Status> {
         let ledger = self.ledger.clone().ok_or(Failed::Call(CallRefused::NotHere))?;
         let (_, extensions, message) = request.into_parts();
@@ -72,6 +100,23 @@ impl TrailWire for TrailEnd {
         let following = stream::unfold(Some((ledger, from)), next_tallies).take_until(leaving(&extensions)?);
         Ok(Response::new(Box::pin(following)))
     }
+}
+
+/// A list in chunks, each of its elements as postcard.
+fn chunks<T, C>(list: Vec<T>, chunk: impl Fn(Vec<Vec<u8>>) -> C + Send + 'static) -> Chunks<C>
+where
+    T: Serialize + Send + 'static,
+{
+    let mut list = list.into_iter();
+    let next = move || {
+        let part: Result<Vec<_>, _> = list.by_ref().take(CHUNK_ROWS).map(|one| plain_out(&one)).collect();
+        match part {
+            Ok(part) if part.is_empty() => None,
+            Ok(part) => Some(Ok(chunk(part))),
+            Err(_) => Some(Err(Failed::Damaged.to_status())),
+        }
+    };
+    Box::pin(stream::iter(std::iter::from_fn(next)))
 }
 
 type Following = (Arc<Ledger>, Option<Position>);

@@ -27,7 +27,9 @@ fn no_message_takes_more_than_it_is_counted_for() {
     held!(ReadRecordsRequest Scan TagAccess RowChunk SealedRow Cell WriteRecordsRequest Change FieldTag Requirement
         WriteRecordsReply Rejected UniqueTaken CreateTenantRequest AnyRecordsRequest AnyRecordsReply);
     held!(TrailQueryRequest Owner LedgerQuery RecordName RecordChunk AuditRecord TalliesRequest TallyChunk TallyEntry
-        Tally);
+        Tally ExposuresRequest ExposureChunk ProveRequest ProvedChunk);
+    held!(LogRequest TileRequest CosignRequest CosignedRequest LogReply LogFault StatusRequest StatusReply KmsStatus
+        WatchRequest WatchReply);
     held!(ControlRequest Peer Dpop ControlReply ControlDone ControlFailed PublicCall PublicReply Header FactsRequest
         FactsMessage FactsPart JoinRequest RenewRequest CertificateReply);
     for name in SHAPES.names.keys() {
