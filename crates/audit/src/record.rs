@@ -168,7 +168,8 @@ pub struct Body {
     pub affected: Option<u64>,
     /// For requests that manage something: what they asked for, without secrets.
     pub detail: Option<String>,
-    /// For logins: the key or the provider's account that it was proved with, by fingerprint.
+    /// For logins: the key or the provider's account that it was proved with, by fingerprint. For tokens made from tokens:
+    /// [the new one](crate::Signal::made).
     pub credential: Option<String>,
 }
 

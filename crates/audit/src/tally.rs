@@ -28,7 +28,8 @@ pub struct Signal {
     pub epoch: u64,
     /// How many records were changed.
     pub affected: Option<u64>,
-    /// The first eight bytes of the SHA-256 of what a login was proved with: tells two keys apart and names none.
+    /// The first eight bytes of the SHA-256 of what a login was proved with, or of what a token was made into: tells two
+    /// apart and names none.
     pub credential: Option<u64>,
 }
 
@@ -37,10 +38,6 @@ impl Signal {
     #[must_use]
     pub fn of(record: &Record) -> Self {
         let body = &record.body;
-        let digest = |text: &String| {
-            let digest = countersign_crypto::sha256(text.as_bytes());
-            digest.first_chunk().copied().map(u64::from_be_bytes)
-        };
         Self {
             user: body.user,
             on_behalf_of: body.on_behalf_of,
@@ -51,8 +48,21 @@ impl Signal {
             door: record.door,
             epoch: body.epoch,
             affected: body.affected,
-            credential: body.credential.as_ref().and_then(digest),
+            credential: body.credential.as_deref().map(Self::digest),
         }
+    }
+
+    /// What stands for a credential in [`credential`](Self::credential).
+    #[must_use]
+    pub fn digest(credential: &str) -> u64 {
+        let digest = countersign_crypto::sha256(credential.as_bytes());
+        digest.first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
+    }
+
+    /// The credential in the record of a token that was made from another: the new one, by its identifier.
+    #[must_use]
+    pub fn made(token: TokenId) -> String {
+        format!("token {token}")
     }
 }
 
