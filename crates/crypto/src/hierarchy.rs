@@ -5,7 +5,8 @@
 //!   └ wraps ─ tenant key (random, one per tenant)
 //!               ├ HKDF ─ cell key (tenant, type, field, epoch)
 //!               ├ HKDF ─ tag key  (tenant, type, field, epoch)
-//!               └ HKDF ─ seal key (label, epoch)      audit, cursors, facts
+//!               ├ HKDF ─ seal key (label, epoch)      audit, cursors, facts
+//!               └ HKDF ─ note key (label, service)    checkpoints of logs, cosignatures
 //! ```
 //!
 //! Derivation is HKDF-Expand (RFC 5869, section 2.3) with SHA-256: the keys above are uniformly random, so the
@@ -17,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::aad::Aad;
 use crate::fatal::never;
+use crate::note::NoteKey;
 use crate::seal::{OpenError, SealKey};
 use crate::secret::SecretKey;
 use crate::tag::TagKey;
@@ -117,6 +119,14 @@ impl TenantKey {
     pub fn seal_secret(&self, label: &'static str, epoch: u32) -> SecretKey {
         let context = Aad::new("seal-key.1").part(label.as_bytes()).part(&epoch.to_be_bytes());
         expand(&self.0, &context)
+    }
+
+    /// A key that signs texts for a service: [`crate::note::LOG_SIGN`] or [`crate::note::LOG_WITNESS`]. This key is then
+    /// the service's own secret or the deployment's, not a tenant's.
+    #[must_use]
+    pub fn note_key(&self, label: &'static str, service: &str) -> NoteKey {
+        let context = Aad::new("note-key.1").part(label.as_bytes()).part(service.as_bytes());
+        NoteKey::from_seed(&expand(&self.0, &context))
     }
 }
 

@@ -26,6 +26,7 @@ mod hierarchy;
 mod json;
 pub mod jws;
 pub mod jwt;
+pub mod note;
 pub mod passphrase;
 mod seal;
 mod secret;
