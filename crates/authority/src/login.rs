@@ -96,14 +96,17 @@ impl Authority {
         let pending = self.challenges.take(&login.challenge, now);
         let state = self.registry.latest();
         let person = find(&state, &login);
-        let minted = match self.is_proven(&login, pending.as_ref(), person.as_ref(), now) {
+        let proven = self.is_proven(&login, pending.as_ref(), person.as_ref(), now);
+        let minted = match &proven {
             None => Err(LoginRefused::Refused),
-            Some((user, tenant)) => {
+            Some(Proven { user, tenant, .. }) => {
+                let (user, tenant) = (*user, *tenant);
                 let wish = Wish { lifetime_ms: login.lifetime_ms, binding };
                 self.mint(&state, wish, user, tenant, now).await
             }
         };
-        let record = record_of(&login, &state, person.as_ref(), &minted, now);
+        let mut record = record_of(&login, &state, person.as_ref(), &minted, now);
+        record.body.credential = proven.map(|proven| proven.key);
         self.audit.append(record).await.map_err(|_| LoginRefused::Unavailable)?;
         minted.map(|(minted, _)| minted)
     }
@@ -114,15 +117,15 @@ impl Authority {
         pending: Option<&Pending>,
         person: Option<&Person>,
         now: UnixMs,
-    ) -> Option<(UserId, TenantId)> {
+    ) -> Option<Proven> {
         let pending = pending.filter(|one| one.user == login.user && one.tenant == login.tenant && now < one.expires);
         let text = pending.map_or(DECOY_TEXT, |pending| pending.text.as_bytes());
-        let mut proven = false;
+        let mut proven = None;
         let mut verified = false;
         for line in person.map(|person| person.facts.ssh_keys.as_slice()).unwrap_or_default() {
             let Ok(key) = ssh::PublicKey::parse(line) else { continue };
             match ssh::verify(&key, LOGIN_NAMESPACE, text, &login.signature) {
-                Ok(()) => (proven, verified) = (true, true),
+                Ok(()) => (proven, verified) = (Some(key.fingerprint()), true),
                 Err(ssh::SshError::BadSignature) => verified = true,
                 Err(_) => {}
             }
@@ -131,7 +134,7 @@ impl Authority {
             self.decoy.verify();
         }
         match (pending, person) {
-            (Some(_), Some(person)) if proven => Some((person.id, person.facts.tenant)),
+            (Some(_), Some(person)) => Some(Proven { user: person.id, tenant: person.facts.tenant, key: proven? }),
             _ => None,
         }
     }
@@ -169,6 +172,13 @@ impl Authority {
             _ => LoginRefused::Unavailable,
         })
     }
+}
+
+/// Who it is, and by which key: its fingerprint.
+struct Proven {
+    user: UserId,
+    tenant: TenantId,
+    key: String,
 }
 
 struct Person {

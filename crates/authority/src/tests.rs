@@ -50,8 +50,8 @@ pub(super) const POLICIES: &str = r#"
 @id("admin records") permit (principal in Role::"admin", action in Data::Action::"any", resource);
 @id("admin") permit (principal in Role::"admin", action in [Control::Action::"read_users",
   Control::Action::"manage_users", Control::Action::"manage_provider", Control::Action::"revoke_tokens",
-  Control::Action::"introspect_tokens", Control::Action::"read_audit",
-  Control::Action::"read_types"], resource);
+  Control::Action::"introspect_tokens", Control::Action::"read_audit", Control::Action::"read_access",
+  Control::Action::"decide_access", Control::Action::"read_types"], resource);
 @id("auditor") permit (principal in Role::"auditor", action == Control::Action::"read_audit", resource);
 @id("rep") permit (principal in Role::"rep", action == Customer::Action::"read", resource)
 when { principal has employee && resource has support_rep && resource.support_rep == principal.employee };

@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and one module per group of commands that asks it.
 
+mod access;
 mod audit;
 mod completions;
 mod context;
@@ -87,6 +88,9 @@ enum Command {
     /// Invite, list and remove the services of a deployment whose services run apart.
     #[command(subcommand, after_help = help::SERVICE)]
     Service(service::Command),
+    /// Ask tenants for access to their records, and give it.
+    #[command(subcommand, after_help = help::ACCESS)]
+    Access(access::Command),
     /// Read the audit log of a tenant.
     #[command(subcommand, after_help = help::AUDIT)]
     Audit(audit::Command),
@@ -136,6 +140,7 @@ fn run(context: &Context, command: Command) -> Result<(), Problem> {
             Command::Token(command) => token::run(context, command).await,
             Command::Kms(command) => kms::run(context, command).await,
             Command::Service(command) => service::run(context, command).await,
+            Command::Access(command) => access::run(context, command).await,
             Command::Audit(command) => audit::run(context, command).await,
             Command::Completions(_) => Ok(()),
         }

@@ -112,10 +112,16 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
         sinks: opening.sinks,
         config,
     };
-    if base.config.services.run.is_all() {
-        return whole::open(base, opening.serves).await;
+    let (clock, entropy) = (Arc::clone(&base.clock), Arc::clone(&base.entropy));
+    let mut opened = if base.config.services.run.is_all() {
+        whole::open(base, opening.serves).await?
+    } else {
+        apart::open(base, opening.serves).await?
+    };
+    if opening.serves {
+        opened.take_commands(deployment, (clock, entropy));
     }
-    apart::open(base, opening.serves).await
+    Ok(opened)
 }
 
 /// What everything in this process is made with.
@@ -264,6 +270,13 @@ impl Opened {
     #[must_use]
     pub fn ledger(&self, service: Service) -> Option<&Arc<Ledger>> {
         self.ledgers.iter().find(|ledger| ledger.service() == service)
+    }
+
+    /// Takes what commands did to the folder into a ledger: the authority's, where that is here.
+    fn take_commands(&mut self, deployment: &Deployment, made_with: (Arc<dyn Clock>, Arc<dyn Entropy>)) {
+        let Some(ledger) = self.ledger(Service::Authority).or(self.ledgers.first()) else { return };
+        let (service, sink) = (ledger.service(), Arc::clone(ledger) as Arc<dyn AuditSink>);
+        self.tasks.push(tokio::spawn(crate::commands::follow(deployment.clone(), sink, service, made_with)));
     }
 
     /// Writes the audit records that wait and takes no more.

@@ -115,6 +115,12 @@ impl Deployment {
         self.dir.join("run")
     }
 
+    /// What commands that work on this folder did, until a server takes it into its ledger.
+    #[must_use]
+    pub fn commands(&self) -> PathBuf {
+        self.dir.join("commands.jsonl")
+    }
+
     /// How the key management services are, as the process that serves last wrote it down.
     #[must_use]
     pub fn kms_json(&self) -> PathBuf {

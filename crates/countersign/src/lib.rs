@@ -12,6 +12,7 @@
 
 mod cli;
 pub mod client;
+pub mod commands;
 pub mod compose;
 pub mod config;
 mod demo;

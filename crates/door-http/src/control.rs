@@ -1,7 +1,9 @@
 //! Control requests: from bodies and parameters to [`Control`], strictly.
 
+mod access;
 pub mod fields;
 
+use countersign_model::access::AccessControl;
 use countersign_model::control::{AuditQuery, Control, NewProvider, NewUser, PolicyFile};
 use countersign_model::{Kind, Name, UnixMs, Value};
 use http::HeaderMap;
@@ -86,6 +88,11 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem
             let request = request.map_err(|_| Problem::Syntax { part: Part::Path, line: 1, column: 1, expected })?;
             Control::Receipt { request }
         }
+        Target::AccessList
+        | Target::AccessRequest
+        | Target::AccessConfirm
+        | Target::AccessDecide
+        | Target::AccessClose => Control::Access(access::lower(incoming, &mut parameters)?),
         _ => return Err(Problem::NoSuchPath),
     };
     parameters.finish()?;
@@ -104,6 +111,11 @@ pub(crate) fn bare(target: Target) -> Control {
         Target::PoliciesApply => Control::PoliciesApply { files: Vec::new(), dry_run: true },
         Target::ServiceList | Target::ServiceInvite | Target::ServiceRemove => Control::ServiceList,
         Target::ProviderRead | Target::ProviderPut | Target::ProviderRemove => Control::ProviderRead,
+        Target::AccessList
+        | Target::AccessRequest
+        | Target::AccessConfirm
+        | Target::AccessDecide
+        | Target::AccessClose => Control::Access(AccessControl::List),
         Target::AuditRead | Target::Receipt => Control::AuditRead(AuditQuery::default()),
         _ => Control::WhoAmI,
     }
@@ -165,8 +177,16 @@ fn types(
     }
 }
 
-/// Serde refuses what is unknown, missing or there twice; its message may hold a value, so it is not passed on.
 fn provider(incoming: Incoming<'_>) -> Result<NewProvider, Problem> {
+    typed(
+        incoming,
+        "an identity provider: issuer, client_id, role_claim, roles and what docs/http.md lists beside them",
+    )
+}
+
+/// The body as JSON of a type of its own. Serde refuses what is unknown, missing or there twice; its message may hold a
+/// value, so it is not passed on.
+fn typed<T: serde::de::DeserializeOwned>(incoming: Incoming<'_>, expected: &'static str) -> Result<T, Problem> {
     match text(incoming.headers, &CONTENT_TYPE)?.map(media) {
         None | Some("application/json") => {}
         Some(_) => return Err(Problem::UnsupportedMedia),
@@ -175,8 +195,14 @@ fn provider(incoming: Incoming<'_>) -> Result<NewProvider, Problem> {
         part: Part::Body,
         line: error.line(),
         column: error.column(),
-        expected: "an identity provider: issuer, client_id, role_claim, roles and what docs/http.md lists beside them",
+        expected,
     })
+}
+
+/// The path's segment as an identifier.
+fn path_id<T: std::str::FromStr>(segment: &str) -> Result<T, Problem> {
+    let expected = "an id, a UUID";
+    segment.parse().map_err(|_| Problem::Syntax { part: Part::Path, line: 1, column: 1, expected })
 }
 
 fn policies(mut fields: Fields<'_>, parameters: &mut Parameters<'_>) -> Result<Control, Problem> {

@@ -49,6 +49,16 @@ pub enum Target {
     AuditRead,
     /// What each service recorded of one request.
     Receipt,
+    /// Operators' access to tenants.
+    AccessList,
+    /// Ask for it.
+    AccessRequest,
+    /// Confirm that another operator breaks the glass.
+    AccessConfirm,
+    /// The tenant's answer.
+    AccessDecide,
+    /// End it.
+    AccessClose,
     /// The description of all this.
     OpenApi,
     /// Whether the server is up.
@@ -108,6 +118,11 @@ pub const ROUTES: &[Route] = &[
     route("DELETE", "/v1/provider", Target::ProviderRemove),
     route("GET", "/v1/audit", Target::AuditRead),
     route("GET", "/v1/audit/receipt/{name}", Target::Receipt),
+    route("GET", "/v1/access", Target::AccessList),
+    route("POST", "/v1/access", Target::AccessRequest),
+    route("DELETE", "/v1/access/{name}", Target::AccessClose),
+    route("POST", "/v1/access/{name}/confirmation", Target::AccessConfirm),
+    route("POST", "/v1/access/{name}/decision", Target::AccessDecide),
     route("GET", "/v1/jwks.json", Target::Public),
     route("GET", "/.well-known/oauth-authorization-server", Target::Public),
     route("GET", "/v1/openapi.json", Target::OpenApi),
@@ -148,7 +163,11 @@ pub fn find<'p>(method: &Method, path: &'p str) -> Result<(Target, &'p str), Pro
 fn matches<'p>(template: &str, path: &'p str) -> Option<&'p str> {
     match template.split_once('{') {
         None => (template == path).then_some(""),
-        Some((prefix, _)) => path.strip_prefix(prefix).filter(|segment| !segment.is_empty() && !segment.contains('/')),
+        Some((prefix, rest)) => {
+            let suffix = rest.split_once('}').map_or("", |(_, suffix)| suffix);
+            let segment = path.strip_prefix(prefix)?.strip_suffix(suffix)?;
+            (!segment.is_empty() && !segment.contains('/')).then_some(segment)
+        }
     }
 }
 
@@ -175,7 +194,8 @@ mod tests {
     fn each_route_leads_to_its_target() {
         for route in ROUTES {
             let path = route.path.replace("{type}", "customer").replace("{name}", "nancy");
-            let segment = if path == route.path { "" } else { path.rsplit('/').next().unwrap() };
+            let named = ["{type}", "{name}"].into_iter().zip(["customer", "nancy"]);
+            let segment = named.into_iter().find(|(place, _)| route.path.contains(place)).map_or("", |(_, name)| name);
             let found = find(&route.method.parse().unwrap(), &path).unwrap();
             assert_eq!(found, (route.target, segment), "{} {}", route.method, route.path);
         }

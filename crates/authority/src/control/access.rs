@@ -181,23 +181,15 @@ impl Authority {
         };
         let grant = self.registry.grant(id).filter(may).ok_or_else(|| not_found("access", id))?;
         let now = self.registry.clock().now();
-        let by = format!("{}@{}", caller.acting().1.name, caller.tenant_name);
-        let mut closed = (*grant).clone();
-        closed.state = match &grant.state {
-            GrantState::Given { user, .. } => {
-                change.remove_user(*user);
-                GrantState::Closed { by: Some(by), at: now }
-            }
-            GrantState::Asked => GrantState::Refused { by, at: now },
-            GrantState::Refused { .. } | GrantState::Closed { .. } => {
-                return Err(invalid("access", "one that is not over"));
-            }
-        };
-        change.put_grant(id, closed.clone())?;
+        if matches!(grant.state, GrantState::Refused { .. } | GrantState::Closed { .. }) {
+            return Err(invalid("access", "one that is not over"));
+        }
+        change.end_grant(id, &caller.acting().1.name, now)?;
         change.commit().await?;
         if !as_tenant {
             self.record_elsewhere(permit, grant.tenant, format!("ended access {id}"), now).await?;
         }
+        let closed = self.registry.grant(id).ok_or_else(|| not_found("access", id))?;
         Ok(Done::changed(ControlAnswer::Grant(self.grant_entry(id, &closed))))
     }
 

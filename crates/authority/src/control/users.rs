@@ -96,6 +96,10 @@ impl Authority {
             return Err(ControlFailure::LastPerson);
         }
         change.remove_user(id);
+        // Nor is an operator who has gone anywhere else any more.
+        for (grant, _) in self.registry.grants().iter().filter(|(_, grant)| grant.operator == id) {
+            change.end_grant(*grant, &caller.acting().1.name, self.registry.clock().now())?;
+        }
         change.commit().await?;
         Ok(Done::changed(ControlAnswer::User(entry(id, &user, &tenant_name, &self.registry.latest()))))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use countersign_guard::State;
 use countersign_model::control::PolicyFile;
 use countersign_model::facts::{Facts, Tenant, User};
-use countersign_model::{GrantId, RecordTypes, SessionId, TenantId, TokenId, UnixMs, UserId};
+use countersign_model::{GrantId, Name, RecordTypes, SessionId, TenantId, TokenId, UnixMs, UserId};
 use countersign_policy::Policies;
 use countersign_store::Store;
 use countersign_token::{CLOCK_SKEW_MS, MAX_LIFETIME_MS};
@@ -13,8 +13,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Registry;
 use super::fact::{
-    EpochFact, FactsKeysFact, GrantFact, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact, TenantFact,
-    TypesFact, Write,
+    EpochFact, FactsKeysFact, GrantFact, GrantState, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact,
+    TenantFact, TypesFact, Write,
 };
 use crate::error::RegistryError;
 use crate::identity::fact::Roster;
@@ -258,6 +258,21 @@ impl Change {
         self.put(Kind::Grant, id.as_bytes(), &grant)?;
         self.grants.push((id, Some(Arc::new(grant))));
         Ok(())
+    }
+
+    /// Takes away what a grant gave, if it is not over.
+    pub(crate) fn end_grant(&mut self, id: GrantId, by: &Name, at: UnixMs) -> Result<(), RegistryError> {
+        let Some(grant) = self.registry.grant(id) else { return Ok(()) };
+        let by = by.to_string();
+        let state = match &grant.state {
+            GrantState::Given { user, .. } => {
+                self.remove_user(*user);
+                GrantState::Closed { by: Some(by), at }
+            }
+            GrantState::Asked => GrantState::Refused { by, at },
+            GrantState::Refused { .. } | GrantState::Closed { .. } => return Ok(()),
+        };
+        self.put_grant(id, GrantFact { state, ..(*grant).clone() })
     }
 
     /// Keeps a grant no longer.

@@ -1,5 +1,6 @@
 //! Every control request, permitted and refused.
 
+mod access;
 mod audit;
 mod keys;
 mod people;

@@ -246,6 +246,17 @@ Examples:
   countersign --dir ./authority service invite store > store.join
   countersign serve ./store --join-token store.join";
 
+pub(super) const ACCESS: &str = "\
+No operator sees a tenant's records by default. docs/access.md describes how access is asked for, given and ended.";
+
+pub(super) const ACCESS_REQUEST: &str = "\
+The tenant sees the request, with your name and the reason, in its audit log and with `access list`.
+
+Examples:
+  countersign --dir ./deployment access request northwind --role support --reason 'ticket 4711' --for 1h
+  countersign --dir ./deployment access request northwind --role support --reason 'their admin is out of reach' --for 30m \
+--break-glass";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   countersign completions bash > ~/.local/share/bash-completion/completions/countersign

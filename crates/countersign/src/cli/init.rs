@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use countersign_model::Service;
+use countersign_model::clock::SystemClock;
 
 use super::context::Context;
 use super::serve::can_be_found;
-use crate::compose;
 use crate::config::{Config, Provider, Roles, Text};
 use crate::deployment::Deployment;
 use crate::problem::Problem;
+use crate::{commands, compose};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -60,6 +61,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<(), Proble
         compose::init_apart(&deployment, &config)?;
     }
     let is_whole = config.services.run.is_all();
+    // There was no folder to put the beginning on record in.
+    let begun = commands::begin(&deployment, &SystemClock, format!("init of {}", config.services.run))?;
+    begun.end(Ok(()))?;
     let (dir, terminal) = (dir.display(), &context.terminal);
     terminal.note(&format!("made a deployment in {dir}"));
     terminal.note("  countersign.toml         the configuration, every default written out");

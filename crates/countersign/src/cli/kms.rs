@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use countersign_crypto::SystemEntropy;
+use countersign_model::clock::SystemClock;
 use countersign_model::control::DEFAULT_KMS;
 use countersign_model::{Name, UnixMs};
 use serde_json::Value;
 
 use super::context::{Context, Unnamed};
 use super::help;
+use crate::commands;
 use crate::compose::{self, kms};
 use crate::config::{Config, Provider};
 use crate::deployment::Deployment;
@@ -63,7 +65,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
         Command::Status(folder) => status(context, folder.folder.as_ref()),
         Command::Create { name } => {
             let (deployment, config) = here(context, None)?;
-            kms::one(&deployment, &config, Some(&name))?.create()?;
+            let begun = commands::begin(&deployment, &SystemClock, format!("kms create {name}"))?;
+            begun.end(kms::one(&deployment, &config, Some(&name)).and_then(|one| one.create()))?;
             context.terminal.note(&format!("the key of {name} is there; a server that runs has to be started again"));
             Ok(())
         }
@@ -133,9 +136,12 @@ async fn rotate(context: &Context, name: Option<&Name>) -> Result<(), Problem> {
         return Err(Problem::new(Exit::Conflict, "a process serves here, which would not see the new key")
             .next("stop it, then run this again"));
     }
-    let version = one.open()?.rotate(&SystemEntropy).map_err(|error| one.problem(&error))?;
+    let called = name.map_or(DEFAULT_KMS, Name::as_str);
+    let begun = commands::begin(&deployment, &SystemClock, format!("kms rotate {called}"))?;
+    let rotated = one.open().and_then(|open| open.rotate(&SystemEntropy).map_err(|error| one.problem(&error)));
+    let version = begun.end(rotated)?;
     drop(lock);
-    let (called, dir) = (name.map_or(DEFAULT_KMS, Name::as_str), deployment.dir().display());
+    let dir = deployment.dir().display();
     context.terminal.note(&format!("key {called} has version {version} now; older versions still unwrap"));
     if config.services.run.is_all() {
         return rewrap(context, None, None).await;
@@ -176,8 +182,11 @@ fn passphrase(context: &Context, name: Option<&Name>) -> Result<(), Problem> {
         return Err(Problem::new(Exit::Conflict, "a process serves here").next("stop it, then run this again"));
     }
     let new = one.open_passphrase()?;
-    let changed = new.change_passphrase(&one.new_passphrase("NEW_PASSPHRASE")?, &SystemEntropy);
-    changed.map_err(|error| one.problem(&error))?;
+    let passphrase = one.new_passphrase("NEW_PASSPHRASE")?;
+    let called = name.map_or(DEFAULT_KMS, Name::as_str);
+    let begun = commands::begin(&deployment, &SystemClock, format!("kms passphrase {called}"))?;
+    let changed = new.change_passphrase(&passphrase, &SystemEntropy);
+    begun.end(changed.map_err(|error| one.problem(&error)))?;
     context.terminal.note("the passphrase is changed; the old one still opens copies of the file from before");
     Ok(())
 }

@@ -193,6 +193,29 @@ fn kinds_of_users() {
     assert!(matches!(kind(r#"{"kind":"robot"}"#), Err(Problem::WrongValue { key: "kind", .. })));
 }
 
+#[test]
+fn operators_access() {
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let grant = id.parse().unwrap();
+    let wanted = r#"{"tenant":"northwind","role":"support","reason":"ticket 4711","lifetime_ms":3600000}"#;
+    let asked = AccessControl::Request {
+        tenant: name("northwind"),
+        role: name("support"),
+        reason: "ticket 4711".into(),
+        lifetime_ms: 3_600_000,
+        break_glass: false,
+    };
+    assert_eq!(Sent::new(Target::AccessRequest, wanted).lowered(), Ok(Control::Access(asked)));
+    let decide = |body| Sent { segment: id, ..Sent::new(Target::AccessDecide, body) }.lowered();
+    let approved = AccessControl::Decide { grant, approve: true, role: None };
+    assert_eq!(decide(r#"{"approve":true}"#), Ok(Control::Access(approved)));
+    assert!(decide("{}").is_err() && decide(r#"{"approve":true,"approve":false}"#).is_err());
+    let close = |query| Sent { segment: id, query, ..Sent::new(Target::AccessClose, "") }.lowered();
+    assert_eq!(close("as=tenant"), Ok(Control::Access(AccessControl::Close { grant, as_tenant: true })));
+    assert_eq!(close(""), Ok(Control::Access(AccessControl::Close { grant, as_tenant: false })));
+    assert!(close("as=anybody").is_err());
+}
+
 /// Whoever comes without a good token asks for what the path says, and for nothing that would change anything.
 #[test]
 fn bare_requests_change_nothing() {
@@ -213,6 +236,7 @@ fn bare_requests_change_nothing() {
                 | Control::ServiceList
                 | Control::ProviderRead
                 | Control::AuditRead(_)
+                | Control::Access(AccessControl::List)
         );
         assert!(harmless, "{} {}", route.method, route.path);
     }
