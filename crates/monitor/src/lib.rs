@@ -4,7 +4,11 @@
 //! and what the services say of themselves.
 
 pub mod alert;
+pub mod desk;
 pub mod event;
+pub mod http;
+pub mod measure;
+pub mod otlp;
 
 pub use alert::{Alert, Level, Raise};
 pub use event::{Event, FieldValue};
