@@ -111,6 +111,8 @@ reasons! {
     NoFellow = "no_fellow",
     /// Services that took part in a request recorded different things.
     Differs = "differs",
+    /// A ledger's log was rolled back or has two histories: what it says contradicts what a witness has seen.
+    Forked = "forked",
 }
 
 /// One audit record. Written once, never changed.
