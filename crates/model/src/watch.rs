@@ -43,6 +43,13 @@ pub enum WatchControl {
     },
     /// What the deployment's services measure.
     Metrics,
+    /// One alert.
+    Alert {
+        /// Which.
+        alert: AlertId,
+    },
+    /// Tries every sink with a test alert.
+    Test,
 }
 
 impl WatchControl {
@@ -50,8 +57,10 @@ impl WatchControl {
     #[must_use]
     pub const fn action(&self) -> ControlAction {
         match self {
-            Self::Alerts { .. } | Self::Silences => ControlAction::ReadAlerts,
-            Self::Acknowledge { .. } | Self::Silence { .. } | Self::Unsilence { .. } => ControlAction::ManageAlerts,
+            Self::Alerts { .. } | Self::Alert { .. } | Self::Silences => ControlAction::ReadAlerts,
+            Self::Acknowledge { .. } | Self::Silence { .. } | Self::Unsilence { .. } | Self::Test => {
+                ControlAction::ManageAlerts
+            }
             Self::Metrics => ControlAction::ReadMetrics,
         }
     }
@@ -59,6 +68,6 @@ impl WatchControl {
     /// Whether it changes anything.
     #[must_use]
     pub const fn is_change(&self) -> bool {
-        matches!(self, Self::Acknowledge { .. } | Self::Silence { .. } | Self::Unsilence { .. })
+        matches!(self, Self::Acknowledge { .. } | Self::Silence { .. } | Self::Unsilence { .. } | Self::Test)
     }
 }

@@ -98,6 +98,8 @@ fn describe_access(access: &AccessControl) -> String {
 fn describe_watch(watch: &WatchControl) -> String {
     match watch {
         WatchControl::Alerts { .. } => "alerts".to_owned(),
+        WatchControl::Alert { alert } => format!("alert {alert}"),
+        WatchControl::Test => "test of the alert sinks".to_owned(),
         WatchControl::Acknowledge { alert, note } => format!("acknowledge {alert}: {note}"),
         WatchControl::Silence { rule, about, for_ms, reason } => {
             let about = about.as_ref().map(|about| format!(" about {about}")).unwrap_or_default();
