@@ -20,7 +20,7 @@ use countersign_model::access::AccessControl;
 use countersign_model::control::Control;
 use countersign_model::facts::{OPERATORS, Principal, User};
 use countersign_model::query::Judged;
-use countersign_model::{Name, UnixMs};
+use countersign_model::{Name, TokenId, UnixMs};
 use countersign_services::{KmsFailure, ServiceFailure};
 
 use self::describe::describe;
@@ -37,15 +37,17 @@ pub(crate) struct Done {
     pub affected: Option<u64>,
     /// What to record in place of what was asked, where the outcome says more.
     pub detail: Option<String>,
+    /// The token that was made from the caller's, if one was.
+    pub made: Option<TokenId>,
 }
 
 impl Done {
     pub(crate) const fn looked(answer: ControlAnswer) -> Self {
-        Self { answer, affected: None, detail: None }
+        Self { answer, affected: None, detail: None, made: None }
     }
 
     pub(crate) const fn changed(answer: ControlAnswer) -> Self {
-        Self { answer, affected: Some(1), detail: None }
+        Self { answer, affected: Some(1), detail: None, made: None }
     }
 }
 
@@ -64,9 +66,12 @@ impl Authority {
         }
         let outcome = self.run(&permit, control).await;
         let settlement = match &outcome {
-            Ok(done) => {
-                Settlement { affected: done.affected, detail: done.detail.clone().or(asked), ..Settlement::default() }
-            }
+            Ok(done) => Settlement {
+                affected: done.affected,
+                detail: done.detail.clone().or(asked),
+                made: done.made,
+                ..Settlement::default()
+            },
             Err(failure) => Settlement { failed: Some(failure.reason()), detail: asked, ..Settlement::default() },
         };
         permit.settle(settlement).await?;

@@ -40,6 +40,7 @@ impl Authority {
             parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
         };
         let failed = outcome.as_ref().err().map(ControlFailure::reason);
+        let made = outcome.as_ref().ok().map(|new| new.id);
         let whose = |permit: &Permit| {
             let principal = permit.principal();
             format!("{} with token {}", principal.facts.name, principal.token)
@@ -47,9 +48,9 @@ impl Authority {
         let of_subject = said(actor.as_ref().map(|actor| format!("actor {}", whose(actor))));
         if let Some(actor) = actor {
             let detail = Some(said(Some(format!("acts for {}", whose(&subject)))));
-            actor.settle(Settlement { failed, detail, ..Settlement::default() }).await?;
+            actor.settle(Settlement { failed, detail, made, ..Settlement::default() }).await?;
         }
-        subject.settle(Settlement { failed, detail: Some(of_subject), ..Settlement::default() }).await?;
+        subject.settle(Settlement { failed, detail: Some(of_subject), made, ..Settlement::default() }).await?;
         outcome
     }
 

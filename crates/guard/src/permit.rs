@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use countersign_audit::{Access, AuditSink, Body, Position, Reason, Record, Service, Verdict};
+use countersign_audit::{Access, AuditSink, Body, Position, Reason, Record, Service, Signal, Verdict};
 use countersign_model::facts::Principal;
 use countersign_model::query::Judged;
-use countersign_model::{Clock, Request, Tally};
+use countersign_model::{Clock, Request, Tally, TokenId};
 use tokio::time::Instant;
 
 use crate::bearer::Bearer;
@@ -61,6 +61,8 @@ pub struct Settlement {
     pub detail: Option<String>,
     /// What the request came to, for the other services' counts to be held against. `None` for control requests.
     pub tally: Option<Tally>,
+    /// The token that was made from the caller's, if one was.
+    pub made: Option<TokenId>,
 }
 
 impl Permit {
@@ -152,6 +154,7 @@ impl Permit {
                 accesses: settlement.accesses,
                 affected: settlement.affected,
                 detail: settlement.detail,
+                credential: settlement.made.map(Signal::made),
                 ..body_of(principal, request, state.facts.epoch)
             },
         };

@@ -35,8 +35,9 @@ impl Authority {
         let now = self.registry.clock().now();
         let minted = minter.narrow(&parent, narrowing, lifetime_ms, now, self.registry.entropy())?;
         let detail = format!("{}; token {}", super::describe_narrowing(narrowing, lifetime_ms), minted.id());
+        let made = Some(minted.id());
         let answer = ControlAnswer::Token(self.new_token(minted, parent.binding().copied()));
-        Ok(Done { affected: None, detail: Some(detail), answer })
+        Ok(Done { affected: None, detail: Some(detail), answer, made })
     }
 
     pub(super) async fn revoke_own(&self, caller: &Principal, session: bool) -> Result<Done, ControlFailure> {
