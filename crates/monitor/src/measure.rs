@@ -11,6 +11,7 @@
 mod collect;
 mod counters;
 mod family;
+mod local;
 mod points;
 mod samples;
 mod sink;
@@ -20,6 +21,7 @@ mod words;
 pub use collect::{Collector, Known, is_ready};
 pub use counters::{Measures, Watching};
 pub use family::{FAMILIES, Family, Kind};
+pub use local::{LedgerState, LocalParts, LocalReport};
 pub use points::{Data, Point, points};
 pub use samples::{Hist, Samples};
 pub use sink::MeasuredSink;
