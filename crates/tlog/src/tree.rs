@@ -70,7 +70,7 @@ impl Frontier {
             let Some(left) = self.full.pop() else { break };
             hash = Hash::node(&left, &hash);
             height = height.saturating_add(1);
-            if height % TILE_HEIGHT == 0 {
+            if height.is_multiple_of(TILE_HEIGHT) {
                 emit(u8::try_from(height / TILE_HEIGHT).unwrap_or(u8::MAX), hash);
             }
         }
