@@ -9,10 +9,7 @@ fn reference(leaves: &[Hash]) -> Hash {
         [] => Hash::empty(),
         [leaf] => *leaf,
         _ => {
-            let mut k = 1;
-            while k * 2 < leaves.len() {
-                k *= 2;
-            }
+            let k = leaves.len().next_power_of_two() / 2;
             Hash::node(&reference(&leaves[..k]), &reference(&leaves[k..]))
         }
     }
