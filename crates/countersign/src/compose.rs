@@ -12,6 +12,7 @@ mod init;
 mod issue;
 pub(crate) mod kms;
 mod limits;
+mod measure;
 mod own_keys;
 mod platforms;
 mod reconcile;
@@ -23,7 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Options as LedgerOptions};
-use countersign_authority::{Registry, RegistryParts};
+use countersign_authority::{Authority, Registry, RegistryParts};
 use countersign_crypto::SystemEntropy;
 use countersign_crypto::tls::CertificateSlot;
 use countersign_crypto::x509::ServerCertificate;
@@ -31,7 +32,8 @@ use countersign_door_http::{App, Router};
 use countersign_guard::{FactsCell, Guard, GuardParts};
 use countersign_keys::KmsSet;
 use countersign_model::clock::SystemClock;
-use countersign_model::{Clock, Entropy, Service};
+use countersign_model::{Clock, Entropy, Service, UnixMs};
+use countersign_monitor::measure::{MeasuredSink, Watching};
 use countersign_store::{Options as StoreOptions, SqliteStore};
 use countersign_token::Verifier;
 use tokio::task::JoinHandle;
@@ -103,10 +105,13 @@ pub async fn open(deployment: &Deployment, config: Config) -> Result<Opened, Pro
 pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) -> Result<Opened, Problem> {
     deployment.require_private()?;
     let kms = kms::open(deployment, &config)?;
+    let clock = opening.clock.unwrap_or_else(|| Arc::new(SystemClock) as Arc<dyn Clock>);
     let base = Base {
         deployment: deployment.clone(),
         kms,
-        clock: opening.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+        watching: measure::watching(&config, &clock),
+        started: clock.now(),
+        clock,
         entropy: Arc::new(SystemEntropy),
         join_tokens: opening.join_tokens,
         sinks: opening.sinks,
@@ -133,6 +138,10 @@ struct Base {
     entropy: Arc<dyn Entropy>,
     join_tokens: Vec<Zeroizing<String>>,
     sinks: Option<Sinks>,
+    /// What the services of this process measure.
+    watching: Watching,
+    /// When the process began.
+    started: UnixMs,
 }
 
 fn registry_parts(deployment: &Deployment, config: &Config, kms: KmsSet) -> RegistryParts {
@@ -144,6 +153,13 @@ fn registry_parts(deployment: &Deployment, config: &Config, kms: KmsSet) -> Regi
         key_capacity: config.keys.cache.size(),
         key_open_ms: config.keys.max_open_ms.number(),
     }
+}
+
+/// Ends operators' access as its time comes.
+fn access_ends(authority: &Arc<Authority>) -> JoinHandle<()> {
+    tokio::spawn(Arc::clone(authority).look_after_access(|error| {
+        tracing::error!(%error, "access that is over could not be put on record as such");
+    }))
 }
 
 /// What could not be opened, and why.
@@ -168,11 +184,13 @@ impl Base {
 
     /// What a service's records go to.
     fn sink(&self, ledger: &Arc<Ledger>) -> Arc<dyn AuditSink> {
-        let sink = Arc::clone(ledger) as Arc<dyn AuditSink>;
-        match &self.sinks {
-            Some(before) => before(ledger.service(), sink),
+        let (service, sink) = (ledger.service(), Arc::clone(ledger) as Arc<dyn AuditSink>);
+        let sink = match &self.sinks {
+            Some(before) => before(service, sink),
             None => sink,
-        }
+        };
+        let (measures, observer) = (Arc::clone(self.watching.measures(service)), self.watching.observer(service));
+        Arc::new(MeasuredSink::new(sink, measures, observer))
     }
 
     fn guard(
@@ -190,7 +208,7 @@ impl Base {
             clock: Arc::clone(&self.clock),
             limits: limits::guard_limits(&self.config),
             plan_capacity: self.config.tokens.cache.size().max(1024),
-            observe: Arc::new(countersign_guard::Unobserved),
+            observe: self.watching.observer(service),
         }))
     }
 

@@ -1,6 +1,8 @@
 //! The program as a person or a script meets it: the built binary, its output and its exit codes.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by stopping")]
 
+#[path = "program/access.rs"]
+mod access;
 #[path = "program/apart.rs"]
 mod apart;
 #[path = "program/bench.rs"]

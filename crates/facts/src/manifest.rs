@@ -8,7 +8,7 @@ use crate::part::Digest;
 /// The `typ` of a manifest (RFC 7515, section 4.1.9).
 pub const MANIFEST_TYPE: &str = "countersign-facts+jwt";
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Whose snapshots: both names are in every manifest, so that one deployment's are refused in another.
 #[derive(Debug, Clone, PartialEq, Eq)]

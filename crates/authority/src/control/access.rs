@@ -4,6 +4,7 @@
 //! that may do nothing but read and change records in one of the tenant's roles.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_audit::{Body, Record, Service, Verdict};
 use countersign_guard::{Permit, Refusal};
@@ -20,6 +21,8 @@ use crate::registry::change::Change;
 use crate::registry::fact::{GrantFact, GrantState};
 use crate::time::rfc3339;
 
+/// How often is looked for access that is over. It has had no effect since its end.
+const LOOK: Duration = Duration::from_secs(15);
 const LIFETIME_MIN_MS: u64 = 60_000;
 const REASON_MAX_BYTES: usize = 256;
 /// After this long without an answer, a request for access is refused by itself.
@@ -197,6 +200,16 @@ impl Authority {
         let grants = self.registry.grants().into_iter();
         let seen = grants.filter(|(_, grant)| is_operator(caller) || grant.tenant == caller.tenant);
         Done::looked(ControlAnswer::Grants(seen.map(|(id, grant)| self.grant_entry(id, &grant)).collect()))
+    }
+
+    /// Ends access as its time comes, for as long as it is polled. What fails is tried again.
+    pub async fn look_after_access(self: Arc<Self>, failed: impl Fn(ControlFailure) + Send) {
+        loop {
+            if let Err(error) = self.end_access().await {
+                failed(error);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Takes away what is past its end, and forgets what has long been over. The guards have refused it already: this

@@ -69,7 +69,7 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         verifier,
         engine: Arc::new(engine),
         keys: key_service,
-        front: Arc::new(LocalFront::new(authority, control)),
+        front: Arc::new(LocalFront::new(Arc::clone(&authority), control)),
         names: base.config.server.names.0.clone(),
         key_capacity: base.config.keys.cache.size(),
         clock: Arc::clone(clock),
@@ -81,6 +81,7 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         tasks.extend(kms::look_after(&registry.tenant_keys(), &base.deployment));
         let parts = reconcile::Parts { here: ledgers.clone(), trails: None, audit, clock: Arc::clone(clock) };
         tasks.push(tokio::spawn(reconcile::run(parts)));
+        tasks.push(super::access_ends(&authority));
     }
     let door = Some(Door { router });
     let (wires, slots) = (Vec::new(), Vec::new());

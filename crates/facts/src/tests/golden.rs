@@ -50,7 +50,7 @@ fn the_manifest_is_the_one_written_down() {
     let keys = VerifyingKeys::new(vec![public(&key(1))]).unwrap();
     let claims: serde_json::Value = keys.verify("countersign-facts+jwt", &update.manifest).unwrap();
     let expected = serde_json::json!({
-        "version": 1,
+        "version": 2,
         "iss": "https://issuer",
         "trust_domain": "example.test",
         "epoch": 1,

@@ -259,7 +259,7 @@ fn signed(world: &World, typ: &str, change: impl FnOnce(&mut Json), parts: Vec<P
     }
     let index = index.encode();
     let mut claims = json!({
-        "version": 1, "iss": "https://issuer", "trust_domain": "example.test", "epoch": 5, "policy_epoch": 5,
+        "version": 2, "iss": "https://issuer", "trust_domain": "example.test", "epoch": 5, "policy_epoch": 5,
         "issued_ms": world.clock.now().0, "index": hex::encode(sha256(&index)),
     });
     change(&mut claims);
@@ -281,7 +281,7 @@ fn what_another_version_would_sign() {
     let claims = Err(ApplyError::Signature(JwsError::Claims));
     assert_eq!(try_one(MANIFEST_TYPE, &|_| ()), Ok(()));
     assert_eq!(try_one("at+jwt", &|_| ()), Err(ApplyError::Signature(JwsError::WrongType)));
-    assert_eq!(try_one(MANIFEST_TYPE, &|claims| claims["version"] = json!(2)), Err(ApplyError::Version));
+    assert_eq!(try_one(MANIFEST_TYPE, &|claims| claims["version"] = json!(3)), Err(ApplyError::Version));
     assert_eq!(try_one(MANIFEST_TYPE, &|claims| claims["limit"] = json!(1)), claims);
     assert_eq!(try_one(MANIFEST_TYPE, &|claims| claims["epoch"] = json!(-1)), claims);
     assert_eq!(try_one(MANIFEST_TYPE, &|claims| claims["epoch"] = json!(1.5)), claims);

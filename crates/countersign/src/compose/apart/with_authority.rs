@@ -13,6 +13,7 @@ use countersign_store::Store;
 use countersign_wire::Parts;
 
 use super::{Apart, authority, signing};
+use crate::compose::access_ends;
 use crate::compose::feed::Feed;
 use crate::compose::issue::{Inside, Kept, Outside};
 use crate::compose::remote::{AllTrails, short};
@@ -58,6 +59,7 @@ impl Apart {
         let trails = Arc::new(AllTrails::new(named.collect(), own.caller.clone()));
         let (keys, records) = (own.keys(&self.base, here.keys.as_ref())?, own.records(here.records.as_ref())?);
         let authority = Arc::new(authority.with_services(keys, records, Arc::clone(&trails) as Arc<dyn Trails>));
+        self.tasks.push(access_ends(&authority));
         let front: Arc<dyn Front> = Arc::new(LocalFront::new(Arc::clone(&authority), Arc::clone(&own.guard)));
 
         let (clock, entropy) = (Arc::clone(&self.base.clock), Arc::clone(&self.base.entropy));
