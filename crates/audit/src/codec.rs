@@ -14,6 +14,7 @@ use countersign_model::{
 use serde::Deserialize;
 
 use crate::error::AuditError;
+use crate::ledger::terms::{self, Term};
 use crate::record::{Access, Body, Reason, Record, Service, Verdict};
 use crate::recordset::RecordSetRef;
 use crate::sink::AuditKeys;
@@ -245,10 +246,19 @@ pub(crate) fn is_about(plain: &[u8], record_type: TypeId, record: RecordId) -> O
     Some(accesses.iter().any(|access| access.record_type == record_type && access.records.contains(record)))
 }
 
+/// A leaf on its way to the ledger.
+pub(crate) struct SealedLeaf {
+    /// What is stored.
+    pub(crate) bytes: Vec<u8>,
+    /// What it is found by.
+    pub(crate) terms: Vec<Term>,
+}
+
 /// Seals a record into leaves: one, unless its lists are too long for one.
-pub(crate) fn seal(keys: &dyn AuditKeys, entropy: &dyn Entropy, record: Record) -> Result<Vec<Vec<u8>>, AuditError> {
+pub(crate) fn seal(keys: &dyn AuditKeys, entropy: &dyn Entropy, record: Record) -> Result<Vec<SealedLeaf>, AuditError> {
     let seals = Seals::of(keys, &record)?;
-    split(record).iter().map(|part| seals.seal(entropy, part)).collect()
+    let seal = |part: &Record| Ok(SealedLeaf { bytes: seals.seal(entropy, part)?, terms: terms::of(part) });
+    split(record).iter().map(seal).collect()
 }
 
 /// The keys that one record is sealed under.

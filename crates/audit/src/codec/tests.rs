@@ -8,7 +8,7 @@ use crate::testing::{FixedKeys, TestKeys};
 fn leaf(record: &Record) -> Vec<u8> {
     let leaves = seal(&FixedKeys, &SystemEntropy, record.clone()).unwrap();
     assert_eq!(leaves.len(), 1);
-    leaves.into_iter().next().unwrap()
+    leaves.into_iter().next().unwrap().bytes
 }
 
 fn open(body_key: &SealKey, own_key: &SealKey, bytes: &[u8]) -> Option<Record> {
@@ -105,9 +105,9 @@ fn without_the_tenants_key_it_is_under_the_services_own_and_says_so() {
         let mut record = sample(Service::Store, Some(tenant(1)), 5);
         record.tally = record.tally.filter(|_| tally);
         let leaves = seal(&keys, &SystemEntropy, record.clone()).unwrap();
-        let header = Leaf::parse(&leaves[0]).unwrap().header;
+        let header = Leaf::parse(&leaves[0].bytes).unwrap().header;
         assert_eq!((header.tenant, header.under_own_key, header.key_owner()), (Some(tenant(1)), true, None));
-        assert_eq!(open(&own, &own, &leaves[0]), Some(record));
+        assert_eq!(open(&own, &own, &leaves[0].bytes), Some(record));
     }
     keys.withhold(None);
     let refused = seal(&keys, &SystemEntropy, sample(Service::Store, Some(tenant(1)), 5));
@@ -119,13 +119,13 @@ fn without_the_tenants_key_it_is_under_the_services_own_and_says_so() {
 #[test]
 fn leaves_of_unknown_versions_and_flags_are_none() {
     let good = leaf(&Record { tally: None, ..sample(Service::Gateway, Some(tenant(1)), 5) });
-    for (at, byte) in [(0, 0), (0, 3), (3, 9), (3, 0x81), (3, 4), (3, 3)] {
+    for (at, byte) in [(0, 0), (0, 4), (3, 9), (3, 0x83), (3, 4), (3, 1)] {
         let mut bad = good.clone();
         bad[at] = byte;
         assert!(Leaf::parse(&bad).is_none_or(|_| open_fixed(&bad).is_none()), "{byte} at {at}");
     }
     let mut first_version = good;
-    first_version[0] = 1;
+    (first_version[0], first_version[3]) = (1, 1);
     assert!(Leaf::parse(&first_version).is_some());
     first_version[3] = 1 | UNDER_OWN_KEY;
     assert!(Leaf::parse(&first_version).is_none(), "a flag that the first version didn't have");
@@ -140,14 +140,24 @@ fn the_form_is_the_one_written_down() {
     let (tally, mut plain) = (tally.unwrap(), Vec::new());
     assert_eq!(
         hex(tally.clear),
-        "020102030000019e70448805\
+        "030102030000019e70448805\
          00000000000000010000000000000005\
          0000000000000000000000000000abcd"
     );
     assert!(tally.open_into(&FixedKeys::key(None), &mut plain));
-    assert_eq!(hex(&plain), "1000000000000000000000000000000001050107070600");
+    assert_eq!(
+        hex(&plain),
+        "011000000000000000000000000000000001050107070600\
+         011000000000000000000000000000000004\
+         011000000000000000000000000000000007\
+         011000000000000000000000000000000006\
+         011000000000000000000000000000000001\
+         0472656164\
+         01050100050105\
+         00"
+    );
     let length = &body.clear[tally.clear.len()..][..2];
-    assert_eq!(hex(length), "0038");
+    assert_eq!(hex(length), "008e");
     assert_eq!(tally.sealed.len(), SealKey::OVERHEAD_BYTES + plain.len());
     assert_eq!(body.clear, [tally.clear, length, tally.sealed].concat());
     assert!(body.open_into(&FixedKeys::key(Some(tenant(0xabcd))), &mut plain));
@@ -165,7 +175,7 @@ fn the_form_is_the_one_written_down() {
          0113717561727465726c792073746174656d656e74\
          050105\
          010e6e6f7468696e6720736563726574\
-         0100"
+         000100"
     );
     assert_eq!(leaf.len(), body.clear.len() + SealKey::OVERHEAD_BYTES + plain.len());
 }
@@ -196,8 +206,14 @@ fn long_lists_take_several_leaves_and_nothing_else_may() {
     let mut record = sample(Service::Gateway, Some(tenant(1)), 1);
     record.body.accesses[0].records = (0..30_000u128).map(|number| RecordId::from_u128(number << 80)).collect();
     let leaves = seal(&FixedKeys, &SystemEntropy, record.clone()).unwrap();
-    assert!(leaves.len() > 5 && leaves.iter().all(|leaf| leaf.len() <= LEAF_MAX_BYTES));
-    let with_tally = leaves.iter().filter(|leaf| Leaf::parse(leaf).unwrap().tally.is_some());
+    assert!(leaves.len() > 5 && leaves.iter().all(|leaf| leaf.bytes.len() <= LEAF_MAX_BYTES));
+    let mut plain = Vec::new();
+    let mut told = |leaf: &SealedLeaf| {
+        let tally = Leaf::parse(&leaf.bytes).unwrap().tally.unwrap();
+        tally.open_tally(&FixedKeys::key(None), &mut plain).unwrap()
+    };
+    assert!(leaves.iter().all(|leaf| told(leaf).1.is_some()), "each part tells who did what");
+    let with_tally = leaves.iter().filter(|leaf| told(leaf).0.is_some());
     assert_eq!(with_tally.count(), 1);
     record.body.detail = Some("x".repeat(70_000));
     assert!(matches!(seal(&FixedKeys, &SystemEntropy, record), Err(AuditError::TooLarge)));
@@ -206,8 +222,8 @@ fn long_lists_take_several_leaves_and_nothing_else_may() {
 #[test]
 fn reasons_and_verdicts_keep_their_numbers() {
     let numbers: Vec<Vec<u8>> = Reason::ALL.iter().map(|reason| postcard::to_stdvec(reason).unwrap()).collect();
-    assert_eq!(numbers, (0..20u8).map(|number| vec![number]).collect::<Vec<_>>());
-    assert_eq!(Reason::ALL.last(), Some(&Reason::Differs));
+    assert_eq!(numbers, (0..21u8).map(|number| vec![number]).collect::<Vec<_>>());
+    assert_eq!(Reason::ALL.last(), Some(&Reason::Forked));
 }
 
 #[test]

@@ -7,6 +7,8 @@ use countersign_crypto::SealKey;
 use countersign_model::{RequestId, SessionId, Tally, TenantId, TokenId, UnixMs, UserId};
 use serde::{Deserialize, Serialize};
 
+use super::lookup::Candidates;
+use super::terms::{self, Term};
 use super::{Ledger, Position};
 use crate::codec::{self, Leaf};
 use crate::error::AuditError;
@@ -72,6 +74,12 @@ impl Selector {
         in_time && (self.is_everybody() || self.names(exposure))
     }
 
+    fn terms(&self) -> Vec<Term> {
+        let users = self.users.iter().map(|user| terms::user(*user));
+        let sessions = self.sessions.iter().map(|session| terms::session(*session));
+        self.tokens.iter().map(|token| terms::token(*token)).chain(users).chain(sessions).collect()
+    }
+
     fn is_everybody(&self) -> bool {
         let Self { tokens, sessions, users, tenants, .. } = self;
         tokens.is_empty() && sessions.is_empty() && users.is_empty() && tenants.is_empty()
@@ -100,13 +108,13 @@ impl Ledger {
         let mut keys = KeysAtHand { ledger: self, known: HashMap::new() };
         let own = self.keys.audit_key(None)?;
         let mut plain = Vec::new();
-        let segments = self.index.read().segments_since(Some(selector.since));
+        let segments = self.index.read().segments(Some(selector.since), selector.until);
         for segment in segments {
-            let records = self.index.read().of_segment(segment, selector.after);
+            let (records, sparse) = self.named_in(segment, selector)?;
             if records.is_empty() {
                 continue;
             }
-            let mut reader = self.reader(segment, true)?;
+            let mut reader = self.reader(segment, true)?.sparse(sparse);
             for (position, offset) in records {
                 if found.len() >= selector.limit {
                     return Ok(found);
@@ -139,6 +147,35 @@ impl Ledger {
             }
         }
         Ok(found)
+    }
+
+    /// The records of a segment that a selector may mean, ascending, and whether they are few of it.
+    fn named_in(&self, segment: u32, selector: &Selector) -> Result<(Vec<(Position, u32)>, bool), AuditError> {
+        let terms = selector.terms();
+        let candidates = match terms.is_empty() {
+            true => Candidates::All,
+            false => self.candidates_of_any(segment, terms)?,
+        };
+        let (index, after) = (self.index.read(), selector.after);
+        let everything = 0..index.records(segment);
+        if selector.is_everybody() {
+            return Ok((index.at_places(segment, None, after, everything), false));
+        }
+        let owners = selector.tenants.iter().map(|tenant| Some(*tenant));
+        let mut records: Vec<_> =
+            owners.flat_map(|owner| index.at_places(segment, Some(owner), after, everything.clone())).collect();
+        let mut sparse = records.is_empty();
+        match candidates {
+            Candidates::At(places) => records.extend(index.at_places(segment, None, after, places)),
+            Candidates::All if selector.terms().is_empty() => {}
+            Candidates::All => {
+                sparse = false;
+                records.extend(index.at_places(segment, None, after, everything));
+            }
+        }
+        records.sort_unstable();
+        records.dedup();
+        Ok((records, sparse))
     }
 }
 

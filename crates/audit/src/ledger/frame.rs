@@ -120,6 +120,13 @@ pub(super) struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
+    /// How long a frame is that begins with these bytes.
+    pub(super) fn bytes(length: [u8; LENGTH_BYTES]) -> usize {
+        let leaf = u32::from_be_bytes(length) & !FIRST_OF_WRITE;
+        let leaf = usize::try_from(leaf).unwrap_or_default().min(LEAF_MAX_BYTES);
+        leaf.saturating_add(LENGTH_BYTES).saturating_add(CHECK_BYTES)
+    }
+
     /// The frame at `start`, without looking at its check; `None` if it is not all there.
     pub(super) fn at(bytes: &'a [u8], start: usize) -> Option<Self> {
         let (length, rest) = bytes.get(start..)?.split_first_chunk::<LENGTH_BYTES>()?;

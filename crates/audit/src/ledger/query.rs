@@ -6,29 +6,54 @@
 use std::sync::Arc;
 
 use countersign_crypto::SealKey;
-use countersign_model::{RecordId, RequestId, TenantId, TypeId, UnixMs};
+use countersign_model::{FieldId, RecordId, RequestId, SessionId, TenantId, TokenId, TypeId, UnixMs, UserId};
+use parking_lot::RwLock;
 
 use super::frame::{FRAME_MAX_BYTES, Frame};
-use super::index::Found;
+use super::index::{Found, Index};
+use super::lookup::{Candidates, Condition};
 use super::recover::file_name;
-use super::storage::LogFile;
-use super::{Ledger, Position};
-use crate::codec::{self, Leaf};
+use super::storage::{LogFile, Storage};
+use super::{Ledger, Position, terms};
+use crate::codec::{self, Header, Leaf};
 use crate::error::AuditError;
-use crate::record::Record;
+use crate::record::{Body, Record};
 
-/// How much of a segment is read at a time.
+/// How much of a segment is read at a time where much of it is wanted.
 const WINDOW_BYTES: u64 = 512 * 1024;
+/// How much where single records are: most are shorter.
+const SMALL_WINDOW_BYTES: u64 = 2 * 1024;
+/// Single records are those of which there are fewer than one in so many.
+const SPARSE: usize = 16;
+
+/// Whose doings to look for: either is enough.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct By {
+    /// What this user did, or somebody on the user's behalf.
+    pub user: Option<UserId>,
+    /// What somebody did who had this name at that time.
+    pub name: Option<String>,
+}
 
 /// Which records to give. Every condition must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerQuery {
     /// About this record.
     pub record: Option<(TypeId, RecordId)>,
+    /// With `record`: where this field of it was released, changed or filtered on.
+    pub field: Option<FieldId>,
     /// Of this request.
     pub request: Option<RequestId>,
+    /// What somebody did.
+    pub by: Option<By>,
+    /// Done with this login.
+    pub session: Option<SessionId>,
+    /// Done with this token.
+    pub token: Option<TokenId>,
     /// Not before this moment.
     pub since: Option<UnixMs>,
+    /// Not at or after this moment.
+    pub until: Option<UnixMs>,
     /// Only after this position. Then the limit takes the oldest of those, so that one can go on from the last
     /// of them; otherwise it takes the newest of all.
     pub after: Option<Position>,
@@ -40,7 +65,51 @@ pub struct LedgerQuery {
 
 impl Default for LedgerQuery {
     fn default() -> Self {
-        Self { record: None, request: None, since: None, after: None, oldest_first: false, limit: 100 }
+        let (record, field, request, by, session, token) = <_>::default();
+        let (since, until, after, oldest_first) = <_>::default();
+        Self { record, field, request, by, session, token, since, until, after, oldest_first, limit: 100 }
+    }
+}
+
+impl LedgerQuery {
+    /// What can be looked up.
+    fn conditions(&self) -> Vec<Condition> {
+        let sealed = |terms| Condition { terms, in_clear: false };
+        let by = self.by.as_ref().map(|by| {
+            let (user, name) = (by.user.map(terms::user), by.name.as_deref().map(terms::name));
+            user.into_iter().chain(name).collect()
+        });
+        let request = self.request.map(|request| Condition { terms: vec![terms::request(request)], in_clear: true });
+        let rest = [
+            self.record.map(|(record_type, record)| terms::record(record_type, record).to_vec()),
+            by,
+            self.session.map(|session| vec![terms::session(session)]),
+            self.token.map(|token| vec![terms::token(token)]),
+        ];
+        request.into_iter().chain(rest.into_iter().flatten().map(sealed)).collect()
+    }
+
+    /// Whether a record may be meant, as far as it tells in clear.
+    fn takes_header(&self, header: &Header) -> bool {
+        self.since.is_none_or(|since| header.time >= since)
+            && self.until.is_none_or(|until| header.time < until)
+            && self.request.is_none_or(|request| header.request == request)
+    }
+
+    fn takes_body(&self, body: &Body) -> bool {
+        let of = |by: &By| {
+            let users = [body.user, body.on_behalf_of];
+            by.user.is_some_and(|user| users.contains(&Some(user))) || by.name.is_some() && by.name == body.user_name
+        };
+        let reads = |field, (record_type, record)| {
+            let of_record = body.accesses.iter().filter(|access| access.record_type == record_type);
+            let mut of_record = of_record.filter(|access| access.records.contains(record));
+            of_record.any(|access| access.fields.contains(field) || access.filter_fields.contains(field))
+        };
+        self.by.as_ref().is_none_or(of)
+            && self.session.is_none_or(|session| body.session == Some(session))
+            && self.token.is_none_or(|token| body.token == Some(token))
+            && self.field.zip(self.record).is_none_or(|(field, record)| reads(field, record))
     }
 }
 
@@ -56,30 +125,32 @@ impl Ledger {
     pub fn query(&self, tenant: Option<TenantId>, query: &LedgerQuery) -> Result<Vec<(Position, Record)>, AuditError> {
         let mut keys = KeysInUse { ledger: self, own: None, tenants: None };
         let forward = query.after.is_some() || query.oldest_first;
-        let mut segments = self.index.read().segments_since(query.since);
+        let mut segments = self.index.read().segments(query.since, query.until);
         if !forward {
             segments.reverse();
         }
+        let conditions = query.conditions();
         let (mut answer, mut plain, mut tally_plain) = (Vec::new(), Vec::new(), Vec::new());
         for segment in segments {
-            let mut found = self.index.read().of_tenant(segment, tenant, query.after);
-            if !forward {
-                found.records.reverse();
+            if answer.len() >= query.limit {
+                break;
             }
-            if found.records.is_empty() {
+            let (mut records, sparse) = self.to_look_at(segment, tenant, query.after, &conditions)?;
+            if !forward {
+                records.reverse();
+            }
+            if records.is_empty() {
                 continue;
             }
-            let mut reader = self.reader(segment, forward)?;
-            for (position, offset) in found.records {
+            let mut reader = self.reader(segment, forward)?.sparse(sparse);
+            for (position, offset) in records {
                 if answer.len() >= query.limit {
                     break;
                 }
                 let damaged = || AuditError::Damaged(position);
                 let leaf = reader.leaf(offset)?.ok_or_else(damaged)?;
                 let Leaf { header, tally, body } = Leaf::parse(leaf).ok_or_else(damaged)?;
-                if query.since.is_some_and(|since| header.time < since)
-                    || query.request.is_some_and(|request| header.request != request)
-                {
+                if !query.takes_header(&header) {
                     continue;
                 }
                 if header.tenant != tenant || !body.open_into(keys.of(header.key_owner())?, &mut plain) {
@@ -94,7 +165,10 @@ impl Ledger {
                     None => None,
                     Some(tally) => tally.open_tally(keys.of(None)?, &mut tally_plain).ok_or_else(damaged)?.0,
                 };
-                answer.push((position, codec::decode(header, tally, &plain).ok_or_else(damaged)?));
+                let record = codec::decode(header, tally, &plain).ok_or_else(damaged)?;
+                if query.takes_body(&record.body) {
+                    answer.push((position, record));
+                }
             }
         }
         if !forward {
@@ -103,25 +177,52 @@ impl Ledger {
         Ok(answer)
     }
 
+    /// The records of one owner in a segment that may be meant, ascending, and whether they are few of it.
+    fn to_look_at(
+        &self,
+        segment: u32,
+        owner: Option<TenantId>,
+        after: Option<Position>,
+        conditions: &[Condition],
+    ) -> Result<(Vec<(Position, u32)>, bool), AuditError> {
+        if !conditions.is_empty()
+            && let Candidates::At(places) = self.candidates(segment, owner, conditions)?
+        {
+            let index = self.index.read();
+            let sparse =
+                places.len().saturating_mul(SPARSE) < usize::try_from(index.records(segment)).unwrap_or_default();
+            return Ok((index.at_places(segment, Some(owner), after, places), sparse));
+        }
+        Ok((self.index.read().of_tenant(segment, owner, after).records, false))
+    }
+
     /// The stored bytes of at most `limit` durable records from a position on, whoever they belong to: what a
     /// log hashes and serves. Fewer may come back where a segment ends; none only at the end of the ledger.
     ///
     /// # Errors
     /// [`AuditError::Unreadable`], [`AuditError::Damaged`].
     pub fn leaves(&self, from: Position, limit: usize) -> Result<Vec<Vec<u8>>, AuditError> {
-        let Some(Found { segment, records }) = self.index.read().starting_at(from, limit) else {
-            return Ok(Vec::new());
-        };
-        let mut reader = self.reader(segment, true)?;
-        let leaf = |(position, offset)| Ok(reader.leaf(offset)?.ok_or(AuditError::Damaged(position))?.to_vec());
-        records.into_iter().map(leaf).collect()
+        leaves_of(&*self.storage, &self.index, from, limit)
     }
 
     pub(super) fn reader(&self, segment: u32, forward: bool) -> Result<Reader, AuditError> {
-        let file = self.storage.open(&file_name(segment)).map_err(AuditError::Unreadable)?;
-        let size = file.size().map_err(AuditError::Unreadable)?;
-        Ok(Reader { file, size, forward, window: Vec::new(), start: 0 })
+        Ok(Reader { forward, ..Reader::open(&*self.storage, segment)? })
     }
+}
+
+/// What [`Ledger::leaves`] gives.
+pub(super) fn leaves_of(
+    storage: &dyn Storage,
+    index: &RwLock<Index>,
+    from: Position,
+    limit: usize,
+) -> Result<Vec<Vec<u8>>, AuditError> {
+    let Some(Found { segment, records }) = index.read().starting_at(from, limit) else {
+        return Ok(Vec::new());
+    };
+    let mut reader = Reader { forward: true, ..Reader::open(storage, segment)? };
+    let leaf = |(position, offset)| Ok(reader.leaf(offset)?.ok_or(AuditError::Damaged(position))?.to_vec());
+    records.into_iter().map(leaf).collect()
 }
 
 /// The keys that a query has needed so far: a tenant without a key can still be asked about what is under the
@@ -147,23 +248,45 @@ pub(super) struct Reader {
     file: Arc<dyn LogFile>,
     size: u64,
     forward: bool,
+    /// Single records are wanted, far from each other.
+    sparse: bool,
     window: Vec<u8>,
     start: u64,
 }
 
 impl Reader {
+    /// Reads a segment forward.
+    pub(super) fn open(storage: &dyn Storage, segment: u32) -> Result<Self, AuditError> {
+        let file = storage.open(&file_name(segment)).map_err(AuditError::Unreadable)?;
+        let size = file.size().map_err(AuditError::Unreadable)?;
+        Ok(Self { file, size, forward: true, sparse: false, window: Vec::new(), start: 0 })
+    }
+
+    /// The same, for single records far from each other, or for many beside each other.
+    pub(super) fn sparse(self, sparse: bool) -> Self {
+        Self { sparse, ..self }
+    }
+
     /// The leaf of the frame at `offset`; `None` if there is no whole one.
     pub(super) fn leaf(&mut self, offset: u32) -> Result<Option<&[u8]>, AuditError> {
         let offset = u64::from(offset);
+        if self.sparse && self.in_window(offset).is_none() {
+            self.fill(offset, offset.saturating_add(SMALL_WINDOW_BYTES))?;
+        }
         if self.in_window(offset).is_none() {
             let frame_end = offset.saturating_add(FRAME_MAX_BYTES as u64);
-            self.start = if self.forward { offset } else { offset.min(frame_end.saturating_sub(WINDOW_BYTES)) };
-            let end = frame_end.max(self.start.saturating_add(WINDOW_BYTES)).min(self.size);
-            let length = usize::try_from(end.saturating_sub(self.start)).unwrap_or_default();
-            self.window.resize(length, 0);
-            self.file.read_exact_at(&mut self.window, self.start).map_err(AuditError::Unreadable)?;
+            let window = if self.sparse { FRAME_MAX_BYTES as u64 } else { WINDOW_BYTES };
+            let start = if self.forward { offset } else { offset.min(frame_end.saturating_sub(window)) };
+            self.fill(start, frame_end.max(start.saturating_add(window)))?;
         }
         Ok(self.in_window(offset).map(|frame| frame.leaf))
+    }
+
+    fn fill(&mut self, start: u64, end: u64) -> Result<(), AuditError> {
+        self.start = start;
+        let length = usize::try_from(end.min(self.size).saturating_sub(start)).unwrap_or_default();
+        self.window.resize(length, 0);
+        self.file.read_exact_at(&mut self.window, start).map_err(AuditError::Unreadable)
     }
 
     fn in_window(&self, offset: u64) -> Option<Frame<'_>> {

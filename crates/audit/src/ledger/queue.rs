@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::answer::Answer;
+use crate::codec::SealedLeaf;
 use crate::error::AuditError;
 
 /// Bytes of leaves that one write takes, at least one record.
@@ -25,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// One record, waiting.
 pub(super) struct Pending {
     /// One, or the parts of a long record.
-    pub(super) leaves: Vec<Vec<u8>>,
+    pub(super) leaves: Vec<SealedLeaf>,
     /// Who waits until it is durable; nobody for a lazy record.
     pub(super) done: Option<oneshot::Sender<Answer>>,
 }
@@ -36,7 +37,7 @@ impl Pending {
     }
 
     fn bytes(&self) -> usize {
-        self.leaves.iter().map(Vec::len).fold(0, usize::saturating_add)
+        self.leaves.iter().map(|leaf| leaf.bytes.len()).fold(0, usize::saturating_add)
     }
 }
 
@@ -90,7 +91,11 @@ impl Queue {
     }
 
     /// Queues an urgent record as soon as there is room.
-    pub(super) async fn append(&self, leaves: Vec<Vec<u8>>, done: oneshot::Sender<Answer>) -> Result<(), AuditError> {
+    pub(super) async fn append(
+        &self,
+        leaves: Vec<SealedLeaf>,
+        done: oneshot::Sender<Answer>,
+    ) -> Result<(), AuditError> {
         self.room.acquire().await.map_err(|_| AuditError::Unavailable)?.forget();
         let mut state = self.state.lock();
         if state.closed {
@@ -107,7 +112,7 @@ impl Queue {
     }
 
     /// Queues a lazy record, or refuses it: because the last write failed, or because too many wait, or for too long.
-    pub(super) fn note(&self, leaves: Vec<Vec<u8>>) -> Result<(), AuditError> {
+    pub(super) fn note(&self, leaves: Vec<SealedLeaf>) -> Result<(), AuditError> {
         let pending = Pending { leaves, done: None };
         let mut state = self.state.lock();
         let bytes = state.lazy_bytes.saturating_add(pending.bytes());
