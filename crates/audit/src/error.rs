@@ -70,6 +70,21 @@ pub enum LedgerError {
         /// The first record that can't be trusted.
         position: Position,
     },
+    /// Operator: a stored record is not the one that the log has the hash of.
+    #[error("record {position} is not the one that the log has the hash of")]
+    Unlike {
+        /// The first such record.
+        position: Position,
+    },
+    /// Operator: a file beside the segments was changed, or is missing.
+    #[error("the file {file} of the audit ledger is damaged")]
+    File {
+        /// Its name in the ledger's folder.
+        file: String,
+    },
+    /// Operator: the ledger's log was signed with another key, or under another name, than this service has.
+    #[error("the audit ledger's log is another service's, or its key was changed")]
+    OtherLog,
     /// Operator: records that were acknowledged are not there any more. The file `durable` beside the segments
     /// says how many there were.
     #[error("the audit ledger ends at record {found}, and {acknowledged} were acknowledged")]

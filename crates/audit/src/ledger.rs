@@ -12,6 +12,8 @@ mod answer;
 mod exposures;
 mod frame;
 mod index;
+pub mod log;
+mod lookup;
 mod mark;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;
@@ -20,6 +22,7 @@ mod queue;
 mod recover;
 pub mod storage;
 mod tallies;
+pub(crate) mod terms;
 mod writer;
 
 use std::fmt;
@@ -34,16 +37,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::index::Index;
+use self::log::{Integrator, Log, LogCheck, LogParts};
 use self::queue::{Bounds, Queue};
 use self::storage::{Folder, Storage};
+use self::terms::keeper::{Keeper, Work};
 use self::writer::Writer;
-use crate::codec;
+use crate::codec::{self, SealedLeaf};
 use crate::error::{AuditError, LedgerError};
 use crate::record::{Record, Service};
 use crate::sink::{AuditKeys, AuditSink};
 
 pub use exposures::{Exposure, Selector};
-pub use query::LedgerQuery;
+pub use query::{By, LedgerQuery};
 
 /// A record's place in its ledger, from 0, without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -69,11 +74,15 @@ pub struct Options {
     pub lazy_ms: u64,
     /// How many noted records wait at most; more are refused. 65,536 (and 64 MiB); at least 1.
     pub lazy_max: usize,
+    /// How long after it is durable a record is covered by a signed checkpoint at the latest, on a disk that works, if
+    /// the ledger is a log. 1,000; at least 10.
+    pub checkpoint_ms: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, queue_max: 4096, batch_max: 1024, lazy_ms: 50, lazy_max: 65_536 }
+        let (segment_bytes, queue_max, batch_max) = (64 << 20, 4096, 1024);
+        Self { segment_bytes, queue_max, batch_max, lazy_ms: 50, lazy_max: 65_536, checkpoint_ms: 1000 }
     }
 }
 
@@ -86,6 +95,7 @@ impl Options {
             batch_max: self.batch_max.clamp(1, 4096),
             lazy_ms: self.lazy_ms.max(2),
             lazy_max: self.lazy_max.max(1),
+            checkpoint_ms: self.checkpoint_ms.max(10),
         }
     }
 }
@@ -99,7 +109,9 @@ pub struct Ledger {
     index: Arc<RwLock<Index>>,
     durable: watch::Receiver<u64>,
     queue: Arc<Queue>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    log: Option<Arc<Log>>,
+    keeper: Keeper,
 }
 
 impl Ledger {
@@ -117,11 +129,27 @@ impl Ledger {
         entropy: Arc<dyn Entropy>,
         options: Options,
     ) -> Result<Self, LedgerError> {
+        Self::open_as_log(folder, service, keys, entropy, options, None)
+    }
+
+    /// As [`Self::open`], and as a log with `log`: what its files say is held against the records, and what the log
+    /// doesn't have yet is taken in. A ledger that was none becomes one.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn open_as_log(
+        folder: &Path,
+        service: Service,
+        keys: Arc<dyn AuditKeys>,
+        entropy: Arc<dyn Entropy>,
+        options: Options,
+        log: Option<LogParts>,
+    ) -> Result<Self, LedgerError> {
         let storage = Folder::open(folder).map_err(|source| match source.kind() {
             io::ErrorKind::WouldBlock => LedgerError::InUse,
             _ => LedgerError::Io { what: format!("opening {}", folder.display()), source },
         })?;
-        Self::open_on(Arc::new(storage), service, keys, entropy, options)
+        Self::open_on(Arc::new(storage), service, keys, entropy, options, log)
     }
 
     /// As [`Self::open`], on any storage.
@@ -134,10 +162,13 @@ impl Ledger {
         keys: Arc<dyn AuditKeys>,
         entropy: Arc<dyn Entropy>,
         options: Options,
+        log: Option<LogParts>,
     ) -> Result<Self, LedgerError> {
         let options = options.bounded();
         let mut index = Index::default();
-        let end = recover::recover(&*storage, service, &mut index)?;
+        let mut log = log.map(|parts| LogCheck::open(&storage, parts)).transpose()?;
+        let end = recover::recover(&*storage, service, &mut index, log.as_mut())?;
+        let log = log.map(|log| log.finish(service, end.records)).transpose()?;
         let io = |what: &str| {
             let what = what.to_owned();
             move |source| LedgerError::Io { what, source }
@@ -152,20 +183,46 @@ impl Ledger {
         };
         let queue = Arc::new(Queue::new(bounds));
         let (storage_of, queue_of) = (Arc::clone(&storage), Arc::clone(&queue));
-        let writer = Writer::new(queue_of, storage_of, service, options, Arc::clone(&index), end, mark);
+        let (keys_of, entropy_of) = (Arc::clone(&keys), Arc::clone(&entropy));
+        let (storage_read, index_of) = (Arc::clone(&storage), Arc::clone(&index));
+        let keeper = Keeper::start(Work {
+            service,
+            storage: storage_read,
+            keys: keys_of,
+            entropy: entropy_of,
+            index: index_of,
+            stopping: Arc::default(),
+        })?;
+        let mut writer = Writer::new(queue_of, storage_of, service, options, Arc::clone(&index), end, mark);
         let durable = writer.durable.subscribe();
+        let (mut integrator, mut opened) = (None, None);
+        if let Some((log, tree)) = log {
+            let (log, within) = (Arc::new(log), std::time::Duration::from_millis(options.checkpoint_ms));
+            writer.intake = Some(log.intake());
+            opened = Some(Arc::clone(&log));
+            let thread = Integrator { log, index: Arc::clone(&index), tree, within };
+            let name = format!("audit-log-{}", service.as_str());
+            let thread = std::thread::Builder::new().name(name).spawn(move || thread.run());
+            integrator = Some(thread.map_err(io("starting the log"))?);
+        }
         let thread = std::thread::Builder::new()
             .name(format!("audit-{}", service.as_str()))
             .spawn(move || writer.run())
             .map_err(io("starting the writer"))?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Self { service, storage, keys, entropy, index, durable, queue, thread })
+        let threads = Mutex::new([Some(thread), integrator].into_iter().flatten().collect());
+        Ok(Self { service, storage, keys, entropy, index, durable, queue, threads, keeper, log: opened })
     }
 
     /// Whose ledger this is.
     #[must_use]
     pub const fn service(&self) -> Service {
         self.service
+    }
+
+    /// The ledger as a log, if it was opened as one.
+    #[must_use]
+    pub fn log(&self) -> Option<Arc<Log>> {
+        self.log.clone()
     }
 
     /// How many records are durable. Records at positions below can be read.
@@ -199,7 +256,7 @@ impl Ledger {
         self.join();
     }
 
-    fn seal(&self, record: Record) -> Result<Vec<Vec<u8>>, AuditError> {
+    fn seal(&self, record: Record) -> Result<Vec<SealedLeaf>, AuditError> {
         if record.service != self.service {
             return Err(AuditError::OtherService);
         }
@@ -207,11 +264,12 @@ impl Ledger {
     }
 
     fn join(&self) {
-        if let Some(thread) = self.thread.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!(service = self.service.as_str(), "the audit writer died");
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.join().is_err() {
+                tracing::error!(service = self.service.as_str(), "a thread of the audit ledger died");
+            }
         }
+        self.keeper.stop();
     }
 }
 

@@ -65,7 +65,8 @@ mod tally;
 mod testing;
 
 pub use error::{AuditError, LedgerError};
-pub use ledger::{Exposure, Ledger, LedgerQuery, Options, Position, Selector};
+pub use ledger::log::{Log, LogParts};
+pub use ledger::{By, Exposure, Ledger, LedgerQuery, Options, Position, Selector};
 pub use record::{Access, Body, Reason, Record, Service, Verdict};
 pub use recordset::{NotARecordSet, RecordSet};
 pub use sink::{AuditKeys, AuditSink};

@@ -23,7 +23,7 @@ pub use call::{Call, KmsFailure, ServiceFailure};
 pub use front::{ControlFault, ControlRefused, ControlReply, Front, PublicCall, PublicReply};
 pub use key_service::{KeyRelease, KeyService, KeyServiceParts, SealGrant, SealPurpose};
 pub use keyring::{CellError, Keyring, Slot};
-pub use log::{AddCheckpoint, Log, LogFailure, LogName, Logs, TileName};
+pub use log::{AddCheckpoint, LedgerLog, Log, LogFailure, LogName, Logs, TileName};
 pub use mail::{Attachment, Mail, MailFailure, Mailer};
 pub use reach::{Reach, Use};
 pub use status::{Report, ServiceStatus, Statuses};

@@ -3,11 +3,15 @@
 //! Checkpoints and hash tiles hold no content and name nobody, so no token is asked for. The stored records themselves
 //! are not given out here.
 
+mod ledger;
+
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+pub use self::ledger::LedgerLog;
 
 /// Which service's log: `gateway`, or `gateway/a` where there are several.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -28,6 +28,29 @@ struct State {
     sync_takes: Duration,
     read_only: bool,
     syncs: u64,
+    /// Writes to files whose names begin so fail.
+    fails: Option<(String, io::ErrorKind)>,
+    /// How many more changes there are before the process dies.
+    changes_left: Option<u64>,
+}
+
+impl State {
+    /// Counts a change; an error once the process is dead, or if writing to that file fails.
+    fn change(&mut self, name: &str) -> io::Result<()> {
+        if let Some((prefix, kind)) = &self.fails
+            && name.starts_with(prefix.as_str())
+        {
+            return Err((*kind).into());
+        }
+        match &mut self.changes_left {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("the process is dead")),
+            Some(left) => {
+                *left = left.saturating_sub(1);
+                Ok(())
+            }
+        }
+    }
 }
 
 #[derive(Default, Clone)]
@@ -101,6 +124,17 @@ impl MemoryStorage {
     /// Takes or gives the permission to write to the folder.
     pub fn set_read_only(&self, read_only: bool) {
         self.0.lock().read_only = read_only;
+    }
+
+    /// From now on writes to files whose names begin so fail; `None` ends that.
+    pub fn fail_names_with(&self, prefix: &str, kind: Option<io::ErrorKind>) {
+        self.0.lock().fails = kind.map(|kind| (prefix.to_owned(), kind));
+    }
+
+    /// After so many more changes (writes, cuts, syncs, removals) nothing changes any more, as if the process had died
+    /// between two of them; `None` ends that.
+    pub fn die_after(&self, changes: Option<u64>) {
+        self.0.lock().changes_left = changes;
     }
 
     /// How many syncs of files there were.
@@ -185,10 +219,33 @@ impl Storage for MemoryStorage {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.check_writable()?;
-        self.0.lock().files.remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let mut state = self.0.lock();
+        state.change(name)?;
+        state.files.remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.check_writable()?;
+        let mut state = self.0.lock();
+        state.change(name)?;
+        if let Some(kind) = state.write_error {
+            return Err(kind.into());
+        }
+        if state.space_bytes.is_some_and(|space| space < bytes.len() as u64) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        state.syncs = state.syncs.saturating_add(1);
+        if state.syncs_to_fail > 0 {
+            state.syncs_to_fail = state.syncs_to_fail.saturating_sub(1);
+            return Err(io::Error::other("the disk lost a write"));
+        }
+        drop(state);
+        self.set_contents(name, Some(bytes.to_vec()));
+        Ok(())
     }
 
     fn sync_folder(&self) -> io::Result<()> {
+        self.0.lock().change("")?;
         self.0.lock().files.values_mut().for_each(|file| file.name_is_durable = true);
         Ok(())
     }
@@ -226,6 +283,7 @@ impl LogFile for MemoryFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.folder.lock();
+        state.change(&self.name)?;
         if let Some(kind) = state.write_error {
             return Err(kind.into());
         }
@@ -242,6 +300,7 @@ impl LogFile for MemoryFile {
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {
+        self.folder.lock().change(&self.name)?;
         self.with(|file| {
             let change = Change::Truncate { size: size as usize };
             change.apply(&mut file.current);
@@ -254,6 +313,7 @@ impl LogFile for MemoryFile {
         let takes = self.folder.lock().sync_takes;
         std::thread::sleep(takes);
         let mut state = self.folder.lock();
+        state.change(&self.name)?;
         state.syncs = state.syncs.saturating_add(1);
         let fails = state.syncs_to_fail > 0;
         state.syncs_to_fail = state.syncs_to_fail.saturating_sub(1);

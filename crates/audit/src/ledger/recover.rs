@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::Position;
 use super::frame::{Check, Frame, HEADER_BYTES, SegmentHeader, later_write_after, service_code};
 use super::index::Index;
+use super::log::LogCheck;
 use super::mark::Mark;
-use super::storage::{LogFile, Storage};
+use super::storage::{LogFile, Storage, read_all};
 use crate::codec::Leaf;
 use crate::error::LedgerError;
 use crate::record::Service;
@@ -61,13 +62,25 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> LedgerError {
     move |source| LedgerError::Io { what, source }
 }
 
-/// Checks all segments, cuts a torn end, and says where writing goes on.
-pub(super) fn recover(storage: &dyn Storage, service: Service, index: &mut Index) -> Result<End, LedgerError> {
+/// Checks all segments, holds them against the log, cuts a torn end, and says where writing goes on.
+pub(super) fn recover(
+    storage: &dyn Storage,
+    service: Service,
+    index: &mut Index,
+    mut log: Option<&mut LogCheck>,
+) -> Result<End, LedgerError> {
     let mark = Mark::read(storage).map_err(failed("reading the file durable"))?;
     let names = storage.list().map_err(failed("listing the audit folder"))?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
-    let mut scan = Scan { storage, service, mark, index, end: None };
+    let kept = match &log {
+        Some(log) => Some(log.kept()?),
+        None => None,
+    };
+    if let Some(kept) = kept {
+        remove_before(storage, &mut numbers, kept)?;
+    }
+    let mut scan = Scan { storage, service, mark, index, log: log.as_deref_mut(), kept, end: None };
     for (at, number) in numbers.iter().copied().enumerate() {
         let expected = numbers.first().copied().unwrap_or_default().saturating_add(at as u32);
         if number != expected {
@@ -88,11 +101,40 @@ pub(super) fn recover(storage: &dyn Storage, service: Service, index: &mut Index
     Ok(end)
 }
 
+/// Goes on with a removal of segments that was signed and not finished: those before the record `kept`.
+fn remove_before(storage: &dyn Storage, numbers: &mut Vec<u32>, kept: u64) -> Result<(), LedgerError> {
+    while let [number, next, ..] = numbers.as_slice() {
+        let mut header = [0; HEADER_BYTES];
+        let name = file_name(*next);
+        let file = storage.open(&name).map_err(failed(format!("opening {name}")))?;
+        let read = file.read_exact_at(&mut header, 0).ok().and_then(|()| SegmentHeader::parse(&header));
+        if read.is_none_or(|header| header.first > kept) {
+            return Ok(());
+        }
+        remove_segment(storage, *number).map_err(failed(format!("removing {}", file_name(*number))))?;
+        numbers.remove(0);
+    }
+    Ok(())
+}
+
+/// Removes a segment with what was made of it.
+pub(super) fn remove_segment(storage: &dyn Storage, number: u32) -> io::Result<()> {
+    match storage.remove(&super::terms::file::name(number)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    storage.remove(&file_name(number))?;
+    storage.sync_folder()
+}
+
 struct Scan<'a> {
     storage: &'a dyn Storage,
     service: Service,
     mark: Mark,
     index: &'a mut Index,
+    log: Option<&'a mut LogCheck>,
+    /// The first record that should be there, if that is known.
+    kept: Option<u64>,
     end: Option<End>,
 }
 
@@ -121,13 +163,24 @@ impl Scan<'_> {
         if before.is_some_and(|before| before != Mark { records: header.first, check: header.previous }) {
             return Err(damaged(0, records));
         }
+        if before.is_none() {
+            if self.kept.is_some_and(|kept| kept != header.first) {
+                return Err(LedgerError::MissingSegment { segment: number.saturating_sub(1) });
+            }
+            if let Some(log) = &mut self.log {
+                log.begin_at(header.first)?;
+            }
+        }
         self.index.begin(number, header.first);
         let (mut start, mut position, mut check) = (HEADER_BYTES, header.first, header.previous);
         while start < bytes.len() {
             let Some(frame) = Frame::checked_at(&bytes, start) else { break };
             // Whole, and yet unreadable: a newer program's. Not a torn end.
             let leaf = Leaf::parse(frame.leaf).ok_or_else(|| damaged(start, position))?;
-            self.index.add(u32::try_from(start).map_err(|_| damaged(start, position))?, &leaf.header);
+            if let Some(log) = &mut self.log {
+                log.record(frame.leaf)?;
+            }
+            self.index.add(u32::try_from(start).map_err(|_| damaged(start, position))?, &leaf.header, None);
             (start, check) = (frame.end, frame.check);
             position = position.saturating_add(1);
             if position == self.mark.records && check != self.mark.check {
@@ -148,11 +201,4 @@ impl Scan<'_> {
         self.end = Some(End { segment: number, file, size: start as u64, records: position, check });
         Ok(())
     }
-}
-
-fn read_all(file: &dyn LogFile) -> io::Result<Vec<u8>> {
-    let size = usize::try_from(file.size()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    let mut bytes = vec![0; size];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
 }

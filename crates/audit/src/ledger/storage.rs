@@ -1,5 +1,6 @@
 //! The few things a ledger needs of a folder, as a trait, so that tests can take power, space and permission
-//! away at any moment.
+//! away at any moment, and so that something else than a folder can serve: named files that are written at a place,
+//! replaced whole, and made durable.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const OWNER_MAY_WRITE: u32 = 0o200;
+/// What the name of a file ends with that is about to take the place of another.
+pub(crate) const FRESH: &str = ".new";
 
-/// A folder of files.
+/// A folder of files. A name may have one folder before it, `log/0`; what there is of those is made when it is needed.
 pub trait Storage: Send + Sync {
-    /// The names of all files.
+    /// The names of all files, those in folders with the folder before them.
     ///
     /// # Errors
     /// What the system says.
@@ -34,6 +37,13 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// What the system says.
     fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Gives a file other contents, all at once and durably: whatever happens, the file has the old contents or the
+    /// new ones. Makes it if there is none.
+    ///
+    /// # Errors
+    /// What the system says; the file has the old contents then, or the new ones.
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes durable which files there are.
     ///
@@ -112,12 +122,55 @@ impl Folder {
         handle.try_lock().map_err(io::Error::from)?;
         Ok(Self { path: path.to_owned(), handle })
     }
+
+    /// A folder as it lies there, to read only, and held against nobody: it may be in use.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn look(path: &Path) -> io::Result<impl Storage + use<>> {
+        let handle = File::open(path)?;
+        Ok(Look(Self { path: path.to_owned(), handle }))
+    }
+
+    /// The folder inside this one that a file is in, if it is in one; made if there is none.
+    fn make_parent(&self, name: &str) -> io::Result<()> {
+        let Some((folder, _)) = name.split_once('/') else { return Ok(()) };
+        let path = self.path.join(folder);
+        if !path.is_dir() {
+            std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+            self.handle.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn sync_parent(&self, name: &str) -> io::Result<()> {
+        match name.split_once('/') {
+            Some((folder, _)) => File::open(self.path.join(folder))?.sync_all(),
+            None => self.handle.sync_all(),
+        }
+    }
+
+    fn list_in(&self, folder: Option<&str>, names: &mut Vec<String>) -> io::Result<()> {
+        let path = folder.map_or_else(|| self.path.clone(), |folder| self.path.join(folder));
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            // A name that is no text is none of ours; it is shown as well as it can be.
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match folder {
+                None if entry.file_type()?.is_dir() => self.list_in(Some(&name), names)?,
+                None => names.push(name),
+                Some(folder) => names.push(format!("{folder}/{name}")),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Storage for Folder {
     fn list(&self) -> io::Result<Vec<String>> {
-        let names = std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
-        names.filter_map(Result::transpose).collect()
+        let mut names = Vec::new();
+        self.list_in(None, &mut names)?;
+        Ok(names)
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
@@ -125,6 +178,7 @@ impl Storage for Folder {
     }
 
     fn open_writable(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.make_parent(name)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         Ok(Arc::new(options.open(self.path.join(name))?))
@@ -134,7 +188,28 @@ impl Storage for Folder {
         std::fs::remove_file(self.path.join(name))
     }
 
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.make_parent(name)?;
+        let (path, fresh) = (self.path.join(name), self.path.join(format!("{name}{FRESH}")));
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &path)?;
+        self.sync_parent(name)
+    }
+
     fn sync_folder(&self) -> io::Result<()> {
+        let mut folders = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+        for folder in folders {
+            File::open(folder)?.sync_all()?;
+        }
         self.handle.sync_all()
     }
 
@@ -148,6 +223,56 @@ impl Storage for Folder {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         Ok(())
+    }
+}
+
+/// A folder that is only looked at.
+struct Look(Folder);
+
+impl Storage for Look {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.0.open(name)
+    }
+
+    fn open_writable(&self, _: &str) -> io::Result<Arc<dyn LogFile>> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn replace(&self, _: &str, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+}
+
+/// All bytes of a file.
+pub(crate) fn read_all(file: &dyn LogFile) -> io::Result<Vec<u8>> {
+    let size = usize::try_from(file.size()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut bytes = vec![0; size];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// All bytes of a file, or `None` if there is none of that name.
+pub(crate) fn read_if_there(storage: &dyn Storage, name: &str) -> io::Result<Option<Vec<u8>>> {
+    match storage.open(name) {
+        Ok(file) => read_all(&*file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -4,6 +4,7 @@ mod crash;
 mod faults;
 mod folder;
 mod lazy;
+mod log;
 mod old;
 mod reading;
 mod tallies;
@@ -39,7 +40,7 @@ impl Bench {
     fn try_open(&self) -> Result<Ledger, LedgerError> {
         let storage = Arc::new(self.storage.clone());
         let keys: Arc<dyn AuditKeys> = Arc::<TestKeys>::clone(&self.keys);
-        Ledger::open_on(storage, SERVICE, keys, Arc::new(SystemEntropy), self.options)
+        Ledger::open_on(storage, SERVICE, keys, Arc::new(SystemEntropy), self.options, None)
     }
 
     fn open(&self) -> Ledger {

@@ -8,12 +8,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use countersign_tlog::Hash;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::answer::answer_all;
 use super::frame::Batch;
 use super::index::Index;
+use super::log::Intake;
 use super::mark::Mark;
 use super::queue::{Pending, Queue};
 use super::recover::{End, create_segment, file_name};
@@ -48,6 +50,8 @@ pub(super) struct Writer {
     pub(super) durable: watch::Sender<u64>,
     pub(super) mark: Arc<dyn LogFile>,
     pub(super) end: End,
+    /// Where hashes of durable records go, if the ledger is a log.
+    pub(super) intake: Option<Arc<Intake>>,
     health: Health,
     /// How long the last sync took.
     last_sync: Duration,
@@ -75,6 +79,7 @@ impl Writer {
             durable,
             mark,
             end,
+            intake: None,
             health: Health::Good,
             last_sync: Duration::ZERO,
             callers: 0,
@@ -84,7 +89,7 @@ impl Writer {
     /// Writes until the queue is closed and empty.
     pub(super) fn run(mut self) {
         // Also if this thread dies, whoever waits is told.
-        let _end = EndOf(Arc::clone(&self.queue));
+        let _end = EndOf(Arc::clone(&self.queue), self.intake.clone());
         while let Some(mut batch) = self.queue.next(self.lazy_wait()) {
             if batch.is_empty() {
                 self.probe();
@@ -129,11 +134,19 @@ impl Writer {
         match outcome {
             Ok(()) => {
                 let mut next = before;
+                let mut written = Vec::new();
                 let positions = batch.into_iter().filter_map(|Pending { leaves, done }| {
                     next = next.saturating_add(leaves.len() as u64);
+                    if self.intake.is_some() {
+                        written.extend(leaves);
+                    }
                     Some((done?, Ok(Position(next.saturating_sub(1)))))
                 });
                 answer_all(positions.collect());
+                // Nobody waits for the log.
+                if let Some(intake) = &self.intake {
+                    intake.add(written.iter().map(|leaf| Hash::leaf(&leaf.bytes)).collect());
+                }
             }
             Err(error) => {
                 self.ill(&error);
@@ -201,7 +214,7 @@ impl Writer {
 
         let mut frames = Batch::new(self.end.check);
         let leaves = || batch.iter().flat_map(|pending| &pending.leaves);
-        leaves().for_each(|leaf| frames.push(leaf));
+        leaves().for_each(|leaf| frames.push(&leaf.bytes));
         self.end.file.write_all_at(frames.bytes(), self.end.size)?;
         let started = Instant::now();
         self.end.file.sync()?;
@@ -210,8 +223,8 @@ impl Writer {
         let mut index = self.index.write();
         for (leaf, start) in leaves().zip(frames.starts()) {
             let offset = self.end.size.saturating_add(u64::from(*start));
-            if let (Some(leaf), Ok(offset)) = (Leaf::parse(leaf), u32::try_from(offset)) {
-                index.add(offset, &leaf.header);
+            if let (Some(parsed), Ok(offset)) = (Leaf::parse(&leaf.bytes), u32::try_from(offset)) {
+                index.add(offset, &parsed.header, Some(&leaf.terms));
             }
         }
         drop(index);
@@ -254,10 +267,13 @@ impl Writer {
 }
 
 /// Ends the queue when the writer ends, however it does.
-struct EndOf(Arc<Queue>);
+struct EndOf(Arc<Queue>, Option<Arc<Intake>>);
 
 impl Drop for EndOf {
     fn drop(&mut self) {
         self.0.end();
+        if let Some(intake) = &self.1 {
+            intake.close();
+        }
     }
 }

@@ -26,7 +26,7 @@ fn old_ledger() -> (MemoryStorage, Vec<Record>) {
 
 fn open(storage: &MemoryStorage) -> Ledger {
     let (storage, keys) = (Arc::new(storage.clone()), Arc::new(FixedKeys));
-    Ledger::open_on(storage, SERVICE, keys, Arc::new(SystemEntropy), small_segments()).unwrap()
+    Ledger::open_on(storage, SERVICE, keys, Arc::new(SystemEntropy), small_segments(), None).unwrap()
 }
 
 #[tokio::test]

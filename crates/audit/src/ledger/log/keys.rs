@@ -1,0 +1,61 @@
+//! The file `log/keys`: the verifier keys (C2SP signed-note) that the signatures of `log/checkpoint` are verified with,
+//! one a line. The log's own is the first; the others are witnesses' that have cosigned.
+//!
+//! It makes every byte of the checkpoint checkable from files alone. Whom to believe is another question, which other
+//! services' `witnessed` files answer, and whoever brings a key of his own.
+
+use std::io;
+
+use countersign_tlog::VerifierKey;
+
+use crate::ledger::storage::Storage;
+
+pub(crate) const KEYS: &str = "log/keys";
+/// How many witnesses are remembered at most.
+const WITNESSES_MAX: usize = 32;
+
+/// The keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Keys {
+    pub(crate) own: VerifierKey,
+    pub(crate) witnesses: Vec<VerifierKey>,
+}
+
+impl Keys {
+    pub(super) const fn new(own: VerifierKey) -> Self {
+        Self { own, witnesses: Vec::new() }
+    }
+
+    /// `None` if it is not what this program writes.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let mut all = text.lines().map(|line| line.parse::<VerifierKey>().ok());
+        let (own, witnesses) = (all.next()??, all.collect::<Option<Vec<_>>>()?);
+        let keys = Self { own, witnesses };
+        let good = !keys.own.is_witness() && keys.witnesses.iter().all(VerifierKey::is_witness);
+        (good && keys.to_text() == text).then_some(keys)
+    }
+
+    fn to_text(&self) -> String {
+        std::iter::once(&self.own).chain(&self.witnesses).map(|key| format!("{key}\n")).collect()
+    }
+
+    pub(super) fn write(&self, storage: &dyn Storage) -> io::Result<()> {
+        storage.replace(KEYS, self.to_text().as_bytes())
+    }
+
+    /// Remembers a witness's.
+    pub(super) fn add(&mut self, storage: &dyn Storage, key: &VerifierKey) -> io::Result<()> {
+        if self.witnesses.contains(key) {
+            return Ok(());
+        }
+        if self.witnesses.len() >= WITNESSES_MAX {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        let mut more = self.clone();
+        more.witnesses.push(key.clone());
+        more.write(storage)?;
+        *self = more;
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! The file `witnessed`: what a witness has seen of other logs. For each, the key that it was first told of, and the
+//! newest checkpoint, a signed note. Lines of text, in order of the keys, and a check of them all at the end:
+//!
+//! ```text
+//! countersign/witnessed/v1
+//! <verifier key> <the signed note in base64>
+//! check <SHA-256 of everything before, the first 16 bytes in hexadecimal>
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign_crypto::sha256;
+use countersign_tlog::{Checkpoint, VerifierKey};
+
+const FIRST_LINE: &str = "countersign/witnessed/v1";
+const CHECK: &str = "check ";
+const CHECK_BYTES: usize = 16;
+
+/// What was seen of one log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessedLog {
+    /// The log's key.
+    pub key: VerifierKey,
+    /// What its newest checkpoint says.
+    pub checkpoint: Checkpoint,
+    /// That checkpoint, a signed note with the log's signature alone.
+    pub note: String,
+}
+
+/// What was seen, by the logs' origins.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Witnessed(pub(super) BTreeMap<String, WitnessedLog>);
+
+impl Witnessed {
+    /// What the file has; `None` if a byte of it is not as it was written, or a log has not signed what it says.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let mut lines = text.lines();
+        if lines.next()? != FIRST_LINE {
+            return None;
+        }
+        let mut logs = BTreeMap::new();
+        for line in lines.take_while(|line| !line.starts_with(CHECK)) {
+            let (key, note) = line.split_once(' ')?;
+            let (key, note) = (key.parse().ok()?, String::from_utf8(STANDARD.decode(note).ok()?).ok()?);
+            let (checkpoint, _) = Checkpoint::open(&note, &key).ok()?;
+            logs.insert(key.name().to_owned(), WitnessedLog { key, checkpoint, note });
+        }
+        let all = Self(logs);
+        (all.to_text() == text).then_some(all)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{FIRST_LINE}\n");
+        for WitnessedLog { key, checkpoint: _, note } in self.0.values() {
+            let _ = writeln!(text, "{key} {}", STANDARD.encode(note));
+        }
+        let digest = sha256(text.as_bytes());
+        text.push_str(CHECK);
+        for byte in digest.iter().take(CHECK_BYTES) {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.push('\n');
+        text
+    }
+
+    /// What was seen of each log.
+    pub fn logs(&self) -> impl Iterator<Item = &WitnessedLog> {
+        self.0.values()
+    }
+
+    /// What was seen of one log.
+    #[must_use]
+    pub fn of(&self, origin: &str) -> Option<&WitnessedLog> {
+        self.0.get(origin)
+    }
+}
