@@ -48,6 +48,10 @@ pub enum ControlAnswer {
     Audit(AuditPage),
     /// What each service has on record of one request.
     Receipt(Box<ReceiptView>),
+    /// One request's stored records, with proofs.
+    Proof(ProofAnswer),
+    /// What the monitor answers.
+    Watch(serde_json::Value),
     /// Operators' access to tenants.
     Grants(Vec<GrantEntry>),
     /// One operator's access to one tenant.
@@ -345,6 +349,31 @@ pub struct PoliciesAnswer {
     /// Whether new ones are in force: not after a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<bool>,
+}
+
+/// One request's stored records, each with the proof that it is in its service's log. What can be checked without a
+/// deployment; see *Proofs* in `docs/formats.md`.
+#[derive(Debug, Serialize)]
+pub struct ProofAnswer {
+    /// Of this form: 1.
+    pub version: u8,
+    /// The request.
+    pub request: RequestId,
+    /// The records of all services.
+    pub records: Vec<ProofEntry>,
+}
+
+/// One stored record, with the proof that it is in its service's log.
+#[derive(Debug, Serialize)]
+pub struct ProofEntry {
+    /// Which log.
+    pub log: String,
+    /// The key that the log's checkpoints are signed with, as a verifier key (C2SP signed-note).
+    pub key: String,
+    /// The stored record, Base64.
+    pub leaf: String,
+    /// The proof with the checkpoint (C2SP tlog-proof).
+    pub proof: String,
 }
 
 /// Audit records, oldest first.

@@ -31,8 +31,8 @@ pub trait Trail: Send + Sync {
     ) -> Result<TrailPage, ServiceFailure>;
 
     /// What the records that the selector asks for came to, whoever they belong to, in the order of their positions;
-    /// fewer than [`Selector::limit`] only at the end of the ledger. The request opens an incident. For the authority
-    /// alone.
+    /// fewer than [`Selector::limit`] only at the end of the ledger. The request opens or contains an incident; if it reads
+    /// a notice, only the records of its own tenant are given. For the authority alone.
     ///
     /// # Errors
     /// [`ServiceFailure`].
@@ -70,6 +70,8 @@ pub struct Proved {
     pub proof: Vec<[u8; 32]>,
     /// The checkpoint, a signed note with the cosignatures that the log has collected.
     pub checkpoint: String,
+    /// The key that the checkpoint is signed with, as a verifier key (C2SP signed-note).
+    pub key: String,
 }
 
 /// Records of one ledger.
@@ -150,10 +152,38 @@ impl Trail for LedgerTrail {
     }
 
     async fn exposures(&self, call: &Call<'_>, selector: &Selector) -> Result<Vec<Exposure>, ServiceFailure> {
-        let opens = |control: &Control| matches!(control, Control::Incident(IncidentControl::Open { .. }));
-        self.judge(call, &[], opens).await?;
-        let selector = selector.clone();
-        self.read(move |ledger| ledger.exposures(&selector)).await
+        // Who reads a notice of the own tenant is told that tenant's records; who looks into a breach, of every tenant.
+        let asks = |control: &Control| match control {
+            Control::Incident(asked) => matches!(
+                asked,
+                IncidentControl::Open { .. } | IncidentControl::Contain { .. } | IncidentControl::Receive { .. }
+            ),
+            _ => false,
+        };
+        let judgement = self.judge(call, &[], asks).await?;
+        let receives =
+            matches!(&judgement.judged, Judged::Control(Control::Incident(IncidentControl::Receive { .. })));
+        let tenant = judgement.principal.tenant;
+        if receives && let Some(unlock) = &self.unlock {
+            unlock.unlock(call.bearer, tenant).await;
+        }
+        let mut selector = selector.clone();
+        self.read(move |ledger| {
+            if !receives {
+                return ledger.exposures(&selector);
+            }
+            let mut found = Vec::new();
+            loop {
+                let page = ledger.exposures(&selector)?;
+                let is_last = page.len() < selector.limit;
+                selector.after = page.last().map(|exposure| exposure.position).or(selector.after);
+                found.extend(page.into_iter().filter(|exposure| exposure.tenant == Some(tenant)));
+                if is_last || found.len() >= selector.limit {
+                    return Ok(found);
+                }
+            }
+        })
+        .await
     }
 }
 

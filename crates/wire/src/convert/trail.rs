@@ -1,8 +1,8 @@
 //! Audit records and tallies.
 
-use countersign_audit::{Body, LedgerQuery, Position, Record, Service, Signal, TallyEntry, Verdict};
+use countersign_audit::{Body, By, LedgerQuery, Position, Record, Service, Signal, TallyEntry, Verdict};
 use countersign_model::request::Door;
-use countersign_model::{RecordId, RequestId, Tally, TenantId, TokenId, UnixMs};
+use countersign_model::{FieldId, RecordId, RequestId, SessionId, Tally, TenantId, TokenId, UnixMs, UserId};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +23,14 @@ pub(crate) fn query_out(query: &LedgerQuery) -> pb::LedgerQuery {
         after: query.after.map(|after| after.0),
         oldest_first: query.oldest_first,
         limit: number(query.limit),
+        field: query.field.map(|field| field.0.into()),
+        by: query.by.as_ref().map(|by| pb::Doer {
+            user: by.user.map(|user| user.as_bytes().to_vec()),
+            name: by.name.clone(),
+        }),
+        session: query.session.map(|session| session.as_bytes().to_vec()),
+        token: query.token.map(|token| token.as_bytes().to_vec()),
+        until: query.until.map(|until| until.0),
     }
 }
 
@@ -36,7 +44,17 @@ pub(crate) fn query_in(query: Option<pb::LedgerQuery>) -> Result<LedgerQuery, Ma
         after: query.after.map(Position),
         oldest_first: query.oldest_first,
         limit: size(query.limit)?,
+        field: query.field.map(|field| u8::try_from(field).map(FieldId)).transpose().map_err(|_| Malformed)?,
+        by: query.by.map(by_in).transpose()?,
+        session: query.session.map(|session| sixteen(&session).map(SessionId::from_bytes)).transpose()?,
+        token: query.token.map(|token| sixteen(&token).map(TokenId::from_bytes)).transpose()?,
+        until: query.until.map(UnixMs),
     })
+}
+
+fn by_in(by: pb::Doer) -> Result<By, Malformed> {
+    let user = by.user.map(|user| sixteen(&user).map(UserId::from_bytes)).transpose()?;
+    Ok(By { user, name: by.name })
 }
 
 pub(crate) fn record_out((position, record): (Position, Record)) -> Result<pb::AuditRecord, Malformed> {

@@ -2557,6 +2557,21 @@ pub struct LedgerQuery {
     pub oldest_first: bool,
     #[prost(uint64, tag = "6")]
     pub limit: u64,
+    /// With a record: a field of its type.
+    #[prost(uint32, optional, tag = "7")]
+    pub field: ::core::option::Option<u32>,
+    /// What somebody did.
+    #[prost(message, optional, tag = "8")]
+    pub by: ::core::option::Option<Doer>,
+    /// 16 bytes.
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub session: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// 16 bytes.
+    #[prost(bytes = "vec", optional, tag = "10")]
+    pub token: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// Milliseconds since 1970.
+    #[prost(uint64, optional, tag = "11")]
+    pub until: ::core::option::Option<u64>,
 }
 impl ::prost::Name for LedgerQuery {
     const NAME: &'static str = "LedgerQuery";
@@ -2566,6 +2581,26 @@ impl ::prost::Name for LedgerQuery {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/countersign.v1.LedgerQuery".into()
+    }
+}
+/// Somebody, by either.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Doer {
+    /// 16 bytes.
+    #[prost(bytes = "vec", optional, tag = "1")]
+    pub user: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    #[prost(string, optional, tag = "2")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+}
+impl ::prost::Name for Doer {
+    const NAME: &'static str = "Doer";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.Doer".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.Doer".into()
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
