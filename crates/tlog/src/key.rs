@@ -6,7 +6,8 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign_crypto::note::{self, NoteKey};
-use countersign_crypto::sha256;
+use countersign_crypto::{SecretKey, sha256};
+use zeroize::Zeroizing;
 
 use crate::note::{NoteSignature, Signed};
 
@@ -18,6 +19,9 @@ const ED25519: u8 = 0x01;
 
 /// The signature type of witnesses (C2SP tlog-cosignature).
 const COSIGNATURE_V1: u8 = 0x04;
+
+/// What a private key's text begins with.
+const PRIVATE: &str = "PRIVATE+KEY+";
 
 const SIGNATURE_BYTES: usize = 64;
 
@@ -43,6 +47,14 @@ enum Kind {
 }
 
 impl Kind {
+    const fn of(byte: u8) -> Result<Self, KeyError> {
+        match byte {
+            ED25519 => Ok(Self::Ed25519),
+            COSIGNATURE_V1 => Ok(Self::CosignatureV1),
+            _ => Err(KeyError::Kind),
+        }
+    }
+
     const fn byte(self) -> u8 {
         match self {
             Self::Ed25519 => ED25519,
@@ -153,11 +165,7 @@ impl FromStr for VerifierKey {
         }
         let bytes = STANDARD.decode(key).map_err(|_| KeyError::Malformed)?;
         let (kind, public) = bytes.split_first().ok_or(KeyError::Malformed)?;
-        let kind = match *kind {
-            ED25519 => Kind::Ed25519,
-            COSIGNATURE_V1 => Kind::CosignatureV1,
-            _ => return Err(KeyError::Kind),
-        };
+        let kind = Kind::of(*kind)?;
         let public = public.try_into().map_err(|_| KeyError::Malformed)?;
         let key = Self { name: name.to_owned(), kind, public };
         if key.to_string() == text { Ok(key) } else { Err(KeyError::Malformed) }
@@ -189,6 +197,40 @@ impl Signer {
     /// [`KeyError::Name`].
     pub fn witness(name: &str, key: NoteKey) -> Result<Self, KeyError> {
         Self::new(name, key, Kind::CosignatureV1)
+    }
+
+    /// Reads a private key in text form, `PRIVATE+KEY+NAME+HASH+SEED`, as golang.org/x/mod/sumdb/note has it.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn read(text: &str) -> Result<Self, KeyError> {
+        let mut parts = text.strip_prefix(PRIVATE).ok_or(KeyError::Malformed)?.splitn(3, '+');
+        let (Some(name), Some(_), Some(seed)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(KeyError::Malformed);
+        };
+        let bytes = Zeroizing::new(STANDARD.decode(seed).map_err(|_| KeyError::Malformed)?);
+        let (kind, seed) = bytes.split_first().ok_or(KeyError::Malformed)?;
+        let kind = Kind::of(*kind)?;
+        let seed = SecretKey::from_slice(seed).ok_or(KeyError::Malformed)?;
+        let signer = Self::new(name, NoteKey::from_seed(&seed), kind)?;
+        if *signer.private_text(&seed) == text { Ok(signer) } else { Err(KeyError::Malformed) }
+    }
+
+    /// A witness under that name with this seed, and the text that [`Self::read`] makes it from again. The text is a secret.
+    ///
+    /// # Errors
+    /// [`KeyError::Name`].
+    pub fn new_witness(name: &str, seed: &SecretKey) -> Result<(Self, Zeroizing<String>), KeyError> {
+        let signer = Self::witness(name, NoteKey::from_seed(seed))?;
+        let text = signer.private_text(seed);
+        Ok((signer, text))
+    }
+
+    fn private_text(&self, seed: &SecretKey) -> Zeroizing<String> {
+        let bytes = Zeroizing::new([&[self.verifier.kind.byte()], &seed.expose()[..]].concat());
+        let encoded = Zeroizing::new(STANDARD.encode(&*bytes));
+        let [a, b, c, d] = self.verifier.id();
+        Zeroizing::new(format!("{PRIVATE}{}+{a:02x}{b:02x}{c:02x}{d:02x}+{}", self.name(), *encoded))
     }
 
     fn new(name: &str, key: NoteKey, kind: Kind) -> Result<Self, KeyError> {

@@ -34,8 +34,8 @@ pub use hash::Hash;
 pub use key::{KeyError, MAX_NAME_BYTES, Signer, VerifierKey, is_name};
 pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, NoteSignature, Signed, signature_lines};
 pub use proof::{
-    MAX_PROOF, ProofError, consistency, inclusion, tiles_for_consistency, tiles_for_inclusion, tiles_for_root,
-    verify_consistency, verify_inclusion,
+    MAX_PROOF, ProofError, consistency, inclusion, tiles_for_consistency, tiles_for_growth, tiles_for_inclusion,
+    tiles_for_root, verify_consistency, verify_inclusion,
 };
 pub use proof_text::{LogProof, MAX_PROOF_BYTES, ProofTextError};
 pub use read::{Fetched, HashReader, ReadError};

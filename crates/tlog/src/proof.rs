@@ -113,6 +113,19 @@ pub fn tiles_for_root(size: u64) -> Result<Vec<Tile>, ReadError<Infallible>> {
     Ok(planner.tiles())
 }
 
+/// The tiles of a log of `size` leaves from which the root of its first `old` leaves is made as well as [`consistency`] with
+/// them. Whoever has seen another root of that size can then tell a fork from tiles that are not the log's: if the proof
+/// leads from the root made of the tiles to the one that the log has signed, the tiles are the log's.
+///
+/// # Errors
+/// [`ReadError::OutOfRange`].
+pub fn tiles_for_growth(old: u64, size: u64) -> Result<Vec<Tile>, ReadError<Infallible>> {
+    let planner = Planner::new(size);
+    consistency(&planner, old, size)?;
+    crate::tree::root(&planner, old)?;
+    Ok(planner.tiles())
+}
+
 /// Verifies that the tree with `size` leaves and root `root` has `leaf` at `index` (RFC 9162, section 2.1.3.2).
 ///
 /// # Errors

@@ -28,6 +28,11 @@ fn the_published_notes() {
     // Its private key is "PRIVATE+KEY+PeterNeumann+c74f20a3+" and the seed after one byte, base64.
     let seed =
         base64::engine::general_purpose::STANDARD.decode("AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz").unwrap();
+    let private = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+    assert_eq!(Signer::read(private).unwrap().sign(TEXT, 5).to_string(), PETER);
+    for cut in 0..private.len() {
+        assert!(Signer::read(&private[..cut]).is_err() && Signer::read(&private[cut + 1..]).is_err(), "{cut}");
+    }
     let key = NoteKey::from_seed(&SecretKey::from_slice(&seed[1..]).unwrap());
     let signer = Signer::log("PeterNeumann", key).unwrap();
     assert_eq!(signer.verifier().to_string(), PETER_KEY);
@@ -139,6 +144,15 @@ fn a_cosignature_bears_its_time() {
     assert_eq!(note.verify(&witness.verifier()), Ok(Signed { at_s: Some(1_679_315_148) }));
     assert_eq!(signature_lines(&line.to_string()).unwrap(), [line]);
     assert!(signature_lines("").is_err() && signature_lines("\n").is_err());
+}
+
+#[test]
+fn a_witness_is_made_again_from_its_text() {
+    let (witness, text) = Signer::new_witness("witness.example/w1", &SecretKey::from_bytes([3; 32])).unwrap();
+    let again = Signer::read(&text).unwrap();
+    assert_eq!(again.verifier(), witness.verifier());
+    assert!(again.verifier().is_witness() && again.sign("x\n", 7) == witness.sign("x\n", 7));
+    assert!(!format!("{again:?}").contains(text.rsplit('+').next().unwrap()));
 }
 
 /// The example of C2SP tlog-cosignature: whose keys are not published, but whose form is.
