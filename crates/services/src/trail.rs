@@ -1,5 +1,7 @@
 //! A service's own audit records, for whoever may read them.
 
+mod prove;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -149,6 +151,25 @@ impl Trail for LedgerTrail {
             Ok(TrailPage { size, records })
         })
         .await
+    }
+
+    async fn prove(
+        &self,
+        call: &Call<'_>,
+        owners: &[Option<TenantId>],
+        request: RequestId,
+    ) -> Result<Vec<Proved>, ServiceFailure> {
+        let asks = |control: &Control| matches!(control, Control::Prove { request: asked } if *asked == request);
+        let judgement = self.judge(call, owners, asks).await?;
+        if let Some(unlock) = &self.unlock {
+            unlock.unlock(call.bearer, judgement.principal.tenant).await;
+        }
+        let owners = owners.to_vec();
+        let places = self.read(move |ledger| prove::places(ledger, &owners, request)).await?;
+        let Some(last) = places.last() else { return Ok(Vec::new()) };
+        let log = self.ledger.log().ok_or(ServiceFailure::Unavailable)?;
+        let checkpoint = prove::covering(&log, *last).await.ok_or(ServiceFailure::Unavailable)?;
+        self.read(move |ledger| prove::prove(ledger, &log, &places, checkpoint)).await
     }
 
     async fn exposures(&self, call: &Call<'_>, selector: &Selector) -> Result<Vec<Exposure>, ServiceFailure> {
