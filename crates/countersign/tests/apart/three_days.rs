@@ -44,6 +44,8 @@ const STEPS: u64 = 3 * DAY_MS / STEP_MS;
 const LOOK: Duration = Duration::from_millis(1_100);
 /// How long services may take to be themselves again after the clock was moved.
 const SETTLE: Duration = Duration::from_secs(20);
+/// How long an authority that was ended may take to let go of its files.
+const LET_GO: Duration = Duration::from_secs(60);
 /// The name in requests by which a proof is checked.
 const HOST: &str = "localhost";
 
@@ -347,15 +349,12 @@ fn facts(authority: &countersign::deployment::Deployment, folder: &Path) -> Resu
         })
     };
     // The authority lets go of it when its last task ends.
-    let mut opened = open();
-    for _ in 0..100 {
-        if opened.is_ok() {
-            break;
-        }
+    let (until, mut opened) = (Instant::now() + LET_GO, open());
+    while opened.is_err() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(100));
         opened = open();
     }
-    let key = opened?.deployment_key("facts");
+    let key = opened.context("the control database")?.deployment_key("facts");
     let copy = folder.join("copy.db");
     std::fs::copy(authority.control_db(), &copy)?;
     let rows = Command::new("sqlite3")
