@@ -43,6 +43,7 @@ const STEPS: &[Step] = &[
     step("deny", "cargo-deny's own check, advisories too, where it is installed", licences::deny),
     step("files", "no source file has grown past its bound", files::check),
     step("links", "relative links in Markdown files lead somewhere", links::check),
+    step("rules", "sigma-cli from PyPI accepts the detection rules", suites::rules),
     step("clippy", "lints, warnings as errors", clippy),
     step("build", "everything compiles, tests too", build),
     built("test", "unit, integration, conformance, golden and compile-fail tests", unit),

@@ -70,6 +70,13 @@ pub fn python() -> Result<Outcome> {
     shown("python")
 }
 
+/// Detection rules, by the reference implementation of Sigma.
+pub fn rules() -> Result<Outcome> {
+    environment("clients/rules", "tests/rules/requirements.txt")?;
+    run(command(target().join("clients/rules/bin/sigma")).args(["check", "--fail-on-issues"]).arg(root().join("rules")))?;
+    Ok(Outcome::Passed)
+}
+
 /// Makes a Python environment below the target folder and installs there what a file names.
 fn environment(folder: &str, requirements: &str) -> Result<()> {
     let environment = target().join(folder);

@@ -14,7 +14,7 @@ struct Tool {
 }
 
 const TOOLS: &[Tool] = &[
-    Tool { programs: &["python3"], package: "python3", used_for: "the Python client suite, sslyze" },
+    Tool { programs: &["python3"], package: "python3", used_for: "the Python client suite, sslyze, sigma-cli" },
     Tool { programs: &["node"], package: "nodejs", used_for: "the Node.js client suite, the OpenID provider" },
     Tool { programs: &["npm"], package: "npm", used_for: "installing them" },
     Tool { programs: &["curl"], package: "curl", used_for: "the documented commands" },
@@ -24,6 +24,7 @@ const TOOLS: &[Tool] = &[
     // Debian's package has it without the ending.
     Tool { programs: &["testssl.sh", "testssl"], package: "testssl.sh", used_for: "scanning the ports" },
     Tool { programs: &["tcpdump"], package: "tcpdump", used_for: "listening to what goes between processes" },
+    Tool { programs: &["promtool"], package: "prometheus", used_for: "reading measures as Prometheus does" },
     Tool { programs: &["strings"], package: "binutils", used_for: "looking into a stopped deployment" },
 ];
 

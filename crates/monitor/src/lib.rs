@@ -5,10 +5,13 @@
 
 pub mod alert;
 pub mod desk;
+pub mod detect;
+pub mod enrich;
 pub mod event;
 pub mod http;
 pub mod measure;
 pub mod otlp;
+pub mod sigma;
 
 pub use alert::{Alert, Level, Raise};
 pub use event::{Event, FieldValue};
