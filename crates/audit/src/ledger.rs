@@ -23,6 +23,7 @@ mod recover;
 pub mod storage;
 mod tallies;
 pub(crate) mod terms;
+pub mod verify;
 mod writer;
 
 use std::fmt;

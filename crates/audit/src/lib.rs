@@ -66,6 +66,7 @@ mod testing;
 
 pub use error::{AuditError, LedgerError};
 pub use ledger::log::{Log, LogParts};
+pub use ledger::verify;
 pub use ledger::{By, Exposure, Ledger, LedgerQuery, Options, Position, Selector};
 pub use record::{Access, Body, Reason, Record, Service, Verdict};
 pub use recordset::{NotARecordSet, RecordSet};

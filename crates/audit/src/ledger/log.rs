@@ -5,6 +5,7 @@
 //! checkpoint, signed. One thread adds to them (`integrate.rs`) what was made durable, so that a caller that appends
 //! waits for nothing of it. The same service is a witness to other services' logs (`witness.rs`).
 
+mod checked;
 mod intake;
 mod integrate;
 mod kept;
@@ -31,7 +32,7 @@ pub(super) use intake::Intake;
 pub(super) use integrate::Integrator;
 pub(crate) use kept::{KEPT, Kept};
 pub(crate) use keys::{KEYS, Keys};
-pub(crate) use levels::{Levels, level_name, read_hashes};
+pub(crate) use levels::{Levels, level_name};
 pub(super) use recover::LogCheck;
 pub use witness::WitnessFailure;
 pub use witnessed::{Witnessed, WitnessedLog};

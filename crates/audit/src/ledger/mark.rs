@@ -38,6 +38,11 @@ impl Mark {
         (mark.to_bytes() == bytes).then_some(mark)
     }
 
+    /// What these bytes say, if they are the file's.
+    pub(super) fn of_file(bytes: &[u8]) -> Option<Self> {
+        Self::parse(bytes.try_into().ok()?)
+    }
+
     /// What the file says; nothing acknowledged if there is none, or if it was torn by a loss of power.
     pub(super) fn read(storage: &dyn Storage) -> io::Result<Self> {
         let file = match storage.open(NAME) {

@@ -21,7 +21,7 @@ pub(super) fn file_name(number: u32) -> String {
     format!("{number:08}{SUFFIX}")
 }
 
-fn segment_number(name: &str) -> Option<u32> {
+pub(super) fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(SUFFIX)?;
     let plain = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok()).flatten()

@@ -8,6 +8,7 @@ mod log;
 mod old;
 mod reading;
 mod tallies;
+mod verify;
 
 use std::sync::Arc;
 

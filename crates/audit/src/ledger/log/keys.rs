@@ -1,5 +1,5 @@
 //! The file `log/keys`: the verifier keys (C2SP signed-note) that the signatures of `log/checkpoint` are verified with,
-//! one a line. The log's own is the first; the others are witnesses' that have cosigned.
+//! one a line. The log's own is the first; the others are witnesses' that have cosigned. The last line is a check.
 //!
 //! It makes every byte of the checkpoint checkable from files alone. Whom to believe is another question, which other
 //! services' `witnessed` files answer, and whoever brings a key of his own.
@@ -8,6 +8,7 @@ use std::io;
 
 use countersign_tlog::VerifierKey;
 
+use super::checked;
 use crate::ledger::storage::Storage;
 
 pub(crate) const KEYS: &str = "log/keys";
@@ -28,16 +29,15 @@ impl Keys {
 
     /// `None` if it is not what this program writes.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(bytes).ok()?;
-        let mut all = text.lines().map(|line| line.parse::<VerifierKey>().ok());
+        let mut all = checked::opened(bytes)?.lines().map(|line| line.parse::<VerifierKey>().ok());
         let (own, witnesses) = (all.next()??, all.collect::<Option<Vec<_>>>()?);
         let keys = Self { own, witnesses };
         let good = !keys.own.is_witness() && keys.witnesses.iter().all(VerifierKey::is_witness);
-        (good && keys.to_text() == text).then_some(keys)
+        (good && keys.to_text().as_bytes() == bytes).then_some(keys)
     }
 
     fn to_text(&self) -> String {
-        std::iter::once(&self.own).chain(&self.witnesses).map(|key| format!("{key}\n")).collect()
+        checked::sealed(std::iter::once(&self.own).chain(&self.witnesses).map(|key| format!("{key}\n")).collect())
     }
 
     pub(super) fn write(&self, storage: &dyn Storage) -> io::Result<()> {

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use countersign_tlog::{Frontier, Hash, HashReader, MAX_LEVEL, ReadError, TILE_WIDTH, level_len};
+use countersign_tlog::{Hash, HashReader, MAX_LEVEL, TILE_WIDTH, level_len};
 
 use crate::ledger::storage::{LogFile, Storage};
 
@@ -31,14 +31,6 @@ impl Levels {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
             Err(error) => Err(error),
         }
-    }
-
-    /// The tree of the first `size` records, ready to grow.
-    pub(crate) fn resume(&self, size: u64) -> io::Result<Frontier> {
-        Frontier::resume(self, size).map_err(|error| match error {
-            ReadError::Read(error) => error,
-            _ => io::ErrorKind::InvalidData.into(),
-        })
     }
 
     /// A tile of a tree of `size` records; `None` if the tree doesn't have it.
@@ -73,7 +65,7 @@ fn read_bytes(file: &dyn LogFile, from: u64, count: u64) -> io::Result<Vec<u8>> 
     Ok(bytes)
 }
 
-pub(crate) fn read_hashes(file: &dyn LogFile, from: u64, count: u64) -> io::Result<Vec<Hash>> {
+fn read_hashes(file: &dyn LogFile, from: u64, count: u64) -> io::Result<Vec<Hash>> {
     Ok(Hash::many(&read_bytes(file, from, count)?).unwrap_or_default())
 }
 

@@ -9,7 +9,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::witness::Witness;
-use super::{CHECKPOINT, Intake, KEPT, KEYS, Kept, Keys, Levels, Log, LogParts, Published, cosignatures, level_name};
+use super::{
+    CHECKPOINT, Intake, KEPT, KEYS, Kept, Keys, Levels, Log, LogParts, Published, WITNESSED, Witnessed, cosignatures,
+    level_name,
+};
 use crate::error::LedgerError;
 use crate::ledger::Position;
 use crate::ledger::storage::{Storage, read_if_there};
@@ -44,26 +47,33 @@ impl LogCheck {
     pub(in crate::ledger) fn open(storage: &Arc<dyn Storage>, parts: LogParts) -> Result<Self, LedgerError> {
         let own = parts.signer.verifier();
         let levels = Levels::new(Arc::clone(storage));
-        let keys = match read_if_there(&**storage, KEYS).map_err(failed(KEYS))? {
+        let is_there = |name: &str| read_if_there(&**storage, name).map_err(failed(name));
+        // The first checkpoint is made after the files beside it, and before the first hash is written.
+        let is_log = is_there(CHECKPOINT)?.is_some() || levels.bytes(0).map_err(failed(&level_name(0)))? > 0;
+        let keys = match is_there(KEYS)? {
             Some(bytes) => Keys::parse(&bytes).ok_or_else(|| damaged(KEYS))?,
+            None if is_log => return Err(damaged(KEYS)),
             None => Keys::new(own.clone()),
         };
         if keys.own != own {
             return Err(LedgerError::OtherLog);
         }
-        let newest = match read_if_there(&**storage, CHECKPOINT).map_err(failed(CHECKPOINT))? {
+        let newest = match is_there(CHECKPOINT)? {
             Some(bytes) => {
                 let text = String::from_utf8(bytes).map_err(|_| damaged(CHECKPOINT))?;
                 let (checkpoint, note) = Checkpoint::open(&text, &own).map_err(|_| damaged(CHECKPOINT))?;
                 let Checkpoint { size, root, .. } = checkpoint;
                 Published { size, root, text: text.into(), cosigned: cosignatures(&note) }
             }
-            // The first checkpoint is made before the first hash is written.
-            None if levels.bytes(0).map_err(failed(&level_name(0)))? > 0 => return Err(damaged(CHECKPOINT)),
+            None if is_log => return Err(damaged(CHECKPOINT)),
             None => {
                 let (size, root) = (0, Hash::empty());
                 let text = Checkpoint::new(parts.signer.name(), size, root).sign(&parts.signer);
+                let witnessed = is_there(WITNESSED)?;
                 let write = || {
+                    if witnessed.is_none() {
+                        storage.replace(WITNESSED, Witnessed::default().to_text().as_bytes())?;
+                    }
                     keys.write(&**storage)?;
                     storage.replace(CHECKPOINT, text.as_bytes())
                 };

@@ -50,14 +50,12 @@ struct State {
 
 impl Witness {
     /// # Errors
-    /// [`LedgerError`] if the file is damaged: a witness that forgot would cosign a log that was rolled back.
+    /// [`LedgerError`] if the file is damaged or gone: a witness that forgot would cosign a log that was rolled back.
     pub(super) fn open(storage: &dyn Storage) -> Result<Self, LedgerError> {
         let bytes = read_if_there(storage, WITNESSED)
             .map_err(|source| LedgerError::Io { what: format!("reading the file {WITNESSED}"), source })?;
-        let seen = match bytes {
-            None => Witnessed::default(),
-            Some(bytes) => Witnessed::parse(&bytes).ok_or_else(|| LedgerError::File { file: WITNESSED.to_owned() })?,
-        };
+        let seen = bytes.and_then(|bytes| Witnessed::parse(&bytes));
+        let seen = seen.ok_or_else(|| LedgerError::File { file: WITNESSED.to_owned() })?;
         Ok(Self { state: Mutex::new(State { seen, changes: 0 }), kept: Mutex::new(0) })
     }
 }

@@ -12,12 +12,11 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign_crypto::sha256;
 use countersign_tlog::{Checkpoint, VerifierKey};
 
+use super::checked;
+
 const FIRST_LINE: &str = "countersign/witnessed/v1";
-const CHECK: &str = "check ";
-const CHECK_BYTES: usize = 16;
 
 /// What was seen of one log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,20 +37,19 @@ impl Witnessed {
     /// What the file has; `None` if a byte of it is not as it was written, or a log has not signed what it says.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(bytes).ok()?;
-        let mut lines = text.lines();
+        let mut lines = checked::opened(bytes)?.lines();
         if lines.next()? != FIRST_LINE {
             return None;
         }
         let mut logs = BTreeMap::new();
-        for line in lines.take_while(|line| !line.starts_with(CHECK)) {
+        for line in lines {
             let (key, note) = line.split_once(' ')?;
             let (key, note) = (key.parse().ok()?, String::from_utf8(STANDARD.decode(note).ok()?).ok()?);
             let (checkpoint, _) = Checkpoint::open(&note, &key).ok()?;
             logs.insert(key.name().to_owned(), WitnessedLog { key, checkpoint, note });
         }
         let all = Self(logs);
-        (all.to_text() == text).then_some(all)
+        (all.to_text().as_bytes() == bytes).then_some(all)
     }
 
     /// The file.
@@ -61,17 +59,11 @@ impl Witnessed {
         for WitnessedLog { key, checkpoint: _, note } in self.0.values() {
             let _ = writeln!(text, "{key} {}", STANDARD.encode(note));
         }
-        let digest = sha256(text.as_bytes());
-        text.push_str(CHECK);
-        for byte in digest.iter().take(CHECK_BYTES) {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text.push('\n');
-        text
+        checked::sealed(text)
     }
 
     /// What was seen of each log.
-    pub fn logs(&self) -> impl Iterator<Item = &WitnessedLog> {
+    pub fn logs(&self) -> impl Iterator<Item = &WitnessedLog> + Clone {
         self.0.values()
     }
 

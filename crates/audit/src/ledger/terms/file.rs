@@ -31,6 +31,13 @@ pub(in crate::ledger) fn segment_of(name: &str) -> Option<u32> {
     name.strip_prefix("index/")?.strip_suffix(".terms")?.parse().ok()
 }
 
+/// Whether a file of terms is whole, and of that segment, as far as can be told without its key.
+pub(in crate::ledger) fn is_whole(bytes: &[u8], segment: u32) -> bool {
+    let Some((content, sum)) = bytes.split_last_chunk::<SUM_BYTES>() else { return false };
+    let number = content.get(12..).and_then(<[u8]>::first_chunk).copied().map(u32::from_be_bytes);
+    content.starts_with(MAGIC) && number == Some(segment) && sha256(content) == *sum
+}
+
 /// What a file of terms is of: it counts for nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ledger) struct Subject {
