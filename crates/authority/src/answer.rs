@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use countersign_audit::receipt::ReceiptView;
-use countersign_model::control::{ControlAction, PolicyFile};
+use countersign_model::control::{Contacts, ControlAction, PolicyFile};
 use countersign_model::facts::UserKind;
 use countersign_model::request::{Action, Door, Narrowing};
 use countersign_model::{GrantId, Name, RecordId, RequestId, SessionId, TenantId, TokenId, UserId, Value};
 use serde::Serialize;
+
+use crate::control::incident::view::{IncidentEntry, IncidentView, NoticeEntry, NoticeView};
 
 /// The answer to a control request.
 ///
@@ -56,6 +58,16 @@ pub enum ControlAnswer {
     Grants(Vec<GrantEntry>),
     /// One operator's access to one tenant.
     Grant(GrantEntry),
+    /// Breaches.
+    Incidents(Vec<IncidentEntry>),
+    /// A breach, as operators see it.
+    Incident(Box<IncidentView>),
+    /// Notices to the caller's tenant.
+    Notices(Vec<NoticeEntry>),
+    /// A notice with the records that it is about.
+    Notice(Box<NoticeView>),
+    /// Whom the caller's tenant is told by.
+    Contacts(Contacts),
 }
 
 /// Who the caller is, for how long, and what they may do.

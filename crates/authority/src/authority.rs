@@ -9,13 +9,14 @@ use countersign_crypto::jws;
 use countersign_crypto::spiffe::SpiffeId;
 use countersign_model::UnixMs;
 use countersign_model::facts::Facts;
-use countersign_services::{KeyRelease, Records, Trails};
+use countersign_services::{KeyRelease, Log, LogName, Logs, Records, Trails, Watch};
 use countersign_store::Store;
 use countersign_token::{MAX_LIFETIME_MS, Verifier};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::challenge::Challenges;
+use crate::control::incident::BreachRules;
 use crate::error::RegistryError;
 use crate::identity::IdentityRules;
 use crate::login::Decoy;
@@ -60,10 +61,15 @@ pub struct Authority {
     pub(crate) login_lifetime_ms: u64,
     pub(crate) people: People,
     pub(crate) identity: IdentityRules,
+    pub(crate) breach: BreachRules,
+    /// The monitor, where there is one.
+    pub(crate) watch: Option<Arc<dyn Watch>>,
     /// When this process began to be the authority.
     pub(crate) started: UnixMs,
     /// Until when the last certificate of each service is valid.
     pub(crate) certified: Mutex<BTreeMap<SpiffeId, UnixMs>>,
+    /// What is shown to everybody.
+    pub(crate) logs: Arc<dyn Logs>,
 }
 
 impl Authority {
@@ -95,7 +101,10 @@ impl Authority {
             login_lifetime_ms,
             people,
             identity: IdentityRules::default(),
+            breach: BreachRules::embedded()?,
             certified: Mutex::default(),
+            watch: None,
+            logs: Arc::new(Vec::<(LogName, Arc<dyn Log>)>::new()),
             started,
         })
     }
@@ -105,6 +114,13 @@ impl Authority {
     #[must_use]
     pub fn calling(mut self, outbound: Arc<dyn Outbound>) -> Self {
         self.people = People::new(outbound);
+        self
+    }
+
+    /// The same authority, which passes requests about alerts and measures on to this monitor.
+    #[must_use]
+    pub fn watched_by(mut self, monitor: Arc<dyn Watch>) -> Self {
+        self.watch = Some(monitor);
         self
     }
 
@@ -118,6 +134,13 @@ impl Authority {
         trails: Arc<dyn Trails>,
     ) -> Self {
         (self.keys, self.records, self.trails) = (keys, records, trails);
+        self
+    }
+
+    /// The same authority, which shows these logs to everybody.
+    #[must_use]
+    pub fn with_logs(mut self, logs: Arc<dyn Logs>) -> Self {
+        self.logs = logs;
         self
     }
 

@@ -3,11 +3,14 @@
 //! A key that nobody knows is refused, because a misspelt limit that is silently ignored is a limit that is not
 //! there. The message names file, line and the nearest known key.
 
+mod alerts;
 mod audit;
 mod keys;
 mod kms;
 mod limits;
 mod log;
+mod mail;
+mod monitor;
 mod section;
 mod server;
 mod services;
@@ -25,11 +28,14 @@ use countersign_model::control::DEFAULT_KMS;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use alerts::{Addresses, AlertSink, Alerts, SinkKind};
 pub use audit::Audit;
 pub use keys::{Keys, Provider};
 pub use kms::Kms;
 pub use limits::Limits;
 pub use log::{Format, Level, Log};
+pub use mail::{Mail, MailTls};
+pub use monitor::Monitor;
 use section::{Refused, Section};
 pub use server::Server;
 pub use services::Services;
@@ -59,6 +65,14 @@ pub struct Config {
     pub store: Store,
     /// Audit records.
     pub audit: Audit,
+    /// What is measured.
+    pub monitor: Monitor,
+    /// Alerts.
+    pub alerts: Alerts,
+    /// Who is told of them.
+    pub sinks: BTreeMap<Name, AlertSink>,
+    /// The mail server.
+    pub mail: Mail,
     /// What the server says about itself.
     pub log: Log,
 }
@@ -86,6 +100,8 @@ enum Problem {
     NoSection { key: String, section: &'static str },
     #[error("[kms.{name}]: expected a section with a name: lower-case letters, digits, '_' and '-', not \"default\"")]
     Kms { name: String },
+    #[error("[alerts.{name}]: expected a section with a name: lower-case letters, digits, '_' and '-'")]
+    Sink { name: String },
     #[error("[{section}] {key}: expected {expected}")]
     Value { section: &'static str, key: String, expected: String },
 }
@@ -99,7 +115,7 @@ fn nearest_of(word: &str, known: &[&'static str]) -> String {
 }
 
 impl Config {
-    fn sections(&self) -> [&dyn Section; 9] {
+    fn sections(&self) -> [&dyn Section; 12] {
         [
             &self.server,
             &self.services,
@@ -109,11 +125,14 @@ impl Config {
             &self.keys,
             &self.store,
             &self.audit,
+            &self.monitor,
+            &self.alerts,
+            &self.mail,
             &self.log,
         ]
     }
 
-    fn sections_mut(&mut self) -> [&mut dyn Section; 9] {
+    fn sections_mut(&mut self) -> [&mut dyn Section; 12] {
         [
             &mut self.server,
             &mut self.services,
@@ -123,6 +142,9 @@ impl Config {
             &mut self.keys,
             &mut self.store,
             &mut self.audit,
+            &mut self.monitor,
+            &mut self.alerts,
+            &mut self.mail,
             &mut self.log,
         ]
     }
@@ -166,6 +188,9 @@ impl Config {
         if word == "kms" {
             return self.read_kms(table);
         }
+        if word == "alerts" {
+            return self.read_alerts(table);
+        }
         let Some(section) = self.sections_mut().into_iter().find(|section| section.table() == word) else {
             return Err((name.span().start, Problem::UnknownSection { name: word.to_owned(), known }));
         };
@@ -184,6 +209,21 @@ impl Config {
         Ok(())
     }
 
+    /// The section of alerts, with those of who is told of them below it.
+    fn read_alerts(&mut self, table: &DeTable<'_>) -> Result<(), (usize, Problem)> {
+        for (name, value) in table {
+            let word = name.get_ref().as_ref();
+            match value.get_ref().as_table() {
+                Some(below) => {
+                    let refused = || (name.span().start, Problem::Sink { name: word.to_owned() });
+                    fill(self.sinks.entry(Name::new(word).map_err(|_| refused())?).or_default(), below)?;
+                }
+                None => set(&mut self.alerts, name, value)?,
+            }
+        }
+        Ok(())
+    }
+
     /// The file as `init` writes it: every key with its value here and a comment.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -197,14 +237,17 @@ impl Config {
         for (name, section) in &self.kms {
             write_section(&mut text, &format!("kms.{name}"), section);
         }
+        for (name, section) in &self.sinks {
+            write_section(&mut text, &format!("alerts.{name}"), section);
+        }
         text
     }
 
     /// The same as a page of documentation.
     #[must_use]
     pub fn to_markdown(&self) -> String {
-        let (mut page, kms) = (String::new(), Kms::default());
-        for section in self.sections().into_iter().chain([&kms as &dyn Section]) {
+        let (mut page, kms, sink) = (String::new(), Kms::default(), AlertSink::default());
+        for section in self.sections().into_iter().chain([&kms as &dyn Section, &sink]) {
             page.push_str(&format!("\n## `[{}]`\n\n", section.table()));
             page.push_str(&format!("{}\n\n", prose(section.about())));
             page.push_str("| key | default | meaning |\n|---|---|---|\n");
@@ -218,20 +261,25 @@ impl Config {
 
 /// Sets every key of a section as a table of the file says.
 fn fill(section: &mut dyn Section, table: &DeTable<'_>) -> Result<(), (usize, Problem)> {
-    for (key, value) in table {
-        let word = key.get_ref().as_ref();
-        section.set(word, value.get_ref()).map_err(|refused| match refused {
-            Refused::Unknown => {
-                let (section, known) = (section.table(), section.keys());
-                (key.span().start, Problem::UnknownKey { section, key: word.to_owned(), known })
-            }
-            Refused::Value { expected } => {
-                let section = section.table();
-                (value.span().start, Problem::Value { section, key: word.to_owned(), expected })
-            }
-        })?;
-    }
-    Ok(())
+    table.iter().try_for_each(|(key, value)| set(section, key, value))
+}
+
+fn set(
+    section: &mut dyn Section,
+    key: &Spanned<impl AsRef<str>>,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<(), (usize, Problem)> {
+    let word = key.get_ref().as_ref();
+    section.set(word, value.get_ref()).map_err(|refused| match refused {
+        Refused::Unknown => {
+            let (section, known) = (section.table(), section.keys());
+            (key.span().start, Problem::UnknownKey { section, key: word.to_owned(), known })
+        }
+        Refused::Value { expected } => {
+            let section = section.table();
+            (value.span().start, Problem::Value { section, key: word.to_owned(), expected })
+        }
+    })
 }
 
 fn write_section(text: &mut String, name: &str, section: &dyn Section) {

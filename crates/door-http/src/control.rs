@@ -1,11 +1,16 @@
 //! Control requests: from bodies and parameters to [`Control`], strictly.
 
 mod access;
+mod audit;
 pub mod fields;
+mod incident;
+mod watch;
 
 use countersign_model::access::AccessControl;
+use countersign_model::incident::IncidentControl;
 use countersign_model::control::{AuditQuery, Control, NewProvider, NewUser, PolicyFile};
-use countersign_model::{Kind, Name, UnixMs, Value};
+use countersign_model::watch::WatchControl;
+use countersign_model::{Name, RequestId};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
@@ -81,18 +86,32 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem
         Target::ProviderRead => Control::ProviderRead,
         Target::ProviderPut => Control::ProviderPut(Box::new(provider(incoming)?)),
         Target::ProviderRemove => Control::ProviderRemove,
-        Target::AuditRead => Control::AuditRead(audit(&mut parameters)?),
-        Target::Receipt => {
-            let expected = "a request's id, a UUID";
-            let request = segment.parse();
-            let request = request.map_err(|_| Problem::Syntax { part: Part::Path, line: 1, column: 1, expected })?;
-            Control::Receipt { request }
-        }
+        Target::AuditRead => Control::AuditRead(audit::query(&mut parameters)?),
+        Target::Receipt => Control::Receipt { request: path_request(segment)? },
+        Target::Proof => Control::Prove { request: path_request(segment)? },
         Target::AccessList
         | Target::AccessRequest
         | Target::AccessConfirm
         | Target::AccessDecide
         | Target::AccessClose => Control::Access(access::lower(incoming, &mut parameters)?),
+        Target::AlertList
+        | Target::AlertRead
+        | Target::AlertAcknowledge
+        | Target::AlertTest
+        | Target::SilenceList
+        | Target::SilenceAdd
+        | Target::SilenceEnd
+        | Target::MetricsRead => Control::Watch(watch::lower(incoming, &mut parameters)?),
+        Target::IncidentList
+        | Target::IncidentOpen
+        | Target::IncidentShow
+        | Target::IncidentContain
+        | Target::IncidentNotices
+        | Target::NoticeList
+        | Target::NoticeReceive
+        | Target::NoticeAcknowledge
+        | Target::ContactsRead
+        | Target::ContactsPut => incident::lower(incoming)?,
         _ => return Err(Problem::NoSuchPath),
     };
     parameters.finish()?;
@@ -116,9 +135,31 @@ pub(crate) fn bare(target: Target) -> Control {
         | Target::AccessConfirm
         | Target::AccessDecide
         | Target::AccessClose => Control::Access(AccessControl::List),
-        Target::AuditRead | Target::Receipt => Control::AuditRead(AuditQuery::default()),
+        Target::AlertList
+        | Target::AlertRead
+        | Target::AlertAcknowledge
+        | Target::AlertTest
+        | Target::SilenceList
+        | Target::SilenceAdd
+        | Target::SilenceEnd => Control::Watch(WatchControl::Silences),
+        Target::MetricsRead => Control::Watch(WatchControl::Metrics),
+        Target::IncidentList
+        | Target::IncidentOpen
+        | Target::IncidentShow
+        | Target::IncidentContain
+        | Target::IncidentNotices => Control::Incident(IncidentControl::List),
+        Target::NoticeList | Target::NoticeReceive | Target::NoticeAcknowledge => {
+            Control::Incident(IncidentControl::Received)
+        }
+        Target::ContactsRead | Target::ContactsPut => Control::ContactsRead,
+        Target::AuditRead | Target::Receipt | Target::Proof => Control::AuditRead(AuditQuery::default()),
         _ => Control::WhoAmI,
     }
+}
+
+fn path_request(segment: &str) -> Result<RequestId, Problem> {
+    let expected = "a request's id, a UUID";
+    segment.parse().map_err(|_| Problem::Syntax { part: Part::Path, line: 1, column: 1, expected })
 }
 
 fn path_name(segment: &str) -> Result<Name, Problem> {
@@ -215,37 +256,6 @@ fn policies(mut fields: Fields<'_>, parameters: &mut Parameters<'_>) -> Result<C
     }
     fields.finish("files, dry_run")?;
     Ok(Control::PoliciesApply { files, dry_run })
-}
-
-fn audit(parameters: &mut Parameters<'_>) -> Result<AuditQuery, Problem> {
-    let expected = |expected| Problem::Syntax { part: Part::Query, line: 1, column: 1, expected };
-    let record = match parameters.take("record") {
-        None => None,
-        Some(record) => {
-            let (record_type, key) = record.split_once('/').ok_or(expected("record=TYPE/KEY"))?;
-            Some((record_type.to_owned(), key.to_owned()))
-        }
-    };
-    let request = match parameters.take("request") {
-        None => None,
-        Some(request) => Some(request.parse().map_err(|_| expected("request=UUID"))?),
-    };
-    let since = match parameters.take("since") {
-        None => None,
-        Some(since) => match Value::parse(Kind::Timestamp, &since) {
-            Ok(Value::Timestamp(moment)) => {
-                let ms = moment.unix_timestamp_nanos().div_euclid(1_000_000);
-                Some(UnixMs(u64::try_from(ms).unwrap_or(0)))
-            }
-            _ => return Err(expected("since= and a timestamp such as 2026-07-01T09:30:00Z")),
-        },
-    };
-    let after = parameters.take("after");
-    let limit = match parameters.take("limit") {
-        None => None,
-        Some(number) => Some(number.parse().map_err(|_| expected("limit= and a whole number"))?),
-    };
-    Ok(AuditQuery { record, request, since, after, limit, ..AuditQuery::default() })
 }
 
 /// The query parameters of a control request: each known, each once.

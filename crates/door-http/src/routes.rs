@@ -49,6 +49,8 @@ pub enum Target {
     AuditRead,
     /// What each service recorded of one request.
     Receipt,
+    /// One request's stored records, with proofs.
+    Proof,
     /// Operators' access to tenants.
     AccessList,
     /// Ask for it.
@@ -59,6 +61,42 @@ pub enum Target {
     AccessDecide,
     /// End it.
     AccessClose,
+    /// What the monitor alerted to.
+    AlertList,
+    /// One alert.
+    AlertRead,
+    /// Somebody has seen to it.
+    AlertAcknowledge,
+    /// Try whether alerts arrive.
+    AlertTest,
+    /// Which rules are kept silent.
+    SilenceList,
+    /// Keep one silent.
+    SilenceAdd,
+    /// No more.
+    SilenceEnd,
+    /// What the services measure.
+    MetricsRead,
+    /// Breaches.
+    IncidentList,
+    /// Find out what one came to.
+    IncidentOpen,
+    /// One of them.
+    IncidentShow,
+    /// End what was in the wrong hands.
+    IncidentContain,
+    /// Draft or give the notices of it.
+    IncidentNotices,
+    /// Notices to the caller's tenant.
+    NoticeList,
+    /// One of them, with the records.
+    NoticeReceive,
+    /// It was read.
+    NoticeAcknowledge,
+    /// Whom the caller's tenant is told by.
+    ContactsRead,
+    /// Somebody else from now on.
+    ContactsPut,
     /// The description of all this.
     OpenApi,
     /// Whether the server is up.
@@ -118,11 +156,30 @@ pub const ROUTES: &[Route] = &[
     route("DELETE", "/v1/provider", Target::ProviderRemove),
     route("GET", "/v1/audit", Target::AuditRead),
     route("GET", "/v1/audit/receipt/{name}", Target::Receipt),
+    route("GET", "/v1/audit/proof/{name}", Target::Proof),
     route("GET", "/v1/access", Target::AccessList),
     route("POST", "/v1/access", Target::AccessRequest),
     route("DELETE", "/v1/access/{name}", Target::AccessClose),
     route("POST", "/v1/access/{name}/confirmation", Target::AccessConfirm),
     route("POST", "/v1/access/{name}/decision", Target::AccessDecide),
+    route("GET", "/v1/alerts", Target::AlertList),
+    route("POST", "/v1/alerts/test", Target::AlertTest),
+    route("GET", "/v1/alerts/{name}", Target::AlertRead),
+    route("POST", "/v1/alerts/{name}/acknowledgement", Target::AlertAcknowledge),
+    route("GET", "/v1/silences", Target::SilenceList),
+    route("POST", "/v1/silences", Target::SilenceAdd),
+    route("DELETE", "/v1/silences/{name}", Target::SilenceEnd),
+    route("GET", "/v1/metrics", Target::MetricsRead),
+    route("GET", "/v1/incidents", Target::IncidentList),
+    route("POST", "/v1/incidents", Target::IncidentOpen),
+    route("GET", "/v1/incidents/{name}", Target::IncidentShow),
+    route("POST", "/v1/incidents/{name}/containment", Target::IncidentContain),
+    route("POST", "/v1/incidents/{name}/notices", Target::IncidentNotices),
+    route("GET", "/v1/notices", Target::NoticeList),
+    route("POST", "/v1/notices/{name}/delivery", Target::NoticeReceive),
+    route("POST", "/v1/notices/{name}/acknowledgement", Target::NoticeAcknowledge),
+    route("GET", "/v1/contacts", Target::ContactsRead),
+    route("PUT", "/v1/contacts", Target::ContactsPut),
     route("GET", "/v1/jwks.json", Target::Public),
     route("GET", "/.well-known/oauth-authorization-server", Target::Public),
     route("GET", "/v1/openapi.json", Target::OpenApi),

@@ -16,10 +16,14 @@
 mod client;
 mod deployment;
 mod http1;
+mod mail;
 pub mod oidc;
 mod server;
+mod webhook;
 
 pub use client::Client;
 pub use deployment::Deployment;
 pub use http1::{Request, Response};
+pub use mail::{MailServer, MailTls};
 pub use server::Server;
+pub use webhook::{Hook, Receiver};

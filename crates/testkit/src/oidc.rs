@@ -96,7 +96,7 @@ impl Providers {
     }
 }
 
-fn pem(label: &str, der: &[u8]) -> Result<String> {
+pub(crate) fn pem(label: &str, der: &[u8]) -> Result<String> {
     let text = STANDARD.encode(der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).map(std::str::from_utf8).collect::<Result<_, _>>()?;
     Ok(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n")))

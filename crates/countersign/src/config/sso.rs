@@ -1,6 +1,6 @@
 //! `[sso]`
 
-use countersign_authority::people::address::HttpsUrl;
+use countersign_outbound::address::HttpsUrl;
 use toml::de::DeValue;
 
 use super::section::section;

@@ -180,6 +180,26 @@ fn receipts() {
 }
 
 #[test]
+fn proofs_and_questions() {
+    let id = "0190b6c2-3f5e-7abc-8def-0123456789ab";
+    let proof = Sent { segment: id, ..Sent::new(Target::Proof, "") }.lowered();
+    assert_eq!(proof, Ok(Control::Prove { request: id.parse().unwrap() }));
+    let ask = |query: &str| match (Sent { query, ..Sent::new(Target::AuditRead, "") }.lowered()) {
+        Ok(Control::AuditRead(query)) => Ok(query),
+        Ok(_) => panic!(),
+        Err(problem) => Err(problem),
+    };
+    let asked = ask("record=customer/ALFKI&field=phone&user=nancy&until=2026-07-01T09:30:00Z").unwrap();
+    assert_eq!((asked.field.as_deref(), asked.user.as_deref()), (Some("phone"), Some("nancy")));
+    assert_eq!(asked.until, Some(countersign_model::UnixMs(1_782_898_200_000)));
+    let asked = ask(&format!("session={id}&token={id}")).unwrap();
+    assert_eq!((asked.session, asked.token), (Some(id.parse().unwrap()), Some(id.parse().unwrap())));
+    for wrong in ["field=phone", "session=1", "token=x", "until=yesterday", "user=a&user=b", "who=nancy"] {
+        assert!(ask(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn kinds_of_users() {
     use countersign_model::facts::UserKind;
     let kind = |body| match (Sent { segment: "nancy", ..Sent::new(Target::UserPut, body) }.lowered()) {
@@ -214,6 +234,25 @@ fn operators_access() {
     assert_eq!(close("as=tenant"), Ok(Control::Access(AccessControl::Close { grant, as_tenant: true })));
     assert_eq!(close(""), Ok(Control::Access(AccessControl::Close { grant, as_tenant: false })));
     assert!(close("as=anybody").is_err());
+}
+
+#[test]
+fn alerts_and_silences() {
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let watch = |sent: Sent<'_>| sent.lowered();
+    let list = |query| watch(Sent { query, ..Sent::new(Target::AlertList, "") });
+    assert_eq!(list(""), Ok(Control::Watch(WatchControl::Alerts { all: false, limit: None })));
+    assert_eq!(list("all=true&limit=7"), Ok(Control::Watch(WatchControl::Alerts { all: true, limit: Some(7) })));
+    assert!(list("limit=x").is_err() && list("level=high").is_err());
+    let seen_to = watch(Sent { segment: id, ..Sent::new(Target::AlertAcknowledge, r#"{"note":"a drill"}"#) });
+    let expected = WatchControl::Acknowledge { alert: id.parse().unwrap(), note: "a drill".into() };
+    assert_eq!(seen_to, Ok(Control::Watch(expected)));
+    let body = r#"{"rule":"r","for_ms":60000,"reason":"being worked on"}"#;
+    let expected =
+        WatchControl::Silence { rule: "r".into(), about: None, for_ms: 60_000, reason: "being worked on".into() };
+    assert_eq!(watch(Sent::new(Target::SilenceAdd, body)), Ok(Control::Watch(expected)));
+    assert!(watch(Sent::new(Target::SilenceAdd, r#"{"rule":"r","for_ms":60000}"#)).is_err());
+    assert!(watch(Sent { segment: "x", ..Sent::new(Target::SilenceEnd, "") }).is_err());
 }
 
 /// Whoever comes without a good token asks for what the path says, and for nothing that would change anything.

@@ -22,13 +22,15 @@ const SILENCE_MAX_MS: u64 = 30 * 86_400_000;
 const ALERTS: u64 = 100;
 
 /// Says what the deployment's services measure, as a JSON document.
+#[async_trait]
 pub trait Metrics: Send + Sync {
     /// The document.
-    fn document(&self) -> Value;
+    async fn document(&self) -> Value;
 }
 
+#[async_trait]
 impl<F: Fn() -> Value + Send + Sync> Metrics for F {
-    fn document(&self) -> Value {
+    async fn document(&self) -> Value {
         self()
     }
 }
@@ -73,7 +75,7 @@ impl Watch for WatchService {
         };
         let desk = &self.parts.desk;
         let answer = match control {
-            WatchControl::Metrics => self.parts.metrics.document(),
+            WatchControl::Metrics => self.parts.metrics.document().await,
             WatchControl::Test => desk.test().await,
             control => desk.control(control, &who(call, &judgement)),
         };
