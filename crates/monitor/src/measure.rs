@@ -28,4 +28,4 @@ pub use sink::MeasuredSink;
 pub use text::{Format, render};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

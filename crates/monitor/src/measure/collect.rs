@@ -6,6 +6,7 @@ use std::time::Duration;
 use countersign_model::Clock;
 use countersign_services::{ServiceStatus, Statuses};
 use futures_util::future::join_all;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::points::points;
@@ -65,9 +66,43 @@ impl Collector {
         render(&points(&self.ask().await, self.clock.now()), format)
     }
 
+    /// The same as a JSON document, with how each service is, for whoever asks by way of the gateway.
+    pub async fn document(&self) -> Value {
+        let (all, now) = (self.ask().await, self.clock.now());
+        let services: Vec<Value> = all.iter().map(service).collect();
+        let text = render(&points(&all, now), Format::Prometheus);
+        json!({ "format": Format::Prometheus.content_type(), "text": text, "services": services })
+    }
+
     /// The time, by the clock that offsets are counted against.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+}
+
+/// How one service is.
+fn service(known: &Known) -> Value {
+    let Some(status) = &known.status else { return json!({ "name": known.name, "is_ready": false }) };
+    let kms: serde_json::Map<_, _> = status.kms.iter().map(|(name, is_up)| (name.clone(), json!(is_up))).collect();
+    json!({
+        "name": known.name,
+        "is_ready": known.is_ready(),
+        "started": status.started.0,
+        "epoch": status.epoch,
+        "facts_age_ms": status.facts_age_ms,
+        "ledger_records": status.ledger_records,
+        "ledger_lag": status.ledger_records.saturating_sub(status.ledger_integrated),
+        "ledger_cosignatures": status.ledger_cosigned,
+        "ledger_is_writable": status.ledger_is_writable,
+        "certificate_expires": status.certificate_expires.map(|expires| expires.0),
+        "kms": kms,
+    })
+}
+
+#[async_trait::async_trait]
+impl crate::desk::Metrics for Collector {
+    async fn document(&self) -> Value {
+        Self::document(self).await
     }
 }

@@ -157,7 +157,8 @@ impl Exporter {
         let mut all = true;
         for batch in self.tracer.take().chunks(BATCH_MAX) {
             let message = convert::traces(batch, &self.instance).encode_to_vec();
-            let went = self.send("/v1/traces", message).await;
+            // A collector that has not taken one is not there for the others.
+            let went = all && self.send("/v1/traces", message).await;
             let outcome = if went { Outcome::Exported } else { Outcome::Failed };
             batch.iter().for_each(|span: &Span| self.tracer.count(span.seen.service, outcome));
             all &= went;
