@@ -48,7 +48,10 @@ pub const FIELDS: &[Field] = &[
     both("epoch", "the epoch of the facts that were decided by"),
     status("epoch_behind_ms", "how long the service has been behind the newest epoch that any service decides by"),
     status("facts_age_ms", "how long ago the service heard from the authority"),
-    audit("first_use", "`role/class` where a role reads fields of a class for the first time; several with a comma between"),
+    audit(
+        "first_use",
+        "`role/class` where a role reads fields of a class for the first time; several with a comma between",
+    ),
     status("kms", "the name of a key management service"),
     status("kms_available", "whether it answers"),
     both("ledger", "the ledger that the record is from, or the service instance that the status is of"),

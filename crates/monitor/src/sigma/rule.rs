@@ -109,9 +109,8 @@ fn usual(source: Source) -> Vec<usize> {
 /// The places of the fields that a `group-by` names.
 pub(super) fn group_places(file: File<'_>, node: &Node, source: Source) -> Result<Vec<usize>, RuleFault> {
     let names = node.texts(file, "group-by")?;
-    let place = |name: &str| {
-        fields::place(name, source).ok_or_else(|| file.fault(node.line, Wrong::NoField(name.to_owned())))
-    };
+    let place =
+        |name: &str| fields::place(name, source).ok_or_else(|| file.fault(node.line, Wrong::NoField(name.to_owned())));
     names.into_iter().map(place).collect()
 }
 
@@ -209,8 +208,7 @@ impl Item {
         let Entry { key, line, node } = entry;
         let mut words = key.split('|');
         let field = words.next().unwrap_or_default();
-        let place =
-            fields::place(field, source).ok_or_else(|| file.fault(*line, Wrong::NoField(field.to_owned())))?;
+        let place = fields::place(field, source).ok_or_else(|| file.fault(*line, Wrong::NoField(field.to_owned())))?;
         let (mut all, mut is_cased, mut how) = (false, false, How::Text(Place::Whole));
         let mut is_set = false;
         for word in words {

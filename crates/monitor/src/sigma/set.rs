@@ -159,8 +159,10 @@ fn layer(files: &[(&str, &str)]) -> Result<Layer, LoadFault> {
 
 /// The `.yml` and `.yaml` files of a folder, by name.
 fn files(folder: &Path) -> Result<Vec<(String, String)>, LoadFault> {
-    let unreadable =
-        |path: &Path| { let path = path.display().to_string(); move |source| LoadFault::Unreadable { path, source } };
+    let unreadable = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| LoadFault::Unreadable { path, source }
+    };
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(unreadable(folder))?,

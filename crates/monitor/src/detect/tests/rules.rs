@@ -155,8 +155,8 @@ const CASES: &[Case] = &[
     ),
     Case(
         "A log contradicts what was seen of it before",
-        |world| world.say(said(Service::Store, Verdict::Refused, "log_witness", None)),
-        |world| world.say(said(Service::Store, Verdict::Changed, "log_witness", None)),
+        |world| world.say(said(Service::Store, Verdict::Refused, "log_witness", Some(Reason::Forked))),
+        |world| world.say(said(Service::Store, Verdict::Failed, "log_witness", Some(Reason::Unavailable))),
     ),
     Case(
         "A ledger takes no records",

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use countersign_audit::{AuditError, AuditKeys, AuditSink, Body, Ledger, Options, Record};
 use countersign_crypto::{SealKey, SecretKey, SystemEntropy};
-use countersign_model::clock::SystemClock;
 use countersign_model::Clock as _;
+use countersign_model::clock::SystemClock;
 
 use super::*;
 use crate::detect::run::{NEWS_MAX, follow, run};
