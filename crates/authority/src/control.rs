@@ -6,12 +6,14 @@
 mod access;
 mod audit;
 mod describe;
+pub(crate) mod incident;
 mod own;
 mod policies;
 mod revoke;
 mod tenants;
 mod types;
 mod users;
+mod watch;
 
 use countersign_audit::{Body, Record, Service, Verdict};
 use countersign_guard::{Permit, Refusal, Settlement};
@@ -107,11 +109,12 @@ impl Authority {
             Control::PoliciesApply { files, dry_run } => self.policies_apply(files, dry_run).await,
             Control::AuditRead(query) => self.audit_read(permit, query).await,
             Control::Receipt { request } => self.receipt(permit, request).await,
-            Control::Prove { .. } => Err(ControlFailure::Unavailable("log")),
-            Control::ContactsRead | Control::ContactsPut(_) => Err(ControlFailure::Unavailable("contacts")),
+            Control::Prove { request } => self.prove(permit, request).await,
+            Control::ContactsRead => Ok(self.contacts_read(caller)),
+            Control::ContactsPut(contacts) => self.contacts_put(caller, contacts).await,
             Control::Access(access) => self.access(permit, access).await,
-            Control::Watch(_) => Err(ControlFailure::Unavailable("monitor")),
-            Control::Incident(_) => Err(ControlFailure::Unavailable("incidents")),
+            Control::Watch(watch) => self.watch(permit, watch.is_change()).await,
+            Control::Incident(incident) => self.incident(permit, incident).await,
         }
     }
 

@@ -144,6 +144,9 @@ pub enum ControlFailure {
     /// change already and only the store is behind.
     #[error("the deployment's {0} is not available")]
     Unavailable(&'static str),
+    /// The operator's: nobody watches.
+    #[error("no monitor runs in this deployment, or it can't be reached")]
+    NoMonitor,
 }
 
 fn lines(losses: &[Loss]) -> String {
@@ -158,7 +161,7 @@ impl ControlFailure {
             Self::Refused(refusal) => refusal.reason(),
             Self::Exists { .. } | Self::Losses(_) | Self::PoliciesInForce(_) | Self::LastPerson => Reason::Conflict,
             Self::TooManyRevocations => Reason::Limit,
-            Self::Unavailable(_) | Self::Token(MintError::Signing) => Reason::Unavailable,
+            Self::Unavailable(_) | Self::NoMonitor | Self::Token(MintError::Signing) => Reason::Unavailable,
             Self::NotControl
             | Self::NotFound { .. }
             | Self::Invalid { .. }

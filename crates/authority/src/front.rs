@@ -70,7 +70,7 @@ impl From<ControlFailure> for ControlRefused {
             | ControlFailure::Policies(_)
             | ControlFailure::Token(_) => ControlFault::Invalid,
             ControlFailure::NotControl => ControlFault::Internal,
-            ControlFailure::Unavailable(_) => ControlFault::Unavailable,
+            ControlFailure::Unavailable(_) | ControlFailure::NoMonitor => ControlFault::Unavailable,
         };
         Self::Failed { fault, message }
     }

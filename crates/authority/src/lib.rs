@@ -56,6 +56,11 @@ pub use answer::{
 };
 pub use authority::{Authority, AuthorityParts};
 pub use challenge::Challenge;
+pub use control::incident::BreachRules;
+pub use control::incident::view::{
+    ClockView, IncidentEntry, IncidentView, LogView, NoticeEntry, NoticeRequest, NoticeType, NoticeView, StepView,
+    TenantView, TypeView,
+};
 pub use error::{ControlFailure, LoginRefused, RegistryError};
 pub use front::LocalFront;
 pub use login::{LOGIN_NAMESPACE, Login};

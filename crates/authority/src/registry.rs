@@ -11,13 +11,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_audit::{AuditError, AuditKeys};
+use countersign_crypto::note::NoteKey;
 use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{CertificateAuthority, ServerCertificate, X509Error};
 use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey, ssh};
 use countersign_guard::{FactsCell, State};
 use countersign_keys::{KmsSet, TenantKeys, WrappedKeys, new_tenant_key};
+use countersign_model::control::Contacts;
 use countersign_model::facts::{OPERATORS, Tenant, User, UserKind};
-use countersign_model::{Clock, Entropy, GrantId, Name, TenantId, UserId};
+use countersign_model::{Clock, Entropy, GrantId, IncidentId, Name, Service, TenantId, UserId};
 use countersign_policy::Policies;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -30,6 +32,7 @@ use self::fact::{
     CertificatesFact, EpochFact, FactsKeysFact, GrantFact, Kind, PoliciesFact, ProviderFact, SecretBytes,
     SigningKeyFact, TenantFact, TypesFact,
 };
+use crate::control::incident::fact::IncidentFact;
 use crate::error::RegistryError;
 use crate::identity::DEFAULT_TRUST_DOMAIN;
 use crate::identity::fact::{Roster, TrustDomainFact};
@@ -69,6 +72,8 @@ pub struct Registry {
     signing: Mutex<Vec<(Vec<u8>, SigningKeyFact)>>,
     providers: RwLock<HashMap<TenantId, Arc<ProviderFact>>>,
     grants: RwLock<BTreeMap<GrantId, Arc<GrantFact>>>,
+    incidents: RwLock<BTreeMap<IncidentId, Arc<IncidentFact>>>,
+    contacts: RwLock<HashMap<TenantId, Arc<Contacts>>>,
     facts_keys: Mutex<Option<FactsKeysFact>>,
     /// Counts changes of anything.
     changes: watch::Sender<u64>,
@@ -200,6 +205,8 @@ impl Registry {
             signing: Mutex::new(loaded.signing),
             providers: RwLock::new(loaded.providers),
             grants: RwLock::new(loaded.grants),
+            incidents: RwLock::new(loaded.incidents),
+            contacts: RwLock::new(loaded.contacts),
             facts_keys: Mutex::new(loaded.facts_keys),
             changes: watch::Sender::default(),
             changing: Arc::default(),
@@ -279,6 +286,12 @@ impl Registry {
         &*self.entropy
     }
 
+    /// The key that a service of this process signs texts with: checkpoints of its log, or cosignatures.
+    #[must_use]
+    pub fn note_key(&self, label: &'static str, service: Service) -> NoteKey {
+        self.deployment_key.note_key(label, service.as_str())
+    }
+
     pub(crate) fn types_text(&self) -> Arc<str> {
         Arc::clone(&self.types_text.lock())
     }
@@ -296,6 +309,21 @@ impl Registry {
     /// One of them.
     pub(crate) fn grant(&self, id: GrantId) -> Option<Arc<GrantFact>> {
         self.grants.read().get(&id).cloned()
+    }
+
+    /// Incidents, oldest first.
+    pub(crate) fn incidents(&self) -> Vec<(IncidentId, Arc<IncidentFact>)> {
+        self.incidents.read().iter().map(|(id, incident)| (*id, Arc::clone(incident))).collect()
+    }
+
+    /// One of them.
+    pub(crate) fn incident(&self, id: IncidentId) -> Option<Arc<IncidentFact>> {
+        self.incidents.read().get(&id).cloned()
+    }
+
+    /// Whom a tenant is told by.
+    pub(crate) fn contacts(&self, tenant: TenantId) -> Option<Arc<Contacts>> {
+        self.contacts.read().get(&tenant).cloned()
     }
 
     /// The token signing keys, newest first, with the ids under which they are stored.

@@ -160,6 +160,23 @@ impl Signing {
     }
 }
 
+impl Signing {
+    /// A new key in place of all that there are, at once: no token that was signed before is good any more. For the day on
+    /// which the old keys are not ours alone.
+    pub(crate) async fn replace(&self, registry: &Arc<Registry>) -> Result<(), RegistryError> {
+        let mut change = registry.begin().await;
+        let now = registry.clock().now();
+        let keys = vec![new_key(registry, now, now)?];
+        let known = VerifyingKeys::new(published(&keys, now)).map_err(crypto)?;
+        change.set_signing_keys(keys.clone())?;
+        change.commit().await?;
+        self.verifier.replace_keys(known);
+        let (key, until) = signer(&keys, now).ok_or(RegistryError::Crypto)?;
+        self.use_key(key, until)?;
+        Ok(())
+    }
+}
+
 /// A new key that signs from `begins` on.
 fn new_key(registry: &Registry, now: UnixMs, begins: UnixMs) -> Result<(Vec<u8>, SigningKeyFact), RegistryError> {
     let key = SigningKey::generate(registry.entropy()).map_err(crypto)?;

@@ -122,10 +122,12 @@ impl TypeRadius {
 }
 
 impl TenantRadius {
-    /// Whether any record left as plaintext or was changed, or may have.
+    /// Whether any record left as plaintext or was changed, or may have, or something else of the tenant was looked at or
+    /// managed. That somebody logged in, or looked at their own token, is no concern by itself.
     #[must_use]
     pub fn is_concerned(&self) -> bool {
-        self.everything || !self.managed.is_empty() || self.types.values().any(|one| !one.stayed_sealed())
+        let managed = self.managed.keys().any(|action| !["login", "use_own_token"].contains(&action.as_str()));
+        self.everything || managed || self.types.values().any(|one| !one.stayed_sealed())
     }
 
     /// Records that left as plaintext, over all types; with those that can't be told one by one as rows.

@@ -20,6 +20,8 @@ pub struct Suspects {
     made: BTreeSet<u64>,
     /// Logins that such tokens may belong to.
     near: BTreeSet<SessionId>,
+    /// The requests that made such tokens.
+    exchanges: BTreeSet<RequestId>,
 }
 
 impl Suspects {
@@ -66,12 +68,16 @@ impl Suspects {
     }
 
     /// Learns from the authority's records, in their order and not only those of the time in question, which tokens were
-    /// made from those that count. A token can be used only after it was made, so one pass knows them all.
-    pub fn learn<'a>(&mut self, authority: impl IntoIterator<Item = &'a Exposure> + Clone) {
-        let mut exchanges: BTreeSet<RequestId> = BTreeSet::new();
-        for exposure in authority.clone() {
+    /// made from those that count. A token can be used only after it was made, so one pass knows them all. It may come in
+    /// parts.
+    pub fn learn<'a>(&mut self, authority: impl IntoIterator<Item = &'a Exposure>) {
+        for exposure in authority {
             let Some(signal) = &exposure.signal else { continue };
             if !self.are(signal) {
+                // Who acts for somebody gets a token of that one's login: it is in the other record of the same exchange.
+                if self.exchanges.contains(&exposure.request) {
+                    self.near.extend(signal.session);
+                }
                 continue;
             }
             if let Some(token) = signal.token {
@@ -81,12 +87,9 @@ impl Suspects {
             let made = exposure.verdict != Verdict::Refused && signal.action == OWN_TOKEN;
             if let Some(child) = signal.credential.filter(|_| made) {
                 self.made.insert(child);
-                exchanges.insert(exposure.request);
+                self.exchanges.insert(exposure.request);
             }
         }
-        // Who acts for somebody gets a token of that one's login: it is in the other record of the same exchange.
-        let others = authority.into_iter().filter(|exposure| exchanges.contains(&exposure.request));
-        self.near.extend(others.filter_map(|exposure| exposure.signal.as_ref()?.session));
     }
 
     /// A child that was seen is known by its identifier from then on.
@@ -119,13 +122,18 @@ impl Suspects {
         !self.made.is_empty()
     }
 
+    /// The logins that such tokens belong to; none if there are no such tokens.
+    pub fn logins_of_made(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.near.iter().copied().filter(|_| self.made_tokens())
+    }
+
     /// What to ask ledgers for: at least everything that counts.
     #[must_use]
     pub fn selector(&self, since: UnixMs, until: Option<UnixMs>) -> Selector {
-        let near = self.near.iter().filter(|_| self.made_tokens());
+        let sessions: BTreeSet<SessionId> = self.sessions.iter().copied().chain(self.logins_of_made()).collect();
         Selector {
             tokens: self.tokens.iter().copied().collect(),
-            sessions: self.sessions.iter().chain(near).copied().collect::<BTreeSet<_>>().into_iter().collect(),
+            sessions: sessions.into_iter().collect(),
             users: self.users.iter().copied().collect(),
             tenants: self.tenants.iter().copied().collect(),
             since,

@@ -10,6 +10,7 @@ use countersign_keys::budget::{BudgetError, Budgets, Charge};
 use countersign_keys::{CURRENT_EPOCH, KeyError, KmsError, TenantKeys};
 use countersign_model::control::{Control, DEFAULT_KMS};
 use countersign_model::facts::User;
+use countersign_model::incident::IncidentControl;
 use countersign_model::query::Judged;
 use countersign_model::{Entropy, FieldSet, Name, Opened, RequestId, Service, TenantId, UserId};
 
@@ -249,8 +250,11 @@ impl KeyRelease for KeyService {
 
     async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
         let judgement = self.judge(call, &[Service::Authority]).await?;
-        let Judged::Control(Control::TenantRewrap { tenant: asked, kms }) = &judgement.judged else {
-            return Err(self.refuse(call, &judgement, Refusal::Forbidden).await);
+        let (asked, kms) = match &judgement.judged {
+            Judged::Control(Control::TenantRewrap { tenant: asked, kms }) => (asked, kms),
+            // To contain a breach, the keys concerned are wrapped anew. Who wraps them stays.
+            Judged::Control(Control::Incident(IncidentControl::Contain { .. })) => (&None, &None),
+            _ => return Err(self.refuse(call, &judgement, Refusal::Forbidden).await),
         };
         let names = &judgement.state.facts.tenant_names;
         if asked.as_ref().is_some_and(|name| names.get(name) != Some(&tenant)) {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use countersign_guard::State;
-use countersign_model::control::PolicyFile;
+use countersign_model::control::{Contacts, PolicyFile};
 use countersign_model::facts::{Facts, Tenant, User};
-use countersign_model::{GrantId, Name, RecordTypes, SessionId, TenantId, TokenId, UnixMs, UserId};
+use countersign_model::{GrantId, IncidentId, Name, RecordTypes, SessionId, TenantId, TokenId, UnixMs, UserId};
 use countersign_policy::Policies;
 use countersign_store::Store;
 use countersign_token::{CLOCK_SKEW_MS, MAX_LIFETIME_MS};
@@ -16,6 +16,7 @@ use super::fact::{
     EpochFact, FactsKeysFact, GrantFact, GrantState, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact,
     TenantFact, TypesFact, Write,
 };
+use crate::control::incident::fact::IncidentFact;
 use crate::error::RegistryError;
 use crate::identity::fact::Roster;
 
@@ -41,6 +42,8 @@ pub(crate) struct Change {
     facts_keys: Option<FactsKeysFact>,
     provider: Option<(TenantId, Option<Arc<ProviderFact>>)>,
     grants: Vec<(GrantId, Option<Arc<GrantFact>>)>,
+    incidents: Vec<(IncidentId, Arc<IncidentFact>)>,
+    contacts: Option<(TenantId, Arc<Contacts>)>,
     roster: Option<Roster>,
     store: Option<Arc<dyn Store>>,
     policy_changed: bool,
@@ -64,6 +67,8 @@ impl Registry {
             facts_keys: None,
             provider: None,
             grants: Vec::new(),
+            incidents: Vec::new(),
+            contacts: None,
             roster: None,
             store: None,
             policy_changed: false,
@@ -253,6 +258,20 @@ impl Change {
         Ok(())
     }
 
+    /// Keeps an incident as it now is.
+    pub(crate) fn put_incident(&mut self, id: IncidentId, incident: IncidentFact) -> Result<(), RegistryError> {
+        self.put(Kind::Incident, id.as_bytes(), &incident)?;
+        self.incidents.push((id, Arc::new(incident)));
+        Ok(())
+    }
+
+    /// Whom a tenant is told by from now on. No decision depends on it.
+    pub(crate) fn set_contacts(&mut self, tenant: TenantId, contacts: Contacts) -> Result<(), RegistryError> {
+        self.put(Kind::Contacts, tenant.as_bytes(), &contacts)?;
+        self.contacts = Some((tenant, Arc::new(contacts)));
+        Ok(())
+    }
+
     /// Keeps a grant as it now is.
     pub(crate) fn put_grant(&mut self, id: GrantId, grant: GrantFact) -> Result<(), RegistryError> {
         self.put(Kind::Grant, id.as_bytes(), &grant)?;
@@ -340,6 +359,8 @@ impl Change {
                 None => drop(registry.grants.write().remove(&id)),
             }
         }
+        registry.incidents.write().extend(self.incidents);
+        registry.contacts.write().extend(self.contacts);
         match self.provider {
             Some((tenant, Some(provider))) => drop(registry.providers.write().insert(tenant, provider)),
             Some((tenant, None)) => drop(registry.providers.write().remove(&tenant)),

@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     TrustDomain = 14,
     FactsKeys = 15,
     Grant = 16,
+    Incident = 17,
+    Contacts = 18,
 }
 
 impl Kind {
@@ -55,6 +57,8 @@ impl Kind {
             14 => Self::TrustDomain,
             15 => Self::FactsKeys,
             16 => Self::Grant,
+            17 => Self::Incident,
+            18 => Self::Contacts,
             _ => return None,
         })
     }
@@ -79,6 +83,8 @@ impl Kind {
             Self::TrustDomain => "trust domain",
             Self::FactsKeys => "facts keys",
             Self::Grant => "grant of access",
+            Self::Incident => "incident",
+            Self::Contacts => "contacts",
         }
     }
 }

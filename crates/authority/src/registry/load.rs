@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{AuthorityParts, CertificateAuthority};
+use countersign_model::control::Contacts;
 use countersign_model::facts::{Facts, Revocations, Tenant, User};
-use countersign_model::{GrantId, Name, SessionId, TenantId, TokenId, UserId};
+use countersign_model::{GrantId, IncidentId, Name, SessionId, TenantId, TokenId, UserId};
 
 use super::db::Db;
 use super::fact::{
@@ -14,6 +15,7 @@ use super::fact::{
     SigningKeyFact,
 };
 use super::fact::{TenantFact, TypesFact, damaged};
+use crate::control::incident::fact::IncidentFact;
 use crate::error::RegistryError;
 use crate::identity::fact::{Roster, ServiceFact, TrustDomainFact, service_key};
 
@@ -28,6 +30,8 @@ pub(super) struct Loaded {
     pub roster: Roster,
     pub providers: HashMap<TenantId, Arc<ProviderFact>>,
     pub grants: BTreeMap<GrantId, Arc<GrantFact>>,
+    pub incidents: BTreeMap<IncidentId, Arc<IncidentFact>>,
+    pub contacts: HashMap<TenantId, Arc<Contacts>>,
 }
 
 #[derive(Default)]
@@ -47,6 +51,8 @@ struct Loading {
     roster: Roster,
     providers: HashMap<TenantId, Arc<ProviderFact>>,
     grants: BTreeMap<GrantId, Arc<GrantFact>>,
+    incidents: BTreeMap<IncidentId, Arc<IncidentFact>>,
+    contacts: HashMap<TenantId, Arc<Contacts>>,
 }
 
 pub(super) fn load(db: &Db) -> Result<Loaded, RegistryError> {
@@ -105,6 +111,13 @@ impl Loading {
             Kind::Grant => {
                 self.grants.insert(GrantId::from_bytes(uuid(kind, id)?), Arc::new(fact::read(kind, id, body)?));
             }
+            Kind::Incident => {
+                let stored = fact::read(kind, id, body)?;
+                self.incidents.insert(IncidentId::from_bytes(uuid(kind, id)?), Arc::new(stored));
+            }
+            Kind::Contacts => {
+                self.contacts.insert(TenantId::from_bytes(uuid(kind, id)?), Arc::new(fact::read(kind, id, body)?));
+            }
             Kind::Invitation => {
                 self.roster.invitations.insert(uuid(kind, id)?, fact::read(kind, id, body)?);
             }
@@ -161,6 +174,8 @@ impl Loading {
             facts_keys: self.facts_keys,
             providers: self.providers,
             grants: self.grants,
+            incidents: self.incidents,
+            contacts: self.contacts,
         })
     }
 }
