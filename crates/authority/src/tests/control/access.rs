@@ -74,7 +74,7 @@ async fn what_a_tenant_gives_is_a_user_that_ends_by_itself() {
     let house = House::new().await;
     let admin = house.tenant("northwind").await;
     let (operator, andrew) = (house.operator_token().await, house.token("andrew", "northwind", &admin).await);
-    let asked = house.ask(&operator, request("rep", false)).await.unwrap();
+    let asked = house.ask(&operator, request("accountant", false)).await.unwrap();
     assert_eq!((&asked["state"], &asked["tenant"]), (&"asked".into(), &"northwind".into()));
     // The tenant knows at once who wants what, and why.
     let told = details(&house, &andrew).await;
@@ -123,7 +123,7 @@ async fn no_token_outlives_the_access_and_it_is_kept_over_a_restart() {
     let house = House::new().await;
     let admin = house.tenant("northwind").await;
     let (operator, andrew) = (house.operator_token().await, house.token("andrew", "northwind", &admin).await);
-    let asked = house.ask(&operator, request("rep", false)).await.unwrap();
+    let asked = house.ask(&operator, request("accountant", false)).await.unwrap();
     let given = house.ask(&andrew, decide(id(&asked), true)).await.unwrap();
     house.clock.advance_ms(HOUR_MS / 2);
     let house = house.reopened().await;
@@ -162,7 +162,7 @@ async fn either_side_ends_it() {
     let admin = house.tenant("northwind").await;
     let (operator, andrew) = (house.operator_token().await, house.token("andrew", "northwind", &admin).await);
     for (by, as_tenant) in [(&operator, false), (&andrew, true)] {
-        let asked = house.ask(&operator, request("rep", false)).await.unwrap();
+        let asked = house.ask(&operator, request("accountant", false)).await.unwrap();
         let given = house.ask(&andrew, decide(id(&asked), true)).await.unwrap();
         let token = house.token(&login_name(&given), "northwind", &house.operator).await;
         let close = |as_tenant| Control::Access(AccessControl::Close { grant: id(&asked), as_tenant });
@@ -174,7 +174,7 @@ async fn either_side_ends_it() {
     // An operator who is removed is gone everywhere.
     let second = second_operator(&house).await;
     let their = house.token("second", "operators", &second).await;
-    let asked = house.ask(&their, request("rep", false)).await.unwrap();
+    let asked = house.ask(&their, request("accountant", false)).await.unwrap();
     let given = house.ask(&andrew, decide(id(&asked), true)).await.unwrap();
     let token = house.token(&login_name(&given), "northwind", &second).await;
     house.ask(&operator, Control::UserRemove { tenant: None, user: name("second") }).await.unwrap();
@@ -190,7 +190,7 @@ async fn the_glass_is_broken_by_two() {
     let other = house.token("second", "operators", &second).await;
     let confirm = |grant| Control::Access(AccessControl::Confirm { grant });
 
-    let asked = house.ask(&first, request("rep", true)).await.unwrap();
+    let asked = house.ask(&first, request("accountant", true)).await.unwrap();
     let alone = house.ask(&first, confirm(id(&asked))).await.unwrap_err();
     assert!(matches!(alone, Failed::Control(ControlFailure::Invalid { .. })), "{alone:?}");
     // The tenant is told before anything is given; it is not asked, so it does not approve either.
@@ -205,9 +205,9 @@ async fn the_glass_is_broken_by_two() {
     let told = details(&house, &andrew).await;
     assert!(told.iter().any(|(_, detail)| detail.contains("confirmed by second@operators")), "{told:?}");
     // What was asked for normally is not confirmed past the tenant, and what waits too long not at all.
-    let normal = house.ask(&first, request("rep", false)).await.unwrap();
+    let normal = house.ask(&first, request("accountant", false)).await.unwrap();
     assert!(house.ask(&other, confirm(id(&normal))).await.is_err());
-    let late = house.ask(&first, request("rep", true)).await.unwrap();
+    let late = house.ask(&first, request("accountant", true)).await.unwrap();
     house.clock.advance_ms(15 * 60_000 + 1);
     assert!(house.ask(&other, confirm(id(&late))).await.is_err());
 }
@@ -217,21 +217,21 @@ async fn what_can_not_be_asked_for() {
     let house = House::new().await;
     let admin = house.tenant("northwind").await;
     let (operator, andrew) = (house.operator_token().await, house.token("andrew", "northwind", &admin).await);
-    assert!(is_forbidden(&house.ask(&andrew, request("rep", false)).await));
+    assert!(is_forbidden(&house.ask(&andrew, request("accountant", false)).await));
     let with = |tenant: &str, role: &str, reason: &str, lifetime_ms| {
         let (tenant, role, reason) = (name(tenant), name(role), reason.to_owned());
         Control::Access(AccessControl::Request { tenant, role, reason, lifetime_ms, break_glass: false })
     };
     for wrong in [
-        with("operators", "rep", "why", HOUR_MS),
-        with("nowhere", "rep", "why", HOUR_MS),
+        with("operators", "accountant", "why", HOUR_MS),
+        with("nowhere", "accountant", "why", HOUR_MS),
         with("northwind", "operator", "why", HOUR_MS),
         with("northwind", "nothing", "why", HOUR_MS),
-        with("northwind", "rep", " ", HOUR_MS),
-        with("northwind", "rep", "two\nlines", HOUR_MS),
-        with("northwind", "rep", &"long".repeat(100), HOUR_MS),
-        with("northwind", "rep", "why", 59_999),
-        with("northwind", "rep", "why", 12 * HOUR_MS + 1),
+        with("northwind", "accountant", " ", HOUR_MS),
+        with("northwind", "accountant", "two\nlines", HOUR_MS),
+        with("northwind", "accountant", &"long".repeat(100), HOUR_MS),
+        with("northwind", "accountant", "why", 59_999),
+        with("northwind", "accountant", "why", 12 * HOUR_MS + 1),
     ] {
         assert!(house.ask(&operator, wrong.clone()).await.is_err(), "{wrong:?}");
     }
