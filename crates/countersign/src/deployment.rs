@@ -93,12 +93,6 @@ impl Deployment {
         self.data().join(format!("{service}.key"))
     }
 
-    /// What the monitor knows of alerts.
-    #[must_use]
-    pub fn alerts(&self) -> PathBuf {
-        self.data().join("alerts")
-    }
-
     /// Audit records.
     #[must_use]
     pub fn audit(&self) -> PathBuf {

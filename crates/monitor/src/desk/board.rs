@@ -123,7 +123,7 @@ pub(crate) struct Board {
     targets: Vec<Target>,
     tells_tenants: bool,
     entropy: Arc<dyn Entropy>,
-    by_key: HashMap<(String, String), AlertId>,
+    by_key: HashMap<Key, AlertId>,
     per_rule: HashMap<String, usize>,
     seen: HashSet<AlertId>,
     rule_limits: Limits,
@@ -178,7 +178,7 @@ impl Board {
         self.per_rule.clear();
         for (id, standing) in &self.kept.alerts {
             let alert = &standing.alert;
-            self.by_key.insert((alert.rule.clone(), alert.about.clone()), *id);
+            self.by_key.insert(key_of(alert), *id);
             if self.is_open(standing, now) {
                 let count = self.per_rule.entry(alert.rule.clone()).or_default();
                 *count = count.saturating_add(1);
@@ -212,12 +212,12 @@ impl Board {
         self.changed();
         alert.requests.truncate(REQUESTS_MAX);
         let is_full = self.per_rule.get(&alert.rule).is_some_and(|count| *count >= PER_RULE_MAX);
-        let mut key = (alert.rule.clone(), alert.about.clone());
+        let mut key = key_of(&alert);
         let mut standing = self.standing(&key, now);
         if standing.is_none() && is_full && !alert.tells_tenant {
             OTHERS.clone_into(&mut alert.about);
             alert.tenant = None;
-            key.1.clone_from(&alert.about);
+            key = key_of(&alert);
             standing = self.standing(&key, now);
         }
         match standing {
@@ -227,7 +227,7 @@ impl Board {
     }
 
     /// The alert about the same that stands, or that somebody has seen to a while ago.
-    fn standing(&self, key: &(String, String), now: UnixMs) -> Option<AlertId> {
+    fn standing(&self, key: &Key, now: UnixMs) -> Option<AlertId> {
         let id = *self.by_key.get(key)?;
         let standing = self.kept.alerts.get(&id)?;
         let is_of_now = match &standing.acknowledged {
@@ -237,7 +237,7 @@ impl Board {
         is_of_now.then_some(id)
     }
 
-    fn open(&mut self, key: (String, String), alert: Alert, now: UnixMs) {
+    fn open(&mut self, key: Key, alert: Alert, now: UnixMs) {
         let id = alert.id;
         self.make_room(now);
         self.happened(now, "alert", Verdict::Changed, &alert, said(&alert));
@@ -274,19 +274,29 @@ impl Board {
             }
         }
         standing.raised = now;
+        if let (true, Some(tenant)) = (own.tells_tenant, own.tenant)
+            && !is_worse
+        {
+            // INVARIANT tenants-are-told: each time, whoever saw to what was before.
+            let own = own.clone();
+            self.tell_tenant(&own, tenant, Cause::Repeated, now);
+        }
+        let Some(standing) = self.kept.alerts.get(&id) else { return };
         let is_due = standing.told.is_none_or(|(at, _)| now.since(at) >= self.settings.repeat_ms);
         let is_seen_to = standing.acknowledged.is_some();
+        let is_held = standing.is_held && standing.told.is_none();
+        let cause = if standing.told.is_some() { Cause::Repeated } else { Cause::Raised };
         if is_worse {
-            let own = own.clone();
+            let Some(standing) = self.kept.alerts.get_mut(&id) else { return };
+            let own = standing.alert.clone();
             if standing.acknowledged.take().is_some() {
                 let count = self.per_rule.entry(own.rule.clone()).or_default();
                 *count = count.saturating_add(1);
             }
             self.happened(now, "alert_escalation", Verdict::Changed, &own, said(&own));
             self.tell(id, Cause::Escalated, now);
-        } else if is_due && !is_seen_to && !(standing.is_held && standing.told.is_none()) {
-            let cause = if standing.told.is_some() { Cause::Repeated } else { Cause::Raised };
-            self.tell(id, cause, now);
+        } else if is_due && !is_seen_to && !is_held {
+            self.tell_operators(id, cause, now);
         }
     }
 
@@ -597,6 +607,13 @@ impl Board {
 
 fn of(happening: Happening, who: &Who) -> Happening {
     Happening { request: who.request, user: Some((who.user, who.name.clone())), ..happening }
+}
+
+/// What makes two alerts one: rule, tenant and what they are about.
+type Key = (String, Option<TenantId>, String);
+
+fn key_of(alert: &Alert) -> Key {
+    (alert.rule.clone(), alert.tenant, alert.about.clone())
 }
 
 /// An alert in the words of a record.

@@ -220,6 +220,9 @@ fn a_tenant_is_told_whatever_operators_want() {
     assert_eq!((told[0].0.as_str(), told[0].1.tenant()), (TENANTS, Some(tenant)));
     let of_tenant = board.happenings().iter().filter(|happening| happening.tenant == Some(tenant)).count();
     assert_eq!(of_tenant, 3, "raised, acknowledged and delivered are in the tenant's own log");
+    // Each time, whoever saw to it.
+    board.raise(Alert { id: AlertId::new(NOW, &SystemEntropy), ..broken.clone() }, NOW);
+    assert_eq!(arrived(&mut board, NOW).len(), 1);
     // Past the most alerts of a rule, too.
     for number in 0..200 {
         let tenant = Some(TenantId::from_u128(number));
