@@ -9,6 +9,7 @@
 //! (RFC 8705, section 3), if there is one.
 
 mod fields;
+mod log;
 mod login;
 mod oidc;
 mod reply;
@@ -39,6 +40,7 @@ pub const ENDPOINTS: &[(&str, &str)] = &[
     ("POST", "/v1/token"),
     ("POST", "/v1/token/revoke"),
     ("POST", "/v1/token/introspect"),
+    ("GET", "/v1/log"),
     ("GET", "/v1/jwks.json"),
     ("GET", "/.well-known/oauth-authorization-server"),
 ];
@@ -57,13 +59,14 @@ pub struct Public {
     authority: Arc<Authority>,
     guard: Arc<Guard>,
     proofs: ReplayWindow,
+    logs: log::Shown,
 }
 
 impl Public {
     /// The endpoints of `authority`; `guard` is the one that its control requests pass.
     #[must_use]
     pub fn new(authority: Arc<Authority>, guard: Arc<Guard>) -> Self {
-        Self { authority, guard, proofs: ReplayWindow::new(PROOFS) }
+        Self { authority, guard, proofs: ReplayWindow::new(PROOFS), logs: log::Shown::default() }
     }
 
     /// Answers. What goes wrong is in the reply.
@@ -92,6 +95,8 @@ impl Public {
             ("POST", "/v1/token") => self.exchange(call).await,
             ("POST", "/v1/token/revoke") => self.revoke(call).await,
             ("POST", "/v1/token/introspect") => self.introspect(call).await,
+            ("GET", "/v1/log") => self.log_list(&call).await,
+            (method, path) if path.starts_with(log::PREFIX) => self.log(method, &call).await,
             (_, path) => Err(match ENDPOINTS.iter().find(|(_, known)| *known == path) {
                 Some((allow, _)) => Trouble::method(allow),
                 None => Trouble::no_such_path(),

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use countersign_guard::{Refusal, TokenError};
-use countersign_services::PublicReply;
+use countersign_services::{LogFailure, PublicReply};
 use serde::Serialize;
 use serde_json::json;
 
@@ -134,6 +134,10 @@ impl Trouble {
         Self::new(400, "PGRST102", message)
     }
 
+    pub(super) fn too_many_witnesses() -> Self {
+        Self::new(429, "53400", "the log takes cosignatures of no more witnesses")
+    }
+
     pub(super) fn grant_type() -> Self {
         Self::request("the only grant type is token exchange (RFC 8693)").error("unsupported_grant_type")
     }
@@ -171,6 +175,20 @@ impl Trouble {
         let mut reply = json(status, &document);
         reply.headers.extend(header.map(|(name, value)| (name.to_owned(), value.into_owned())));
         reply
+    }
+}
+
+impl From<LogFailure> for Trouble {
+    fn from(failure: LogFailure) -> Self {
+        let text = failure.to_string();
+        match failure {
+            LogFailure::NotFound => Self::no_such_path(),
+            LogFailure::Unavailable => Self::new(503, "57P03", text).retry(),
+            LogFailure::Seen { .. } | LogFailure::Contradicts { .. } => Self::new(409, "55000", text),
+            LogFailure::NotTaken => {
+                Self::new(400, "22023", "the cosignature is not one of that witness for that checkpoint")
+            }
+        }
     }
 }
 
@@ -224,7 +242,7 @@ impl From<ControlFailure> for Trouble {
             | ControlFailure::LastPerson
             | ControlFailure::TooManyRevocations => Self::new(409, "2BP01", text),
             ControlFailure::NotControl => Self::internal(),
-            ControlFailure::Unavailable(_) => Self::new(503, "57P03", text).retry(),
+            ControlFailure::Unavailable(_) | ControlFailure::NoMonitor => Self::new(503, "57P03", text).retry(),
             _ => Self::new(400, "42601", text),
         }
     }
