@@ -6,7 +6,7 @@ mod observed;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use countersign_audit::{AuditError, Position, Reason};
+use countersign_audit::{AuditError, Position, Reason, Record};
 use countersign_crypto::{SystemEntropy, jws};
 use countersign_model::clock::ManualClock;
 use countersign_model::control::{NewUser, PolicyFile, Revoke};

@@ -47,7 +47,7 @@ async fn collector(busy: u32) -> (String, Arc<Received>) {
                     let mut response = http::Response::new(Full::<Bytes>::default());
                     let mut busy = kept.busy.lock().unwrap();
                     if *busy > 0 {
-                        *busy -= 1;
+                        *busy = busy.saturating_sub(1);
                         *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
                     } else {
                         kept.requests.lock().unwrap().push((head.uri.path().to_owned(), head.headers, body));
