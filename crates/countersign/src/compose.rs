@@ -6,16 +6,22 @@
 //! decides again in both.
 
 mod absent;
+mod alerts;
 mod apart;
 mod feed;
+mod fellows;
+mod following;
 mod init;
 mod issue;
 pub(crate) mod kms;
 mod limits;
+mod logs;
 mod measure;
+mod monitor;
 mod own_keys;
 mod platforms;
 mod reconcile;
+mod relay;
 mod remote;
 mod seat;
 mod whole;
@@ -23,7 +29,7 @@ mod whole;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use countersign_audit::{AuditKeys, AuditSink, Ledger, Options as LedgerOptions};
+use countersign_audit::{AuditKeys, AuditSink, Ledger, LogParts, Options as LedgerOptions};
 use countersign_authority::{Authority, Registry, RegistryParts};
 use countersign_crypto::SystemEntropy;
 use countersign_crypto::tls::CertificateSlot;
@@ -56,6 +62,7 @@ pub struct Opened {
     ledgers: Vec<Arc<Ledger>>,
     slots: Vec<(Service, Arc<CertificateSlot>)>,
     tasks: Vec<JoinHandle<()>>,
+    measures: Option<SocketAddr>,
 }
 
 /// What answers users.
@@ -135,13 +142,13 @@ struct Base {
     config: Config,
     kms: KmsSet,
     clock: Arc<dyn Clock>,
+    /// When this process began.
+    started: UnixMs,
+    /// What its services measure.
+    watching: Watching,
     entropy: Arc<dyn Entropy>,
     join_tokens: Vec<Zeroizing<String>>,
     sinks: Option<Sinks>,
-    /// What the services of this process measure.
-    watching: Watching,
-    /// When the process began.
-    started: UnixMs,
 }
 
 fn registry_parts(deployment: &Deployment, config: &Config, kms: KmsSet) -> RegistryParts {
@@ -174,11 +181,13 @@ impl Base {
             .map_err(|error| cant("the control database", &error))
     }
 
-    fn ledger(&self, service: Service, keys: Arc<dyn AuditKeys>) -> Result<Arc<Ledger>, Problem> {
+    /// A service's ledger, which is a transparency log of this name.
+    fn ledger(&self, service: Service, keys: Arc<dyn AuditKeys>, log: LogParts) -> Result<Arc<Ledger>, Problem> {
         let segment_bytes = self.config.audit.segment_bytes.number();
         let options = LedgerOptions { segment_bytes, ..LedgerOptions::default() };
         let folder = self.deployment.audit().join(service.as_str());
-        let opened = Ledger::open(&folder, service, keys, Arc::clone(&self.entropy), options);
+        let entropy = Arc::clone(&self.entropy);
+        let opened = Ledger::open_as_log(&folder, service, keys, entropy, options, Some(log));
         opened.map(Arc::new).map_err(|error| cant(&format!("the audit log of {service}"), &error))
     }
 
@@ -276,6 +285,12 @@ impl Opened {
     #[must_use]
     pub fn wire_addresses(&self) -> Vec<(Service, SocketAddr)> {
         self.wires.iter().map(|wire| (wire.service, wire.address)).collect()
+    }
+
+    /// Where the measures of all services are shown by HTTPS, if anywhere.
+    #[must_use]
+    pub const fn measures(&self) -> Option<SocketAddr> {
+        self.measures
     }
 
     /// What is to be served for other services, once.

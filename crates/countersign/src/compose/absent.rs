@@ -5,7 +5,8 @@ use countersign_audit::LedgerQuery;
 use countersign_guard::Bearer;
 use countersign_model::{Opened, Service, TenantId, TypeId};
 use countersign_services::{
-    Call, KeyRelease, Keyring, Records, SealGrant, SealPurpose, ServiceFailure, Trail, TrailPage,
+    AddCheckpoint, Call, KeyRelease, Keyring, Log, LogFailure, Records, SealGrant, SealPurpose, ServiceFailure,
+    TileName, Trail, TrailPage,
 };
 use countersign_store::{Batch, Rejected, Scan, SealedRow};
 
@@ -62,5 +63,29 @@ impl Records for Absent {
 impl Trail for Absent {
     async fn query(&self, _: &Call<'_>, _: &[Option<TenantId>], _: &LedgerQuery) -> Result<TrailPage, ServiceFailure> {
         Err(ABSENT)
+    }
+}
+
+/// A ledger that is no log.
+#[async_trait]
+impl Log for Absent {
+    async fn keys(&self) -> Result<[String; 2], LogFailure> {
+        Err(LogFailure::NotFound)
+    }
+
+    async fn checkpoint(&self) -> Result<String, LogFailure> {
+        Err(LogFailure::NotFound)
+    }
+
+    async fn tile(&self, _: TileName) -> Result<Vec<u8>, LogFailure> {
+        Err(LogFailure::NotFound)
+    }
+
+    async fn cosign(&self, _: &str, _: &AddCheckpoint) -> Result<String, LogFailure> {
+        Err(LogFailure::Unavailable)
+    }
+
+    async fn cosigned(&self, _: u64, _: &str, _: &str) -> Result<(), LogFailure> {
+        Err(LogFailure::Unavailable)
     }
 }

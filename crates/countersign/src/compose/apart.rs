@@ -6,9 +6,10 @@ mod wires;
 mod with_authority;
 mod without_authority;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use countersign_audit::{AuditKeys, AuditSink};
+use countersign_audit::{AuditKeys, AuditSink, Ledger};
 use countersign_authority::identity::IdentityRules;
 use countersign_authority::people::Issuers;
 use countersign_authority::people::fetch::Fetcher;
@@ -20,13 +21,18 @@ use countersign_guard::Guard;
 use countersign_keys::TenantKeys;
 use countersign_keys::budget::Budgets;
 use countersign_model::Service;
-use countersign_services::{Front, KeyRelease, KeyService, KeyServiceParts, Records, StoreService, Trail, Trails};
+use countersign_services::{
+    Front, KeyRelease, KeyService, KeyServiceParts, Records, StoreService, Trail, Trails, Watch,
+};
 use countersign_store::Store;
 use countersign_token::Verifier;
 use countersign_wire::Parts;
 use tokio::task::JoinHandle;
 
 use super::absent::Absent;
+use super::fellows::Fellows;
+use super::logs::{FIRST, log_parts};
+use super::monitor::Monitor;
 use super::seat::Seat;
 use super::{Base, Door, Opened, cant, limits, platforms};
 use crate::problem::Problem;
@@ -38,6 +44,7 @@ struct Apart {
     base: Base,
     wires: Vec<Wire>,
     tasks: Vec<JoinHandle<()>>,
+    measures: Option<SocketAddr>,
 }
 
 /// The services of this process that others of it call.
@@ -45,6 +52,7 @@ struct Apart {
 struct Here {
     keys: Option<Arc<dyn KeyRelease>>,
     records: Option<Arc<dyn Records>>,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
@@ -56,7 +64,7 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         return Err(Problem::usage(format!("this folder is that of a deployment's {roles}, which only serves"))
             .next("ask the deployment by its gateway's address: --url https://… with COUNTERSIGN_CA"));
     }
-    let apart = Apart { base, wires: Vec::new(), tasks: Vec::new() };
+    let apart = Apart { base, wires: Vec::new(), tasks: Vec::new(), measures: None };
     if roles.has(Service::Authority) { apart.with_authority().await } else { apart.without_authority().await }
 }
 
@@ -65,7 +73,7 @@ async fn asked(base: Base) -> Result<Opened, Problem> {
     let registry = base.registry()?;
     let signing = signing(&base, &registry).await?;
     let (verifier, facts) = (signing.verifier(), registry.facts());
-    let ledger = base.ledger(Service::Authority, Arc::clone(&registry) as Arc<dyn AuditKeys>)?;
+    let ledger = ledger_of(&base, &registry, Service::Authority)?;
     let audit = base.sink(&ledger);
     let guard = base.guard(Service::Authority, &verifier, &facts, &audit);
     let trails: Vec<(String, Arc<dyn Trail>)> = vec![("elsewhere".to_owned(), Arc::new(Absent))];
@@ -75,7 +83,18 @@ async fn asked(base: Base) -> Result<Opened, Problem> {
     let door = Some(Door { router });
     let (wires, tasks) = (Vec::new(), Vec::new());
     let (ledgers, slots) = (vec![ledger], Vec::new());
-    Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks })
+    Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks, measures: None })
+}
+
+/// This process's name among those of its roles.
+fn instance(base: &Base) -> &str {
+    base.config.services.name.get().unwrap_or(FIRST)
+}
+
+/// The ledger of a service that is one process with its authority.
+fn ledger_of(base: &Base, registry: &Arc<Registry>, service: Service) -> Result<Arc<Ledger>, Problem> {
+    let log = log_parts(base, service, instance(base), |label| registry.note_key(label, service))?;
+    base.ledger(service, Arc::clone(registry) as Arc<dyn AuditKeys>, log)
 }
 
 async fn signing(base: &Base, registry: &Arc<Registry>) -> Result<Signing, Problem> {
@@ -138,6 +157,20 @@ fn router(
 }
 
 impl Apart {
+    /// Begins to watch, and to show what is measured if that is wanted.
+    fn watch(&mut self, monitor: Monitor, seats: &[&Seat], fellows: Arc<Fellows>) -> Result<(), Problem> {
+        let seat = seats.iter().find(|seat| seat.service == Service::Monitor);
+        if let Some(seat) = seat
+            && let Some((address, serving)) = monitor.port(&self.base, &seat.agent.slot())?
+        {
+            self.measures = Some(address);
+            self.tasks.push(serving);
+        }
+        let named = seats.iter().map(|seat| (seat.name(), Arc::clone(&seat.ledger)));
+        self.tasks.extend(monitor.start(named.collect(), Some(fellows)));
+        Ok(())
+    }
+
     /// The key service and the store, as far as they are in this process.
     fn here(
         &self,
@@ -179,7 +212,8 @@ impl Apart {
             let parts = match seat.service {
                 Service::Keys => Parts { keys: here.keys.clone(), ..Parts::default() },
                 Service::Store => Parts { records: here.records.clone(), ..Parts::default() },
-                Service::Gateway | Service::Authority | Service::Monitor => Parts::default(),
+                Service::Monitor => Parts { watch: here.watch.clone(), ..Parts::default() },
+                Service::Gateway | Service::Authority => Parts::default(),
             };
             self.wire(seat, bound, parts, ClientCertificates::Required)?;
             if let (Service::Gateway, Some(front)) = (seat.service, front) {

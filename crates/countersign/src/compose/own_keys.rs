@@ -25,7 +25,7 @@ pub(super) fn own_key(
     service: Service,
     kms: &dyn KmsProvider,
     entropy: &dyn Entropy,
-) -> Result<Arc<SealKey>, Problem> {
+) -> Result<TenantKey, Problem> {
     let aad = Aad::new("service-key.1").part(service.as_str().as_bytes());
     let failed = |error: countersign_keys::KmsError| Problem::failed(format!("{}: {error}", path.display()));
     let secret = if path.exists() {
@@ -44,7 +44,12 @@ pub(super) fn own_key(
         new_file(path, &kms.wrap(entropy, &aad, &secret).map_err(failed)?, true)?;
         secret
     };
-    Ok(Arc::new(TenantKey::new(secret).seal_key("audit", 1)))
+    Ok(TenantKey::new(secret))
+}
+
+/// What a service's records are sealed under where no tenant's key is to be had.
+pub(super) fn audit_key(own: &TenantKey) -> Arc<SealKey> {
+    Arc::new(own.seal_key("audit", 1))
 }
 
 /// The audit keys of a service that has the tenants' from the key service, as far as it was given them.

@@ -1,15 +1,12 @@
 //! Ways to services in other processes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use countersign_crypto::spiffe::SpiffeId;
 use countersign_crypto::tls::{CertificateSlot, TlsConnector, mutual_client_config};
 use countersign_facts::Directory;
 use countersign_model::{Clock, Entropy, Service};
-use countersign_services::{Trail, Trails};
-use countersign_wire::{Channel, ChannelParts, ChannelSettings, RemoteTrail};
-use parking_lot::Mutex;
+use countersign_wire::{Channel, ChannelParts, ChannelSettings};
 use tokio::sync::watch;
 
 use crate::problem::Problem;
@@ -87,69 +84,4 @@ fn addresses(mut directory: watch::Receiver<Arc<Directory>>, service: Service) -
         }
     });
     receiver
-}
-
-/// The ledgers of this process's services and of those in the directory.
-pub(super) struct AllTrails {
-    here: Vec<(String, Arc<dyn Trail>)>,
-    caller: Caller,
-    elsewhere: Mutex<HashMap<String, Elsewhere>>,
-}
-
-/// The way to a service elsewhere, as long as it is there.
-#[derive(Clone)]
-struct Elsewhere {
-    address: String,
-    trail: Arc<RemoteTrail>,
-}
-
-/// A service elsewhere: by which name, in which role, and the way to what it has on record.
-pub(super) struct There {
-    /// Its SPIFFE id, which its certificate has to have.
-    pub(super) id: String,
-    pub(super) service: Service,
-    pub(super) trail: Arc<RemoteTrail>,
-}
-
-impl AllTrails {
-    pub(super) fn new(here: Vec<(String, Arc<dyn Trail>)>, caller: Caller) -> Self {
-        Self { here, caller, elsewhere: Mutex::default() }
-    }
-
-    /// Those elsewhere.
-    pub(super) fn elsewhere(&self) -> Vec<There> {
-        let directory = Arc::clone(&self.caller.directory.borrow());
-        let mut known = self.elsewhere.lock();
-        known.retain(|id, _| directory.services.iter().any(|entry| entry.id == *id));
-        let mut all = Vec::new();
-        for entry in &directory.services {
-            if self.here.iter().any(|(name, _)| *name == short(&entry.id)) {
-                continue;
-            }
-            let there = known.get(&entry.id).filter(|there| there.address == entry.address).cloned();
-            let there = there.or_else(|| {
-                let channel = self.caller.to_one(&entry.id, &entry.address).ok()?;
-                Some(Elsewhere { address: entry.address.clone(), trail: Arc::new(RemoteTrail::new(channel)) })
-            });
-            if let Some(there) = there {
-                known.insert(entry.id.clone(), there.clone());
-                all.push(There { id: entry.id.clone(), service: entry.service, trail: there.trail });
-            }
-        }
-        all
-    }
-}
-
-impl Trails for AllTrails {
-    fn all(&self) -> Vec<(String, Arc<dyn Trail>)> {
-        let elsewhere =
-            self.elsewhere().into_iter().map(|there| (short(&there.id), Arc::clone(&there.trail) as Arc<dyn Trail>));
-        self.here.iter().cloned().chain(elsewhere).collect()
-    }
-}
-
-/// A service's name without the deployment's: `store/a` of `spiffe://countersign/store/a`.
-pub(super) fn short(id: &str) -> String {
-    let path = id.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
-    path.map_or_else(|| id.to_owned(), |(_, path)| path.to_owned())
 }

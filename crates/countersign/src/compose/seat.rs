@@ -11,14 +11,18 @@ use countersign_crypto::x509::JoinToken;
 use countersign_facts::{Deployment as Names, Directory, Follower, FollowerParts, Prepare, nothing_known};
 use countersign_guard::{FactsCell, Guard};
 use countersign_identity::{Agent, AgentParts, Folder, FolderError, Held, NotIssued, Proof, join};
+use countersign_keys::TenantKeys;
 use countersign_model::Service;
-use countersign_services::{KeyRelease, LedgerTrail, Records, Trail, Unlock};
+use countersign_services::{KeyRelease, LedgerTrail, Log, Records, Report, Trail, Unlock};
 use countersign_token::Verifier;
 use countersign_wire::{Channel, ChannelParts, ChannelSettings, RemoteIssuer, RemoteKeys, RemoteRecords};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::Base;
+use super::fellows::{Here, short};
+use super::logs::log_of;
+use super::measure::{Known, report};
 use super::own_keys::{KeeperKeys, LearnedKeys, Learning};
 use super::remote::Caller;
 use crate::deployment::private_folder;
@@ -34,6 +38,9 @@ pub(super) struct Seat {
     pub(super) ledger: Arc<Ledger>,
     pub(super) audit: Arc<dyn AuditSink>,
     pub(super) trail: Arc<dyn Trail>,
+    pub(super) log: Arc<dyn Log>,
+    pub(super) report: Arc<dyn Report>,
+    pub(super) facts: Arc<FactsCell>,
     /// Where it learns its tenants' audit keys, if it has them from a key service elsewhere.
     pub(super) learned: Option<Arc<LearnedKeys>>,
 }
@@ -47,11 +54,13 @@ pub(super) struct SeatParts {
     pub(super) verifier: Arc<Verifier>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) learned: Option<Arc<LearnedKeys>>,
+    /// The key service's; nobody else's.
+    pub(super) tenant_keys: Option<Arc<TenantKeys>>,
 }
 
 impl Seat {
     pub(super) fn new(base: &Base, parts: SeatParts) -> Self {
-        let SeatParts { service, agent, directory, facts, verifier, ledger, learned } = parts;
+        let SeatParts { service, agent, directory, facts, verifier, ledger, learned, tenant_keys } = parts;
         let audit = base.sink(&ledger);
         let guard = base.guard(service, &verifier, &facts, &audit);
         let trail = Arc::new(LedgerTrail::new(Arc::clone(&guard), Arc::clone(&ledger)));
@@ -63,7 +72,21 @@ impl Seat {
             clock: Arc::clone(&base.clock),
             entropy: Arc::clone(&base.entropy),
         };
-        Self { service, agent, caller, verifier, guard, ledger, audit, trail, learned }
+        let log = log_of(&ledger);
+        let certificate = Some(agent.slot());
+        let report = report(base, Known { service, facts: &facts, ledger: &ledger, certificate, keys: tenant_keys });
+        Self { service, agent, caller, verifier, guard, ledger, audit, trail, log, report, facts, learned }
+    }
+
+    /// Its name, which stays.
+    pub(super) fn name(&self) -> String {
+        short(&self.agent.id().to_string())
+    }
+
+    /// The service as the others of its process ask it.
+    pub(super) fn here(&self) -> Here {
+        let (trail, log, report) = (Arc::clone(&self.trail), Arc::clone(&self.log), Arc::clone(&self.report));
+        Here { name: self.name(), trail, log, report }
     }
 
     /// The key service, as this service calls it: in this process, or elsewhere.
@@ -83,6 +106,10 @@ impl Seat {
 
     /// Lets the service open its own records of tenants that it has served nobody of for a while.
     pub(super) fn unlock_trail(&mut self, base: &Base, keeper: Option<&Arc<KeeperKeys>>) -> Result<(), Problem> {
+        if self.service == Service::Monitor {
+            // It seals all of its records under its own key, and no other is given to it.
+            return Ok(());
+        }
         let unlock: Arc<dyn Unlock> = match (self.learned.clone(), keeper) {
             (Some(learned), _) => {
                 let keys = Arc::new(RemoteKeys::new(self.caller.to(Service::Keys)?));

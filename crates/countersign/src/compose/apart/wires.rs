@@ -96,7 +96,8 @@ impl Apart {
         };
         let tls = TlsAcceptor::from(config);
         let (trail, ledger) = (Some(Arc::clone(&seat.trail)), Some(Arc::clone(&seat.ledger)));
-        let parts = Parts { trail, ledger, ..parts };
+        let (log, report) = (Some(Arc::clone(&seat.log)), Some(Arc::clone(&seat.report)));
+        let parts = Parts { trail, ledger, log, report, ..parts };
         self.wires.push(Wire { service: seat.service, address, listener, tls, parts, surroundings });
         Ok(())
     }

@@ -1,24 +1,26 @@
 //! The authority with whichever other services are in its process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_audit::AuditKeys;
-use countersign_authority::{Authority, LocalFront, Present, Snapshots};
+use countersign_authority::{Authority, LocalFront, Present, Registry, Snapshots};
 use countersign_crypto::tls::ClientCertificates;
 use countersign_facts::ServiceEntry;
 use countersign_identity::{Agent, AgentParts, certify};
 use countersign_model::Service;
-use countersign_services::{Front, Trail, Trails};
+use countersign_services::{Front, Logs, Statuses, Trail, Trails};
 use countersign_store::Store;
-use countersign_wire::Parts;
+use countersign_wire::{Parts, RemoteWatch};
 
-use super::{Apart, authority, signing};
+use super::{Apart, authority, ledger_of, signing};
 use crate::compose::access_ends;
 use crate::compose::feed::Feed;
+use crate::compose::fellows::Fellows;
 use crate::compose::issue::{Inside, Kept, Outside};
-use crate::compose::remote::{AllTrails, short};
+use crate::compose::monitor::{Monitor, Parts as MonitorParts};
 use crate::compose::seat::{Seat, SeatParts};
-use crate::compose::{Base, Opened, cant, kms, reconcile};
+use crate::compose::{Base, Opened, cant, kms, measure, reconcile, relay};
 use crate::problem::Problem;
 
 impl Apart {
@@ -30,7 +32,7 @@ impl Apart {
         let (verifier, facts) = (signing.verifier(), registry.facts());
         let snapshots = Snapshots::open(Arc::clone(&registry), base.config.tokens.issuer.clone());
         let snapshots = snapshots.await.map_err(|error| cant("the snapshots of the facts", &error))?;
-        let ledger = base.ledger(Service::Authority, Arc::clone(&registry) as Arc<dyn AuditKeys>)?;
+        let ledger = ledger_of(base, &registry, Service::Authority)?;
         let audit = base.sink(&ledger);
         let no_trails: Vec<(String, Arc<dyn Trail>)> = Vec::new();
         let store = base.config.services.run.has(Service::Store).then(|| base.store()).transpose()?;
@@ -43,22 +45,31 @@ impl Apart {
             let agent = inside(base, &authority, service, &address).await?;
             let ledger = match service {
                 Service::Authority => Arc::clone(&ledger),
-                _ => base.ledger(service, Arc::clone(&registry) as Arc<dyn AuditKeys>)?,
+                _ => ledger_of(base, &registry, service)?,
             };
             let (facts, verifier) = (Arc::clone(&facts), Arc::clone(&verifier));
             let directory = snapshots.directory();
-            let parts = SeatParts { service, agent, directory, facts, verifier, ledger, learned: None };
+            let tenant_keys = (service == Service::Keys).then(|| registry.tenant_keys());
+            let parts = SeatParts { service, agent, directory, facts, verifier, ledger, learned: None, tenant_keys };
             seats.push(Seat::new(base, parts));
         }
         self.tasks.extend(kms::look_after(&registry.tenant_keys(), &self.base.deployment));
         let own = seats.iter().position(|seat| seat.service == Service::Authority);
         let Some(own) = own.map(|own| seats.remove(own)) else { return Err(Problem::usage("no authority to be")) };
-        let here = self.here(&seats, Some(&registry.tenant_keys()), store.as_ref())?;
+        let mut here = self.here(&seats, Some(&registry.tenant_keys()), store.as_ref())?;
         let all = || std::iter::once(&own).chain(&seats);
-        let named = all().map(|seat| (short(&seat.agent.id().to_string()), Arc::clone(&seat.trail)));
-        let trails = Arc::new(AllTrails::new(named.collect(), own.caller.clone()));
+        let fellows = Arc::new(Fellows::new(all().map(Seat::here).collect(), own.caller.clone(), None));
+        let watching = seats.iter().find(|seat| seat.service == Service::Monitor);
+        let monitor = watching.map(|seat| monitor(&self.base, seat, &registry, &fellows)).transpose()?;
+        here.watch = monitor.as_ref().map(Monitor::watch);
+        let watch = match &here.watch {
+            Some(watch) => Arc::clone(watch),
+            None => Arc::new(RemoteWatch::new(own.caller.to(Service::Monitor)?)),
+        };
         let (keys, records) = (own.keys(&self.base, here.keys.as_ref())?, own.records(here.records.as_ref())?);
-        let authority = Arc::new(authority.with_services(keys, records, Arc::clone(&trails) as Arc<dyn Trails>));
+        let authority = authority.with_services(keys, records, Arc::clone(&fellows) as Arc<dyn Trails>);
+        let authority = authority.with_logs(Arc::clone(&fellows) as Arc<dyn Logs>).watched_by(watch);
+        let authority = Arc::new(authority);
         self.tasks.push(access_ends(&authority));
         let front: Arc<dyn Front> = Arc::new(LocalFront::new(Arc::clone(&authority), Arc::clone(&own.guard)));
 
@@ -76,11 +87,21 @@ impl Apart {
         }
         let reconciling = reconcile::Parts {
             here: all().map(|seat| Arc::clone(&seat.ledger)).collect(),
-            trails: Some(trails),
-            audit,
+            fellows: Some(Arc::clone(&fellows)),
+            audit: Arc::clone(&audit),
             clock: Arc::clone(&clock),
         };
         self.tasks.push(tokio::spawn(reconcile::run(reconciling)));
+        let relaying = relay::Parts {
+            logs: Arc::clone(&fellows) as Arc<dyn Logs>,
+            audit,
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            every: RELAY_EVERY,
+        };
+        self.tasks.push(tokio::spawn(relay::run(relaying)));
+        let reports = all().map(|seat| (seat.name(), Arc::clone(&seat.report))).collect();
+        self.tasks.extend(measure::export(&self.base, reports)?);
         let publishing = Arc::clone(&snapshots).run(|error| tracing::error!(%error, "the facts were not published"));
         self.tasks.push(tokio::spawn(publishing));
         let parts = Parts {
@@ -102,16 +123,36 @@ impl Apart {
             let _present = present;
             std::future::pending::<()>().await;
         }));
+        if let Some(monitor) = monitor {
+            let all: Vec<&Seat> = std::iter::once(&own).chain(&seats).collect();
+            self.watch(monitor, &all, fellows)?;
+        }
         let ledgers = std::iter::once(&own).chain(&seats).map(|seat| Arc::clone(&seat.ledger)).collect();
         let slots = std::iter::once(&own).chain(&seats).map(|seat| (seat.service, seat.agent.slot())).collect();
-        let Self { base, wires, tasks } = self;
-        Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks })
+        let Self { base, wires, tasks, measures } = self;
+        Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks, measures })
     }
+}
+
+/// How often checkpoints are taken to the other services.
+const RELAY_EVERY: Duration = Duration::from_secs(1);
+
+/// A monitor that is one process with its authority, and watches by the authority's ways.
+fn monitor(base: &Base, seat: &Seat, registry: &Arc<Registry>, fellows: &Arc<Fellows>) -> Result<Monitor, Problem> {
+    Monitor::open(MonitorParts {
+        base,
+        guard: Arc::clone(&seat.guard),
+        audit: Arc::clone(&seat.audit),
+        key: registry.audit_key(None).map_err(|error| cant("the monitor's key", &error))?,
+        facts: Arc::clone(&seat.facts),
+        statuses: Arc::clone(fellows) as Arc<dyn Statuses>,
+        contacts: None,
+    })
 }
 
 /// The identity of a service that is one process with its authority.
 async fn inside(base: &Base, authority: &Authority, service: Service, address: &str) -> Result<Arc<Agent>, Problem> {
-    let instance = base.config.services.name.get().unwrap_or("first");
+    let instance = super::instance(base);
     let (clock, entropy) = (&*base.clock, &*base.entropy);
     let issuer = Inside { authority, service, instance, clock, entropy };
     let held = certify(&issuer, address, clock).await;

@@ -4,17 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_audit::AuditKeys;
+use countersign_crypto::SealKey;
 use countersign_facts::{Applied, ApplyError, NotPrepared, Prepare};
 use countersign_keys::{TenantKeys, WrappedKeys};
 use countersign_model::{Clock, Service};
-use countersign_services::Front;
+use countersign_services::{Front, Statuses};
 use countersign_store::Store;
 use countersign_wire::{FactsStream, RemoteFront, RemoteIssuer};
 
 use super::Apart;
-use crate::compose::own_keys::{KeeperKeys, LearnedKeys, own_key};
+use crate::compose::fellows::Fellows;
+use crate::compose::logs::log_parts;
+use crate::compose::monitor::{Monitor, Parts as MonitorParts};
+use crate::compose::own_keys::{KeeperKeys, LearnedKeys, audit_key, own_key};
 use crate::compose::seat::{Following, Seat, SeatParts, identity};
-use crate::compose::{Opened, kms};
+use crate::compose::{Base, Opened, kms, measure};
 use crate::problem::{Exit, Problem};
 
 impl Apart {
@@ -25,6 +29,7 @@ impl Apart {
         let store = services.run.has(Service::Store).then(|| self.base.store()).transpose()?;
         let store = store.map(|store| store as Arc<dyn Store>);
         let (mut seats, mut followings, mut tenant_keys) = (Vec::new(), Vec::new(), None);
+        let mut watching = None;
         for service in services.run.iter() {
             let base = &self.base;
             let agent = identity(base, service).await?;
@@ -37,6 +42,12 @@ impl Apart {
                 &**base.kms.default_provider(),
                 &*base.entropy,
             )?;
+            let instance = agent.id().instance().to_owned();
+            let log = log_parts(base, service, &instance, |label| own.note_key(label, service.as_str()))?;
+            let own = audit_key(&own);
+            if service == Service::Monitor {
+                watching = Some(Arc::clone(&own));
+            }
             let capacity = base.config.keys.cache.size();
             let mut keeper = None;
             let (learned, keys): (_, Arc<dyn AuditKeys>) = if service == Service::Keys {
@@ -53,16 +64,22 @@ impl Apart {
                 let learned = Arc::new(LearnedKeys::new(own, capacity));
                 (Some(Arc::clone(&learned)), learned)
             };
-            let ledger = base.ledger(service, keys)?;
+            let ledger = base.ledger(service, keys, log)?;
             let (facts, verifier) = (Arc::clone(&following.facts), Arc::clone(&following.verifier));
             let directory = following.follower.directory();
-            let parts = SeatParts { service, agent, directory, facts, verifier, ledger, learned };
+            let keys = tenant_keys.clone().filter(|_| service == Service::Keys);
+            let parts = SeatParts { service, agent, directory, facts, verifier, ledger, learned, tenant_keys: keys };
             let mut seat = Seat::new(base, parts);
             seat.unlock_trail(base, keeper.as_ref())?;
             seats.push(seat);
             followings.push(following);
         }
-        let here = self.here(&seats, tenant_keys.as_ref(), store.as_ref())?;
+        let mut here = self.here(&seats, tenant_keys.as_ref(), store.as_ref())?;
+        let monitor = match (seats.iter().find(|seat| seat.service == Service::Monitor), watching) {
+            (Some(seat), Some(key)) => Some(monitor(&self.base, seat, &seats, key, &authority)?),
+            _ => None,
+        };
+        here.watch = monitor.as_ref().map(|(monitor, _)| monitor.watch());
         let gateway = seats.iter().find(|seat| seat.service == Service::Gateway);
         let front = gateway.map(|seat| seat.caller.to_authority(&authority)).transpose()?;
         let front = front.map(|channel| Arc::new(RemoteFront::new(channel)) as Arc<dyn Front>);
@@ -85,11 +102,39 @@ impl Apart {
             }));
         }
         until_fresh(&followed, &authority, &*self.base.clock).await?;
+        let reports = seats.iter().map(|seat| (seat.name(), Arc::clone(&seat.report))).collect();
+        self.tasks.extend(measure::export(&self.base, reports)?);
+        if let Some((monitor, fellows)) = monitor {
+            let all: Vec<&Seat> = seats.iter().collect();
+            self.watch(monitor, &all, fellows)?;
+        }
         let ledgers = seats.iter().map(|seat| Arc::clone(&seat.ledger)).collect();
         let slots = seats.iter().map(|seat| (seat.service, seat.agent.slot())).collect();
-        let Self { base, wires, tasks } = self;
-        Ok(Opened { config: base.config, registry: None, door, wires, ledgers, slots, tasks })
+        let Self { base, wires, tasks, measures } = self;
+        Ok(Opened { config: base.config, registry: None, door, wires, ledgers, slots, tasks, measures })
     }
+}
+
+/// A monitor apart from its authority, and the ways by which it watches: its own.
+fn monitor(
+    base: &Base,
+    seat: &Seat,
+    here: &[Seat],
+    key: Arc<SealKey>,
+    authority: &str,
+) -> Result<(Monitor, Arc<Fellows>), Problem> {
+    let here = here.iter().map(Seat::here).collect();
+    let fellows = Arc::new(Fellows::new(here, seat.caller.clone(), Some(authority)));
+    let monitor = Monitor::open(MonitorParts {
+        base,
+        guard: Arc::clone(&seat.guard),
+        audit: Arc::clone(&seat.audit),
+        key,
+        facts: Arc::clone(&seat.facts),
+        statuses: Arc::clone(&fellows) as Arc<dyn Statuses>,
+        contacts: None,
+    })?;
+    Ok((monitor, fellows))
 }
 
 /// Has the store take new record types, before anybody decides by them. Called where blocking is allowed.
