@@ -28,6 +28,9 @@ pub enum AuditError {
     /// Operator: stored records can't be read from the disk.
     #[error("the audit ledger can't be read ({})", .0.kind())]
     Unreadable(#[source] io::Error),
+    /// Caller: the record was removed because its time was over.
+    #[error("audit record {0} is not kept any more")]
+    Removed(Position),
     /// Operator: a stored record was changed, moved, or sealed under another key.
     #[error("audit record {0} is damaged")]
     Damaged(Position),

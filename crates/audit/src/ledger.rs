@@ -20,6 +20,7 @@ pub mod memory;
 mod query;
 mod queue;
 mod recover;
+mod retain;
 pub mod storage;
 mod tallies;
 pub(crate) mod terms;
@@ -50,6 +51,7 @@ use crate::sink::{AuditKeys, AuditSink};
 
 pub use exposures::{Exposure, Selector};
 pub use query::{By, LedgerQuery};
+pub use retain::{RETENTION, Removed};
 
 /// A record's place in its ledger, from 0, without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,6 +114,8 @@ pub struct Ledger {
     queue: Arc<Queue>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     log: Option<Arc<Log>>,
+    /// Held by who removes records.
+    retaining: tokio::sync::Mutex<()>,
     keeper: Keeper,
 }
 
@@ -211,7 +215,19 @@ impl Ledger {
             .spawn(move || writer.run())
             .map_err(io("starting the writer"))?;
         let threads = Mutex::new([Some(thread), integrator].into_iter().flatten().collect());
-        Ok(Self { service, storage, keys, entropy, index, durable, queue, threads, keeper, log: opened })
+        Ok(Self {
+            service,
+            storage,
+            keys,
+            entropy,
+            index,
+            durable,
+            queue,
+            threads,
+            keeper,
+            log: opened,
+            retaining: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Whose ledger this is.
@@ -224,6 +240,12 @@ impl Ledger {
     #[must_use]
     pub fn log(&self) -> Option<Arc<Log>> {
         self.log.clone()
+    }
+
+    /// Whether it takes records: the last write succeeded, and it was not closed.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.queue.is_writable()
     }
 
     /// How many records are durable. Records at positions below can be read.

@@ -175,6 +175,7 @@ pub fn judge<'a>(entries: impl IntoIterator<Item = &'a TallyEntry>) -> Vec<What>
 ///     tenant: Some(TenantId::from_u128(3)),
 ///     time: now,
 ///     tally: Some(tally),
+///     signal: None,
 /// };
 /// let mut reconciler = Reconciler::default();
 /// reconciler.take(0, Position(0), &entry, now);

@@ -189,8 +189,41 @@ impl Index {
         Found { segment: number, records }
     }
 
-    /// At most `limit` records from a position on, whoever they belong to, out of one segment.
+    /// The position of the first record that is kept.
+    pub(super) fn first_of_all(&self) -> u64 {
+        self.segments.first().map_or(0, |segment| segment.first)
+    }
+
+    /// The oldest segments that have no record of that time or later and lie before a position, without the last one; and
+    /// the position after them.
+    pub(super) fn over(&self, time: UnixMs, before: u64) -> (Vec<u32>, u64) {
+        let (mut numbers, mut end) = (Vec::new(), self.first_of_all());
+        for pair in self.segments.windows(2) {
+            let [segment, next] = pair else { break };
+            if segment.newest >= time || next.first > before {
+                break;
+            }
+            numbers.push(segment.number);
+            end = next.first;
+        }
+        (numbers, end)
+    }
+
+    /// The time of the oldest record of the segment that is written to.
+    pub(super) fn open_since(&self) -> Option<UnixMs> {
+        self.segments.last().filter(|segment| !segment.records.is_empty()).map(|segment| segment.oldest)
+    }
+
+    /// Forgets the segments before a position.
+    pub(super) fn forget_before(&mut self, position: u64) {
+        let count = self.segments.partition_point(|segment| segment.first < position);
+        self.segments.drain(..count);
+    }
+
+    /// At most `limit` records from a position on, whoever they belong to, out of one segment. Positions before the first
+    /// that is kept are passed by.
     pub(super) fn starting_at(&self, from: Position, limit: usize) -> Option<Found> {
+        let from = from.max(Position(self.first_of_all()));
         let at = self.segments.partition_point(|segment| segment.first <= from.0).checked_sub(1)?;
         let segment = self.segments.get(at)?;
         // Records lie dense, so the first one is found without passing those before it.

@@ -200,7 +200,7 @@ impl Ledger {
     /// log hashes and serves. Fewer may come back where a segment ends; none only at the end of the ledger.
     ///
     /// # Errors
-    /// [`AuditError::Unreadable`], [`AuditError::Damaged`].
+    /// [`AuditError::Removed`] before the first record that is kept; [`AuditError::Unreadable`], [`AuditError::Damaged`].
     pub fn leaves(&self, from: Position, limit: usize) -> Result<Vec<Vec<u8>>, AuditError> {
         leaves_of(&*self.storage, &self.index, from, limit)
     }
@@ -220,6 +220,9 @@ pub(super) fn leaves_of(
     let Some(Found { segment, records }) = index.read().starting_at(from, limit) else {
         return Ok(Vec::new());
     };
+    if records.first().is_some_and(|(first, _)| *first > from) {
+        return Err(AuditError::Removed(from));
+    }
     let mut reader = Reader { forward: true, ..Reader::open(storage, segment)? };
     let leaf = |(position, offset)| Ok(reader.leaf(offset)?.ok_or(AuditError::Damaged(position))?.to_vec());
     records.into_iter().map(leaf).collect()

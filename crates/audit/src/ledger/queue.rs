@@ -5,6 +5,7 @@
 //! time. So lazy records cost no sync of their own where there are urgent ones, and few where there are none.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -55,6 +56,8 @@ pub(super) struct Queue {
     bounds: Bounds,
     state: Mutex<State>,
     wake: Condvar,
+    /// The next write begins a new segment.
+    ends_segment: AtomicBool,
     /// Room for urgent records. Lazy ones don't wait for room: they are refused.
     room: Semaphore,
 }
@@ -87,7 +90,8 @@ impl State {
 
 impl Queue {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, state: Mutex::default(), wake: Condvar::new(), room: Semaphore::new(bounds.urgent) }
+        let (state, wake, room) = (Mutex::default(), Condvar::new(), Semaphore::new(bounds.urgent));
+        Self { bounds, state, wake, ends_segment: AtomicBool::new(false), room }
     }
 
     /// Queues an urgent record as soon as there is room.
@@ -109,6 +113,12 @@ impl Queue {
             self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Whether records are taken: the last write succeeded, and nobody closed it.
+    pub(super) fn is_writable(&self) -> bool {
+        let state = self.state.lock();
+        !state.closed && state.failed.is_none()
     }
 
     /// Queues a lazy record, or refuses it: because the last write failed, or because too many wait, or for too long.
@@ -194,6 +204,16 @@ impl Queue {
         }
         drop(state);
         self.room.add_permits(freed);
+    }
+
+    /// Has the next write begin a new segment.
+    pub(super) fn end_segment(&self) {
+        self.ends_segment.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody wanted that since the last time this was asked.
+    pub(super) fn takes_end_of_segment(&self) -> bool {
+        self.ends_segment.swap(false, Ordering::Relaxed)
     }
 
     /// How many wait for their records to be durable.

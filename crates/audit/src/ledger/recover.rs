@@ -67,7 +67,7 @@ pub(super) fn recover(
     storage: &dyn Storage,
     service: Service,
     index: &mut Index,
-    mut log: Option<&mut LogCheck>,
+    log: Option<&mut LogCheck>,
 ) -> Result<End, LedgerError> {
     let mark = Mark::read(storage).map_err(failed("reading the file durable"))?;
     let names = storage.list().map_err(failed("listing the audit folder"))?;
@@ -80,7 +80,13 @@ pub(super) fn recover(
     if let Some(kept) = kept {
         remove_before(storage, &mut numbers, kept)?;
     }
-    let mut scan = Scan { storage, service, mark, index, log: log.as_deref_mut(), kept, end: None };
+    for name in &names {
+        let of = super::terms::file::segment_of(name);
+        if of.is_some_and(|segment| !numbers.contains(&segment)) {
+            storage.remove(name).map_err(failed(format!("removing {name}")))?;
+        }
+    }
+    let mut scan = Scan { storage, service, mark, index, log, kept, end: None };
     for (at, number) in numbers.iter().copied().enumerate() {
         let expected = numbers.first().copied().unwrap_or_default().saturating_add(at as u32);
         if number != expected {

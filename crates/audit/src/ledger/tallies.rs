@@ -52,7 +52,7 @@ impl Ledger {
     /// [`AuditError::Unreadable`], [`AuditError::Damaged`].
     pub fn before(&self, time: UnixMs) -> Result<Option<Position>, AuditError> {
         // How many records are known to be older, and the first that is known not to be.
-        let (mut older, mut end) = (0, self.size());
+        let (mut older, mut end) = (self.first(), self.size());
         while older < end {
             let middle = Position(older.midpoint(end));
             let leaf = self.leaves(middle, 1)?.into_iter().next();
@@ -63,6 +63,7 @@ impl Ledger {
                 end = middle.0;
             }
         }
+        // Of what is before the first record that is kept, everything is older.
         Ok(older.checked_sub(1).map(Position))
     }
 }

@@ -7,7 +7,9 @@ mod lazy;
 mod log;
 mod old;
 mod reading;
+mod retain;
 mod tallies;
+mod terms;
 mod verify;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::answer::answer_all;
-use super::frame::Batch;
+use super::frame::{Batch, HEADER_BYTES};
 use super::index::Index;
 use super::log::Intake;
 use super::mark::Mark;
@@ -207,7 +207,8 @@ impl Writer {
             self.repair()?;
         }
         self.storage.check_writable()?;
-        if self.end.size >= self.options.segment_bytes {
+        let has_records = self.end.size > HEADER_BYTES as u64;
+        if self.end.size >= self.options.segment_bytes || (has_records && self.queue.takes_end_of_segment()) {
             self.roll()?;
         }
         self.end.file.check_linked()?;

@@ -3,6 +3,7 @@
 use countersign_model::{Opened, Service, Tally, TenantId};
 
 use super::{Part, What};
+use crate::ledger::RETENTION;
 use crate::record::Verdict;
 use crate::tally::TallyEntry;
 
@@ -92,6 +93,11 @@ impl Share {
 impl Said {
     /// Whether an entry says anything that needs fellows, or is one.
     pub(super) fn bears_on(entry: &TallyEntry) -> bool {
+        // A ledger's record of its own records that were removed: no request of anybody's, and about no data.
+        let action = entry.signal.as_ref().map(|signal| signal.action.as_str());
+        if action == Some(RETENTION) && entry.tenant.is_none() && entry.tally.is_none() {
+            return false;
+        }
         match entry.service {
             Service::Gateway | Service::Authority => true,
             Service::Keys | Service::Store => entry.verdict != Verdict::Refused,

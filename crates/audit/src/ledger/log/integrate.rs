@@ -109,7 +109,7 @@ impl Integrator {
     fn round(&mut self, going: &mut Going, from: u64, hashes: &[Hash]) -> io::Result<()> {
         let end = from.saturating_add(hashes.len() as u64);
         if self.tree.size() < from {
-            let read = self.from_segments(end)?;
+            let read = self.read_segments(end)?;
             self.integrate(going, &read)?;
         } else {
             // What was taken may have been read from the segments already.
@@ -121,7 +121,7 @@ impl Integrator {
     }
 
     /// Hashes of records that the log doesn't have yet.
-    fn from_segments(&self, end: u64) -> io::Result<Vec<Hash>> {
+    fn read_segments(&self, end: u64) -> io::Result<Vec<Hash>> {
         let (mut at, mut hashes) = (self.tree.size(), Vec::new());
         let end = end.min(at.saturating_add(CATCH_UP));
         while at < end {

@@ -19,7 +19,7 @@ pub(super) fn parts_of(name: &str, number: u8) -> LogParts {
     let key = |number| NoteKey::from_seed(&SecretKey::from_bytes([number; 32]));
     LogParts {
         signer: Signer::log(name, key(number)).unwrap(),
-        witness: Signer::witness(name, key(number + 100)).unwrap(),
+        witness: Signer::witness(name, key(!number)).unwrap(),
         clock: Arc::new(ManualClock::at(UnixMs(1_780_000_000_000))),
     }
 }

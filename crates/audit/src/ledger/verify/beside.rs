@@ -34,7 +34,7 @@ pub(super) fn verify(storage: &dyn Storage, state: &State, report: &mut Report) 
         let told = report.findings.iter().any(|finding| finding.file == name);
         if *bytes != expected && !told {
             let offset = Some((*bytes).min(expected));
-            let record = (level == 0).then(|| crate::ledger::Position(below));
+            let record = (level == 0).then_some(crate::ledger::Position(below));
             report.findings.push(Finding { offset, record, ..Finding::of_file(&name, Fault::Length) });
         }
     }
