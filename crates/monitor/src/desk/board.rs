@@ -1,17 +1,22 @@
 //! What the desk knows and decides: which alerts stand, what is kept silent, who is told. No I/O, no clock.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+mod kept;
+mod manage;
+mod tell;
 
-use countersign_audit::{Reason, Verdict};
-use countersign_model::{AlertId, Entropy, RequestId, SilenceId, TenantId, UnixMs, UserId};
-use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::Settings;
 use super::limits::Limits;
 use super::outbox::{After, Outbox};
 use super::sink::{Cause, Notification, SinkFailure};
 use crate::alert::{Alert, Level, REQUESTS_MAX};
+use countersign_audit::{Reason, Verdict};
+use countersign_model::{AlertId, Entropy, RequestId, UnixMs};
+
+pub(crate) use self::kept::{Happening, Silence, Standing, Target, Who};
+use self::kept::{Kept, Key, key_of, said};
 
 /// The most alerts that are kept. Those that are over go first, the oldest before.
 const ALERTS_MAX: usize = 4_000;
@@ -29,93 +34,6 @@ const HAPPENINGS_MAX: usize = 10_000;
 const INDEX_MS: u64 = 60_000;
 /// The name under which the tenants' notifications wait.
 pub(crate) const TENANTS: &str = "(tenants)";
-
-/// An alert at the desk.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Standing {
-    pub(crate) alert: Alert,
-    /// When it was raised first, and last, by this clock.
-    pub(crate) opened: UnixMs,
-    pub(crate) raised: UnixMs,
-    /// When it was last told of, and as how bad.
-    pub(crate) told: Option<(UnixMs, Level)>,
-    /// Whether it was to be told of when too many were.
-    is_held: bool,
-    pub(crate) acknowledged: Option<Acknowledgement>,
-    pub(crate) silenced_by: Option<SilenceId>,
-}
-
-/// Who has seen to an alert.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Acknowledgement {
-    pub(crate) at: UnixMs,
-    pub(crate) by: String,
-    pub(crate) note: String,
-}
-
-/// A rule that is kept silent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Silence {
-    pub(crate) id: SilenceId,
-    pub(crate) rule: String,
-    pub(crate) about: Option<String>,
-    pub(crate) since: UnixMs,
-    pub(crate) until: UnixMs,
-    pub(crate) reason: String,
-    pub(crate) by: String,
-    /// How often it kept something silent.
-    pub(crate) kept: u64,
-}
-
-impl Silence {
-    /// A rule's title does as well as its id; of what an alert is about, each part named has to be there.
-    fn covers(&self, alert: &Alert) -> bool {
-        let parts = || alert.about.split(',').map(str::trim);
-        let is_about = |about: &String| about.split(',').all(|part| parts().any(|of| of == part.trim()));
-        (self.rule == alert.rule || self.rule == alert.title) && self.about.as_ref().is_none_or(is_about)
-    }
-}
-
-/// Who manages alerts.
-pub(crate) struct Who {
-    pub(crate) request: RequestId,
-    pub(crate) user: UserId,
-    pub(crate) name: String,
-}
-
-/// Something to be put on record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Happening {
-    pub(crate) at: UnixMs,
-    pub(crate) request: RequestId,
-    pub(crate) action: String,
-    pub(crate) verdict: Verdict,
-    pub(crate) reason: Option<Reason>,
-    pub(crate) tenant: Option<TenantId>,
-    pub(crate) user: Option<(UserId, String)>,
-    pub(crate) detail: String,
-}
-
-/// A sink as the board knows it.
-#[derive(Debug, Clone)]
-pub(crate) struct Target {
-    pub(crate) name: String,
-    pub(crate) level: Level,
-    pub(crate) wants_resolved: bool,
-}
-
-/// What is written down.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Kept {
-    alerts: BTreeMap<AlertId, Standing>,
-    silences: BTreeMap<SilenceId, Silence>,
-    seen: VecDeque<AlertId>,
-    outbox: Outbox,
-    happenings: VecDeque<Happening>,
-    /// How many happenings were too many to be put on record.
-    unrecorded: u64,
-}
 
 pub(crate) struct Board {
     kept: Kept,
@@ -300,84 +218,6 @@ impl Board {
         }
     }
 
-    /// Tells whoever is to be told: the tenant whatever operators want, operators unless it is kept silent or there
-    /// are too many.
-    fn tell(&mut self, id: AlertId, cause: Cause, now: UnixMs) {
-        let Some(standing) = self.kept.alerts.get_mut(&id) else { return };
-        let alert = standing.alert.clone();
-        let before = standing.told.map(|(_, level)| level);
-        if let (true, Some(tenant)) = (alert.tells_tenant, alert.tenant) {
-            self.tell_tenant(&alert, tenant, cause, now);
-        }
-        let silence = self.kept.silences.values_mut().find(|silence| silence.until > now && silence.covers(&alert));
-        let Some(standing) = self.kept.alerts.get_mut(&id) else { return };
-        standing.silenced_by = silence.as_ref().map(|silence| silence.id);
-        if let Some(silence) = silence {
-            silence.kept = silence.kept.saturating_add(1);
-            standing.is_held = false;
-            return;
-        }
-        let is_within =
-            self.rule_limits.has(&alert.rule, now) && (alert.level == Level::Critical || self.all_limits.has("", now));
-        standing.is_held = !is_within;
-        if !is_within {
-            self.has_held = true;
-            return;
-        }
-        standing.told = Some((now, alert.level));
-        self.rule_limits.take(&alert.rule, now);
-        self.all_limits.take("", now);
-        let suppressed = self.count_held(&alert.rule);
-        let level_before = before.filter(|level| *level != alert.level);
-        let notification = Notification { level_before, suppressed, ..self.notification(alert, cause, now) };
-        for target in &self.targets {
-            if notification.alert.level >= target.level {
-                self.kept.outbox.push(&target.name, notification.clone());
-            }
-        }
-    }
-
-    /// How many of the rule's alerts were held back. They count as told with that number, and are in the list.
-    fn count_held(&mut self, rule: &str) -> u64 {
-        if !self.has_held {
-            return 0;
-        }
-        let mut suppressed = 0u64;
-        for other in self.kept.alerts.values_mut().filter(|other| other.is_held && other.alert.rule == rule) {
-            other.is_held = false;
-            suppressed = suppressed.saturating_add(1);
-        }
-        self.has_held = self.kept.alerts.values().any(|standing| standing.is_held);
-        suppressed
-    }
-
-    fn tell_tenant(&mut self, alert: &Alert, tenant: TenantId, cause: Cause, now: UnixMs) {
-        let key = tenant.to_string();
-        if !self.tells_tenants {
-            let detail = format!("{} to the tenant: no mail server is configured", said(alert));
-            let reason = Some(Reason::Unavailable);
-            self.push(Happening { reason, ..self.happening(now, "alert_delivery", Verdict::Failed, alert, detail) });
-        } else if self.tenant_limits.has(&key, now) {
-            self.tenant_limits.take(&key, now);
-            let notification = self.notification(alert.clone(), cause, now);
-            self.kept.outbox.push(TENANTS, notification);
-        }
-    }
-
-    fn notification(&self, alert: Alert, cause: Cause, now: UnixMs) -> Notification {
-        Notification {
-            id: AlertId::new(now, &*self.entropy),
-            cause,
-            link: format!("{}/v1/alerts/{}", self.settings.link, alert.id),
-            until: alert.last.max(now).plus_ms(self.settings.quiet_ms),
-            alert,
-            level_before: None,
-            suppressed: 0,
-            lost: 0,
-            queued: now,
-        }
-    }
-
     /// A notification that tries a sink.
     pub(crate) fn test(&self, now: UnixMs) -> Notification {
         let alert = Alert {
@@ -478,55 +318,6 @@ impl Board {
         &self.targets
     }
 
-    /// Says that somebody has seen to an alert. `None` if there is no such alert.
-    pub(crate) fn acknowledge(&mut self, id: AlertId, note: String, who: &Who, now: UnixMs) -> Option<()> {
-        let standing = self.kept.alerts.get_mut(&id)?;
-        let detail = format!("{}: {note}", said(&standing.alert));
-        let was_open = standing.acknowledged.replace(Acknowledgement { at: now, by: who.name.clone(), note }).is_none();
-        standing.is_held = false;
-        let (alert, was_told) = (standing.alert.clone(), standing.told.is_some());
-        if was_open && let Some(count) = self.per_rule.get_mut(&alert.rule) {
-            *count = count.saturating_sub(1);
-        }
-        let happening = self.happening(now, "alert_acknowledgement", Verdict::Changed, &alert, detail);
-        self.push(of(happening, who));
-        if was_told {
-            let resolved = self.notification(alert, Cause::Resolved, now);
-            let resolved = Notification { until: now, ..resolved };
-            for target in &self.targets {
-                let was_waiting = self.kept.outbox.withdraw(&target.name, id);
-                if target.wants_resolved && !was_waiting && resolved.alert.level >= target.level {
-                    self.kept.outbox.push(&target.name, resolved.clone());
-                }
-            }
-        }
-        self.changed();
-        Some(())
-    }
-
-    /// Keeps a rule silent. `None` if there are too many silences.
-    pub(crate) fn silence(&mut self, silence: Silence, who: &Who, now: UnixMs) -> Option<()> {
-        if self.kept.silences.len() >= SILENCES_MAX {
-            return None;
-        }
-        let about = silence.about.as_ref().map(|about| format!(" about {about}")).unwrap_or_default();
-        let seconds = silence.until.since(now) / 1_000;
-        let detail = format!("{}: {}{about} for {seconds} s: {}", silence.id, silence.rule, silence.reason);
-        self.push(of(self.plain(now, "alert_silence", detail), who));
-        self.kept.silences.insert(silence.id, silence);
-        self.changed();
-        Some(())
-    }
-
-    /// Ends a silence. `None` if there is no such silence.
-    pub(crate) fn unsilence(&mut self, id: SilenceId, who: &Who, now: UnixMs) -> Option<Silence> {
-        let silence = self.kept.silences.remove(&id)?;
-        let detail = format!("{id}: {}; kept silent {} times", silence.rule, silence.kept);
-        self.push(of(self.plain(now, "alert_unsilence", detail), who));
-        self.changed();
-        Some(silence)
-    }
-
     pub(crate) fn take_due(&mut self, now: UnixMs) -> Vec<(String, Notification)> {
         self.kept.outbox.take_due(now)
     }
@@ -603,24 +394,6 @@ impl Board {
             self.push(self.plain(now, "alert", detail));
         }
     }
-}
-
-fn of(happening: Happening, who: &Who) -> Happening {
-    Happening { request: who.request, user: Some((who.user, who.name.clone())), ..happening }
-}
-
-/// What makes two alerts one: rule, tenant and what they are about.
-type Key = (String, Option<TenantId>, String);
-
-fn key_of(alert: &Alert) -> Key {
-    (alert.rule.clone(), alert.tenant, alert.about.clone())
-}
-
-/// An alert in the words of a record.
-fn said(alert: &Alert) -> String {
-    let Alert { id, rule, level, about, count, .. } = alert;
-    let tenant = alert.tenant.map(|tenant| format!("; tenant {tenant}")).unwrap_or_default();
-    format!("{id}: {level}; rule {rule}; about {about}{tenant}; {count} events")
 }
 
 #[cfg(test)]

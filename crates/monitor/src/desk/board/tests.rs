@@ -1,4 +1,5 @@
 use countersign_crypto::SystemEntropy;
+use countersign_model::{SilenceId, TenantId, UserId};
 
 use super::*;
 
