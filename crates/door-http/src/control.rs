@@ -7,8 +7,8 @@ mod incident;
 mod watch;
 
 use countersign_model::access::AccessControl;
-use countersign_model::incident::IncidentControl;
 use countersign_model::control::{AuditQuery, Control, NewProvider, NewUser, PolicyFile};
+use countersign_model::incident::IncidentControl;
 use countersign_model::watch::WatchControl;
 use countersign_model::{Name, RequestId};
 use http::HeaderMap;

@@ -33,7 +33,7 @@ use crate::rest::query::{self, Parameters};
 use crate::routes::{self, Target};
 
 use intake::{bearer, check_head, collect, decode_segment, dpop, is_bound, url};
-use reply::{json, passed_on};
+use reply::{Kept, json, kept, passed_on};
 
 pub use reply::problem_response;
 
@@ -113,7 +113,10 @@ impl<B: Backend> Router<B> {
         if let Ok(value) = HeaderValue::from_str(id.uuid().hyphenated().encode_lower(&mut text)) {
             headers.insert(REQUEST, value);
         }
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if response.extensions().get::<Kept>().is_none() {
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
@@ -128,7 +131,7 @@ impl<B: Backend> Router<B> {
         let (target, segment) = routes::find(method, uri.path())?;
         // RFC 9449, section 7.2: a bound token is not taken as a bearer token, whatever comes with it. Where tokens are
         // made, a proof also says which key to bind the new one to.
-        if target == Target::Public || is_bound(headers) {
+        if matches!(target, Target::Public | Target::Log) || is_bound(headers) {
             exchanged.peer.dpop = dpop(exchanged.parts, |host| backend.is_known_as(host));
         }
         match target {
@@ -136,6 +139,7 @@ impl<B: Backend> Router<B> {
             Target::Health => Ok(json(StatusCode::OK, r#"{"status":"ok"}"#)),
             Target::OpenApi => Ok(json(StatusCode::OK, OPENAPI)),
             Target::Public => self.public(exchanged).await,
+            Target::Log => Ok(kept(self.public(exchanged).await?)),
             _ => self.control(exchanged, target, segment).await,
         }
     }

@@ -11,6 +11,8 @@ pub enum Target {
     Records,
     /// One of the authority's own endpoints, passed on to it.
     Public,
+    /// The services' logs, which the authority shows to everybody: passed on to it, and kept by caches as it says.
+    Log,
     /// Look at one's own token.
     WhoAmI,
     /// List tenants.
@@ -180,6 +182,10 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/notices/{name}/acknowledgement", Target::NoticeAcknowledge),
     route("GET", "/v1/contacts", Target::ContactsRead),
     route("PUT", "/v1/contacts", Target::ContactsPut),
+    route("GET", "/v1/log", Target::Log),
+    route("GET", "/v1/log/{service}/{instance}/checkpoint", Target::Log),
+    route("GET", "/v1/log/{service}/{instance}/tile/{level}/{tile}", Target::Log),
+    route("POST", "/v1/log/{service}/{instance}/cosignature", Target::Log),
     route("GET", "/v1/jwks.json", Target::Public),
     route("GET", "/.well-known/oauth-authorization-server", Target::Public),
     route("GET", "/v1/openapi.json", Target::OpenApi),
@@ -219,6 +225,7 @@ pub fn find<'p>(method: &Method, path: &'p str) -> Result<(Target, &'p str), Pro
 /// The segment that `{…}` stands for, or an empty one; `None` if the path is another.
 fn matches<'p>(template: &str, path: &'p str) -> Option<&'p str> {
     match template.split_once('{') {
+        Some((_, rest)) if rest.contains('{') => has_form(template, path).then_some(""),
         None => (template == path).then_some(""),
         Some((prefix, rest)) => {
             let suffix = rest.split_once('}').map_or("", |(_, suffix)| suffix);
@@ -226,6 +233,21 @@ fn matches<'p>(template: &str, path: &'p str) -> Option<&'p str> {
             (!segment.is_empty() && !segment.contains('/')).then_some(segment)
         }
     }
+}
+
+/// Whether a path has the segments of a template with several `{…}`. `{tile}`, at the end, stands for all that are left.
+fn has_form(template: &str, path: &str) -> bool {
+    let mut segments = path.split('/');
+    for wanted in template.split('/') {
+        let Some(segment) = segments.next() else { return false };
+        match wanted {
+            "{tile}" => return !segment.is_empty() && segments.all(|segment| !segment.is_empty()),
+            _ if wanted.starts_with('{') && !segment.is_empty() => {}
+            _ if wanted == segment => {}
+            _ => return false,
+        }
+    }
+    segments.next().is_none()
 }
 
 /// The methods of a path, as `Allow` lists them.
@@ -274,10 +296,21 @@ mod tests {
             ("GET", "/v1/users/", None),
             ("GET", "/v1/token/", None),
             ("GET", "//rest/v1/customer", None),
+            ("GET", "/v1/log/store", None),
+            ("GET", "/v1/log/store/a", None),
+            ("GET", "/v1/log/store//checkpoint", None),
+            ("GET", "/v1/log/store/a/checkpoint/", None),
+            ("POST", "/v1/log/store/a/checkpoint", Some("GET, HEAD")),
+            ("GET", "/v1/log/store/a/cosignature", Some("POST")),
+            ("GET", "/v1/log/store/a/tile/0", None),
+            ("GET", "/v1/log/store/a/tile/0//067", None),
+            ("POST", "/v1/log/store/a/tile/0/x001/067.p/112", Some("GET, HEAD")),
         ] {
             let expected = allow.map_or(Problem::NoSuchPath, |allow| Problem::Method { allow });
             assert_eq!(find(&method.parse().unwrap(), path), Err(expected), "{method} {path}");
         }
+        let tile = "/v1/log/store/a/tile/0/x001/067.p/112";
+        assert_eq!(find(&Method::GET, tile), Ok((Target::Log, "")));
         assert_eq!(find(&Method::HEAD, "/healthz").unwrap().0, Target::Health);
         for route in ROUTES {
             assert!(!allowed(route.path).is_empty(), "{}", route.path);

@@ -43,3 +43,15 @@ pub(super) fn passed_on(reply: PublicReply) -> Response<Body> {
     }
     response
 }
+
+/// Marks an answer that caches may keep as it says itself: what is nobody's, and the same for everybody.
+#[derive(Clone, Copy)]
+pub(super) struct Kept;
+
+/// An answer about the services' logs. One that is an error is kept nowhere, like all others.
+pub(super) fn kept(mut response: Response<Body>) -> Response<Body> {
+    if response.status() == StatusCode::OK && response.headers().contains_key(http::header::CACHE_CONTROL) {
+        response.extensions_mut().insert(Kept);
+    }
+    response
+}

@@ -73,6 +73,25 @@ async fn the_answer_is_passed_back_as_it_is() {
     assert_eq!(call(&fake, sent("POST", "/v1/login"), "{}").await.status, 502);
 }
 
+/// Checkpoints and tiles are nobody's, and the same for everybody.
+#[tokio::test]
+async fn what_logs_say_may_be_kept_and_errors_may_not() {
+    let fake = Arc::new(Fake::default());
+    let forever = || vec![("cache-control".to_owned(), "public, max-age=31536000, immutable".to_owned())];
+    let tile = "/v1/log/store/a/tile/0/x001/067.p/112";
+    fake.reply(PublicReply { status: 200, headers: forever(), body: b"hashes".to_vec(), epoch: 0 });
+    let got = call(&fake, sent("GET", tile), "").await;
+    assert_eq!((got.status, got.header("cache-control")), (200, "public, max-age=31536000, immutable"));
+    assert_eq!(fake.public().unwrap().path, tile);
+    for reply in [
+        PublicReply { status: 404, headers: forever(), body: Vec::new(), epoch: 0 },
+        PublicReply { status: 200, headers: Vec::new(), body: Vec::new(), epoch: 0 },
+    ] {
+        fake.reply(reply);
+        assert_eq!(call(&fake, sent("GET", tile), "").await.header("cache-control"), "no-store");
+    }
+}
+
 #[tokio::test]
 async fn long_bodies_are_not_passed_on() {
     let fake = Arc::new(Fake::default());
