@@ -20,6 +20,10 @@ impl TestKeys {
     pub(crate) fn withhold(&self, tenant: Option<TenantId>) {
         self.withheld.lock().push(tenant);
     }
+
+    pub(crate) fn give_back(&self) {
+        self.withheld.lock().clear();
+    }
 }
 
 impl AuditKeys for TestKeys {

@@ -52,9 +52,9 @@ pub async fn who_saw(client: &Client, record_type: &Name, key: &str, limit: u64)
     read(client, &query).await
 }
 
-const PATH: &str = "/v1/audit";
+pub(crate) const PATH: &str = "/v1/audit";
 
-async fn read(client: &Client, query: &Query) -> Result<Page, Problem> {
+pub(crate) async fn read(client: &Client, query: &Query) -> Result<Page, Problem> {
     let mut answer = client.get(query.text()).await?;
     let next = answer.get("next").and_then(Value::as_str).map(str::to_owned);
     match answer.get_mut("records").map(Value::take) {

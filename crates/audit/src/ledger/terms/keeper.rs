@@ -347,7 +347,12 @@ impl Work {
         let key = self.keys.audit_key(None)?;
         let bytes = file::encode(subject, &file::sorted(entries), missing, &key, &*self.entropy).ok_or(NotNow)?;
         self.storage.check_writable()?;
-        Ok(self.storage.replace(&file::name(segment), &bytes)?)
+        self.storage.replace(&file::name(segment), &bytes)?;
+        // The segment may have been removed meanwhile.
+        if self.index.read().first(segment).is_none() {
+            self.storage.remove(&file::name(segment))?;
+        }
+        Ok(())
     }
 }
 
