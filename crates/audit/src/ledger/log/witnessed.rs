@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign_tlog::{Checkpoint, VerifierKey};
+use countersign_tlog::{Checkpoint, Note, VerifierKey};
 
 use super::checked;
 
@@ -41,15 +41,34 @@ impl Witnessed {
         if lines.next()? != FIRST_LINE {
             return None;
         }
-        let mut logs = BTreeMap::new();
-        for line in lines {
+        let log = |line: &str| {
             let (key, note) = line.split_once(' ')?;
-            let (key, note) = (key.parse().ok()?, String::from_utf8(STANDARD.decode(note).ok()?).ok()?);
-            let (checkpoint, _) = Checkpoint::open(&note, &key).ok()?;
-            logs.insert(key.name().to_owned(), WitnessedLog { key, checkpoint, note });
-        }
-        let all = Self(logs);
+            Some((key.parse().ok()?, String::from_utf8(STANDARD.decode(note).ok()?).ok()?))
+        };
+        let all = Self::from_notes(lines.map(log).collect::<Option<Vec<_>>>()?)?;
         (all.to_text().as_bytes() == bytes).then_some(all)
+    }
+
+    /// What a witness that keeps it elsewhere has seen: keys, and checkpoints that they have signed.
+    #[must_use]
+    pub fn from_seen<'a>(seen: impl IntoIterator<Item = (&'a VerifierKey, &'a Note)>) -> Self {
+        let log = |(key, note): (&VerifierKey, &Note)| {
+            let own: String = note.signatures().iter().filter(|line| key.made(line)).map(ToString::to_string).collect();
+            let note = format!("{}\n{own}", note.text());
+            let (checkpoint, _) = Checkpoint::open(&note, key).ok()?;
+            Some((key.name().to_owned(), WitnessedLog { key: key.clone(), checkpoint, note }))
+        };
+        Self(seen.into_iter().filter_map(log).collect())
+    }
+
+    /// Of logs' keys and signed checkpoints; `None` if one is not signed with its key.
+    #[must_use]
+    pub fn from_notes(logs: impl IntoIterator<Item = (VerifierKey, String)>) -> Option<Self> {
+        let log = |(key, note): (VerifierKey, String)| {
+            let (checkpoint, _) = Checkpoint::open(&note, &key).ok()?;
+            Some((key.name().to_owned(), WitnessedLog { key, checkpoint, note }))
+        };
+        logs.into_iter().map(log).collect::<Option<_>>().map(Self)
     }
 
     /// The file.
