@@ -1,15 +1,19 @@
 //! The command line: what can be asked, and one module per group of commands that asks it.
 
 mod access;
+mod alert;
 mod audit;
 mod completions;
 mod context;
 mod get;
 mod help;
 mod import;
+mod incident;
 mod init;
 mod kms;
 mod login;
+mod metrics;
+mod notice;
 mod policy;
 mod provider;
 mod receipt;
@@ -19,6 +23,7 @@ mod service;
 mod tenant;
 mod token;
 mod user;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -94,6 +99,24 @@ enum Command {
     /// Read the audit log of a tenant.
     #[command(subcommand, after_help = help::AUDIT)]
     Audit(audit::Command),
+    /// Look at and see to what the monitor alerts to.
+    #[command(subcommand, after_help = help::ALERT)]
+    Alert(alert::Command),
+    /// Follow a deployment's logs from outside of it: verify that they only grow, and cosign them.
+    #[command(after_help = help::WITNESS)]
+    Witness(witness::Arguments),
+    /// Answer a breach: what it came to, ending it, and notices of it. For operators.
+    #[command(subcommand, after_help = help::INCIDENT)]
+    Incident(incident::Command),
+    /// Read and acknowledge the notices of breaches that concern your tenant.
+    #[command(subcommand, after_help = help::NOTICE)]
+    Notice(notice::Command),
+    /// Print what the services of the deployment measure, in the text format of Prometheus.
+    #[command(after_help = help::METRICS)]
+    Metrics,
+    /// Say how each service of the deployment is.
+    #[command(after_help = help::STATUS)]
+    Status,
     /// Print completions for a shell.
     #[command(after_help = help::COMPLETIONS)]
     Completions(completions::Arguments),
@@ -142,6 +165,12 @@ fn run(context: &Context, command: Command) -> Result<(), Problem> {
             Command::Service(command) => service::run(context, command).await,
             Command::Access(command) => access::run(context, command).await,
             Command::Audit(command) => audit::run(context, command).await,
+            Command::Alert(command) => alert::run(context, command).await,
+            Command::Witness(arguments) => witness::run(context, &arguments).await,
+            Command::Incident(command) => incident::run(context, command).await,
+            Command::Notice(command) => notice::run(context, command).await,
+            Command::Metrics => metrics::metrics(context).await,
+            Command::Status => metrics::status(context).await,
             Command::Completions(_) => Ok(()),
         }
     });

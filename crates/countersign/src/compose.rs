@@ -8,6 +8,7 @@
 mod absent;
 mod alerts;
 mod apart;
+mod breach;
 mod feed;
 mod fellows;
 mod following;
@@ -23,6 +24,7 @@ mod platforms;
 mod reconcile;
 mod relay;
 mod remote;
+mod retention;
 mod seat;
 mod whole;
 
@@ -131,6 +133,8 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
         apart::open(base, opening.serves).await?
     };
     if opening.serves {
+        let keep_days = opened.config.audit.keep_days.number();
+        opened.tasks.extend(retention::look_after(opened.ledgers.clone(), Arc::clone(&clock), keep_days));
         opened.take_commands(deployment, (clock, entropy));
     }
     Ok(opened)
@@ -184,7 +188,8 @@ impl Base {
     /// A service's ledger, which is a transparency log of this name.
     fn ledger(&self, service: Service, keys: Arc<dyn AuditKeys>, log: LogParts) -> Result<Arc<Ledger>, Problem> {
         let segment_bytes = self.config.audit.segment_bytes.number();
-        let options = LedgerOptions { segment_bytes, ..LedgerOptions::default() };
+        let checkpoint_ms = self.config.audit.checkpoint_ms.number();
+        let options = LedgerOptions { segment_bytes, checkpoint_ms, ..LedgerOptions::default() };
         let folder = self.deployment.audit().join(service.as_str());
         let entropy = Arc::clone(&self.entropy);
         let opened = Ledger::open_as_log(&folder, service, keys, entropy, options, Some(log));

@@ -4,6 +4,7 @@
 //! that is told is written down here; it is asked for while it is told.
 
 mod apart;
+pub(crate) mod drill;
 mod example;
 mod load;
 mod place;
@@ -17,6 +18,7 @@ use clap::Args;
 
 use crate::cli::Context;
 use crate::compose::{self, Opening};
+use crate::config::{Config, Monitor, Text};
 use crate::deployment::Deployment;
 use crate::problem::Problem;
 use crate::server::{self, Listening};
@@ -42,7 +44,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<(), P
     let fresh = !deployment.exists();
     if fresh {
         place::begin(&deployment)?;
-        compose::init(&deployment, &crate::config::Config::default())?;
+        compose::init(&deployment, &configuration())?;
     }
     let config = compose::config(&deployment)?;
     let lock = server::lock(&deployment)?;
@@ -64,6 +66,12 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<(), P
     drop(transport);
     let opened = Arc::into_inner(opened).ok_or_else(|| Problem::failed("the deployment is still in use"))?;
     server::serve(&terminal, &deployment, lock, opened, Some(listening), false).await
+}
+
+/// The defaults, and measures at any free port.
+fn configuration() -> Config {
+    let monitor = Monitor { listen: Text::of("127.0.0.1:0"), ..Monitor::default() };
+    Config { monitor, ..Config::default() }
 }
 
 /// The same as four processes.

@@ -10,6 +10,7 @@
 //! assert!(countersign::config::Config::parse(Path::new("countersign.toml"), &text).is_ok());
 //! ```
 
+mod breach;
 mod cli;
 pub mod client;
 pub mod commands;
@@ -24,6 +25,7 @@ pub mod logging;
 pub mod login;
 pub mod manage;
 pub mod nearest;
+pub mod ocsf;
 pub mod problem;
 pub mod progress;
 pub mod proof;
@@ -33,5 +35,6 @@ pub mod sso;
 pub mod table;
 pub mod terminal;
 pub mod transport;
+pub mod witness;
 
 pub use cli::{main, reference};

@@ -76,9 +76,10 @@ impl Gathering {
             return;
         }
         let counts = self.suspects.of_service().is_none_or(|(role, name)| {
-            let instance = log.split_once('/').map(|(_, instance)| instance);
+            // Where all services are one process, a ledger goes by its service's name alone.
+            let instance = log.split_once('/').map_or("first", |(_, instance)| instance);
             // An authority makes tokens: nothing is beyond it.
-            role == Service::Authority || exposure.service == role && (name.is_none() || name == instance)
+            role == Service::Authority || exposure.service == role && name.is_none_or(|name| name == instance)
         });
         let Exposure { position, time, request, tenant, verdict, service, signal, tally, accesses } = exposure;
         self.logs.entry(log.to_owned()).or_default().push((position.0, request));

@@ -54,6 +54,9 @@ pub struct Facts<'a> {
 const STEPS: [&str; 6] =
     ["revoked_token", "ended_session", "stopped_principal", "removed_service", "rewrapped_key", "new_signing_key"];
 
+/// What people do with their own token.
+pub(crate) const OWN: [&str; 2] = ["login", "use_own_token"];
+
 impl Templates {
     /// Those that come with the program: English.
     ///
@@ -210,9 +213,11 @@ fn values(facts: &Facts<'_>) -> Values {
     let told = radius.types.iter();
     values.set("types_count", radius.types.values().filter(|one| !one.stayed_sealed()).count());
     values.set("was_anything_changed", flag(radius.changed() > 0));
-    values.set("was_anything_managed", flag(!radius.managed.is_empty()));
+    // That somebody logged in, or looked at their own token, is no matter of the tenant's.
+    let managed = || radius.managed.iter().filter(|(action, _)| !OWN.contains(&action.as_str()));
+    values.set("was_anything_managed", flag(managed().next().is_some()));
     values.list("types", told.map(|(id, one)| of_type(types, *id, one)).collect());
-    let managed = radius.managed.iter().map(|(action, count)| {
+    let managed = managed().map(|(action, count)| {
         let mut entry = Values::default();
         entry.set("action", action);
         entry.set("count", count);

@@ -6,6 +6,7 @@ use countersign_model::{FieldSet, RecordTypes, Sensitivity, TenantId, TypeId, Un
 use serde::{Deserialize, Serialize};
 
 use crate::exact::Exact;
+use crate::notice::OWN;
 
 /// What a breach came to: numbers, types and fields. Which records is [`Exact`], for each tenant's own eyes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -126,7 +127,7 @@ impl TenantRadius {
     /// managed. That somebody logged in, or looked at their own token, is no concern by itself.
     #[must_use]
     pub fn is_concerned(&self) -> bool {
-        let managed = self.managed.keys().any(|action| !["login", "use_own_token"].contains(&action.as_str()));
+        let managed = self.managed.keys().any(|action| !OWN.contains(&action.as_str()));
         self.everything || managed || self.types.values().any(|one| !one.stayed_sealed())
     }
 

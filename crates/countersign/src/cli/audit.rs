@@ -1,16 +1,23 @@
 //! `countersign audit …`
 
+mod ask;
+mod check;
+mod export;
+mod prove;
+mod verify;
+
+pub(super) use self::ask::moment;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use countersign_model::{Name, RequestId};
+use countersign_model::RequestId;
 use serde_json::Value;
 
 use super::context::{Context, Unnamed};
 use super::{help, receipt};
 use crate::client::Client;
 use crate::ledger::{self, Entry};
-use crate::problem::{Exit, Problem};
+use crate::problem::Problem;
 use crate::table::Output;
 
 #[derive(Debug, Subcommand)]
@@ -19,17 +26,14 @@ pub(super) enum Command {
     #[command(after_help = help::TAIL)]
     Tail(Tail),
     /// Who saw or changed one record.
-    #[command(
-        after_help = "Examples:\n  countersign --dir ./deployment --as robert@northwind audit who-saw customer/ALFKI"
-    )]
-    WhoSaw {
-        /// The record: its type and its key.
-        #[arg(value_name = "TYPE/ID", value_parser = record)]
-        record: (Name, String),
-        /// At most this many.
-        #[arg(long, value_name = "N", default_value_t = 100)]
-        limit: u64,
-    },
+    #[command(after_help = help::WHO_SAW)]
+    WhoSaw(ask::WhoSaw),
+    /// What a principal did, or others on its behalf.
+    #[command(after_help = help::BY)]
+    By(ask::By),
+    /// What was done with one login.
+    #[command(after_help = help::AUDIT_SESSION)]
+    Session(ask::Session),
     /// What each service recorded of one request, side by side.
     #[command(after_help = help::RECEIPT)]
     Receipt {
@@ -37,6 +41,22 @@ pub(super) enum Command {
         #[arg(value_name = "REQUEST-ID")]
         request: RequestId,
     },
+    /// One request's stored records, each with the proof that it is in its service's log.
+    #[command(after_help = help::PROVE)]
+    Prove(prove::Prove),
+    /// Give records to another system, as OCSF events, each at least once.
+    ///
+    /// Without --follow it ends when there are no more. The state is saved after each batch was taken: a file has it
+    /// when it is on the disk, an address when it answers 2xx. Killed at any moment, an export that is started again
+    /// with the same state leaves nothing out; some records may come twice, with the same `metadata.uid`.
+    #[command(after_help = help::EXPORT)]
+    Export(export::Export),
+    /// What a file of proofs proves: without a deployment, a token or a network.
+    #[command(after_help = help::CHECK)]
+    Check(check::Check),
+    /// Whether the ledgers are as they were written: from their files alone, without keys, also while they are written to.
+    #[command(after_help = help::VERIFY)]
+    Verify(verify::Verify),
 }
 
 #[derive(Debug, Args)]
@@ -71,44 +91,30 @@ impl Tail {
     }
 }
 
-fn record(text: &str) -> Result<(Name, String), String> {
-    let (name, key) = text.split_once('/').ok_or("expected TYPE/ID, such as customer/ALFKI")?;
-    if key.is_empty() {
-        return Err("expected a key after the /".to_owned());
+pub(super) async fn run(context: &Context, command: Command) -> Result<(), Problem> {
+    match command {
+        Command::Receipt { request } => receipt::run(context, request).await,
+        Command::WhoSaw(asked) => ask::who_saw(context, asked).await,
+        Command::By(asked) => ask::by(context, asked).await,
+        Command::Session(asked) => ask::session(context, asked).await,
+        Command::Check(asked) => check::run(context, &asked),
+        Command::Prove(asked) => prove::run(context, asked).await,
+        Command::Export(asked) => export::run(context, asked).await,
+        Command::Verify(asked) => verify::run(context, asked),
+        Command::Tail(asked) => tail(context, &asked).await,
     }
-    Ok((Name::new(name).map_err(|error| error.to_string())?, key.to_owned()))
 }
 
-pub(super) async fn run(context: &Context, command: Command) -> Result<(), Problem> {
-    if let Command::Receipt { request } = command {
-        return receipt::run(context, request).await;
-    }
+async fn tail(context: &Context, tail: &Tail) -> Result<(), Problem> {
     let client = context.client(Unnamed::Refused).await?;
-    match command {
-        Command::Receipt { .. } => Ok(()),
-        Command::WhoSaw { record: (record_type, key), limit } => {
-            // A key that no record has is not there to be asked about.
-            let page =
-                ledger::who_saw(&client, &record_type, &key, limit).await.map_err(|problem| match problem.exit {
-                    Exit::Conflict => problem.kind(Exit::NotFound),
-                    _ => problem,
-                })?;
-            if page.entries.is_empty() {
-                return Err(Problem::new(Exit::NotFound, format!("nobody on record has seen {record_type}/{key}")));
-            }
-            show(context, &page.entries)
-        }
-        Command::Tail(tail) => {
-            let asked = if tail.all_services { tail.limit } else { tail.limit.saturating_mul(ALL_OF_ONE) };
-            let page = ledger::newest(&client, asked).await?;
-            let entries = tail.shown(page.entries);
-            if !tail.follow {
-                return show(context, &entries);
-            }
-            say(context, &entries)?;
-            follow(context, &client, &tail, page.next).await
-        }
+    let asked = if tail.all_services { tail.limit } else { tail.limit.saturating_mul(ALL_OF_ONE) };
+    let page = ledger::newest(&client, asked).await?;
+    let entries = tail.shown(page.entries);
+    if !tail.follow {
+        return show(context, &entries);
     }
+    say(context, &entries)?;
+    follow(context, &client, tail, page.next).await
 }
 
 async fn follow(context: &Context, client: &Client, tail: &Tail, mut next: Option<String>) -> Result<(), Problem> {

@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 use countersign_model::Name;
+use http::Method;
+use serde_json::json;
 
 use super::context::{Context, Unnamed};
 use crate::manage;
@@ -29,6 +31,19 @@ pub(super) enum Command {
         /// The name of its section [kms.NAME], or "default" for the deployment's own.
         kms: Name,
     },
+    /// Show or set whom your tenant is told by, when something has happened to its data.
+    #[command(after_help = super::help::TENANT_CONTACTS)]
+    Contacts {
+        /// An e-mail address; all that are given take the place of those that there are.
+        #[arg(long, value_name = "ADDRESS")]
+        email: Vec<String>,
+        /// The language of notices, such as en or pt-BR.
+        #[arg(long, value_name = "TAG")]
+        language: Option<String>,
+        /// No addresses any more.
+        #[arg(long, conflicts_with = "email")]
+        none: bool,
+    },
     /// List the tenants.
     #[command(after_help = "Examples:\n  countersign --dir ./deployment tenant list --output csv")]
     List,
@@ -41,6 +56,21 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
     let client = context.client(Unnamed::Operator).await?;
     match command {
         Command::Kms { .. } => Ok(()),
+        Command::Contacts { email, language, none } => {
+            let mut contacts = client.get("/v1/contacts").await?;
+            let sets = none || !email.is_empty() || language.is_some();
+            if let Some(fields) = contacts.as_object_mut().filter(|_| sets) {
+                if none || !email.is_empty() {
+                    fields.insert("emails".to_owned(), json!(email));
+                }
+                if let Some(language) = language {
+                    fields.insert("language".to_owned(), json!(language));
+                }
+                contacts = client.put(Method::PUT, "/v1/contacts", &contacts).await?;
+            }
+            Table::of(&["emails", "language"], std::slice::from_ref(&contacts))
+                .write(&context.terminal, context.output())
+        }
         Command::Add { name, kms } => {
             manage::tenant_add(&client, &name, kms.as_ref()).await?;
             context.terminal.note(&format!("tenant {name} is there"));

@@ -20,7 +20,7 @@ use countersign_token::Verifier;
 use super::logs::{FIRST, log_parts};
 use super::measure::{Known, report};
 use super::monitor::{Monitor, Parts as MonitorParts};
-use super::{Base, Door, Opened, cant, kms, limits, measure, monitor, reconcile, relay};
+use super::{Base, Door, Opened, breach, cant, kms, limits, measure, monitor, reconcile, relay};
 use crate::problem::Problem;
 
 /// How often checkpoints are taken to the other services. All of them are on the same disk, so a cosignature says little
@@ -127,7 +127,8 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     });
     let authority = authority.await.map_err(|error| cant("the authority", &error))?;
     let authority = authority.calling(Arc::new(Fetcher::new(base.config.sso.allow.0.clone())));
-    let authority = authority.with_logs(Arc::new(logs.clone()));
+    let rules = breach::rules(&base, super::alerts::mailer(&base.config)?)?;
+    let authority = authority.with_logs(Arc::new(logs.clone())).with_breach_rules(rules);
     let authority = Arc::new(match &monitor {
         Some(monitor) => authority.watched_by(monitor.watch()),
         None => authority,
@@ -151,6 +152,7 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         let parts = reconcile::Parts { here, fellows: None, audit, clock: Arc::clone(clock) };
         tasks.push(tokio::spawn(reconcile::run(parts)));
         tasks.push(super::access_ends(&authority));
+        tasks.push(breach::reminders(&authority));
         tasks.extend(measure::export(&base, reports)?);
         let (audit, clock, entropy) = (Arc::clone(&control.audit), Arc::clone(clock), Arc::clone(entropy));
         let relaying = relay::Parts { logs: Arc::new(logs), audit, clock, entropy, every: RELAY_EVERY };

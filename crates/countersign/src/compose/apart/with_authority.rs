@@ -14,13 +14,13 @@ use countersign_store::Store;
 use countersign_wire::{Parts, RemoteWatch};
 
 use super::{Apart, authority, ledger_of, signing};
-use crate::compose::access_ends;
 use crate::compose::feed::Feed;
 use crate::compose::fellows::Fellows;
 use crate::compose::issue::{Inside, Kept, Outside};
 use crate::compose::monitor::{Monitor, Parts as MonitorParts};
 use crate::compose::seat::{Seat, SeatParts};
 use crate::compose::{Base, Opened, cant, kms, measure, reconcile, relay};
+use crate::compose::{access_ends, alerts, breach};
 use crate::problem::Problem;
 
 impl Apart {
@@ -69,8 +69,11 @@ impl Apart {
         let (keys, records) = (own.keys(&self.base, here.keys.as_ref())?, own.records(here.records.as_ref())?);
         let authority = authority.with_services(keys, records, Arc::clone(&fellows) as Arc<dyn Trails>);
         let authority = authority.with_logs(Arc::clone(&fellows) as Arc<dyn Logs>).watched_by(watch);
+        let rules = breach::rules(&self.base, alerts::mailer(&self.base.config)?)?;
+        let authority = authority.with_breach_rules(rules);
         let authority = Arc::new(authority);
         self.tasks.push(access_ends(&authority));
+        self.tasks.push(breach::reminders(&authority));
         let front: Arc<dyn Front> = Arc::new(LocalFront::new(Arc::clone(&authority), Arc::clone(&own.guard)));
 
         let (clock, entropy) = (Arc::clone(&self.base.clock), Arc::clone(&self.base.entropy));
