@@ -69,6 +69,8 @@ const STEPS: &[Step] = &[
     built("python", "as one process and as four: postgrest from PyPI works unchanged", suites::python),
     built("node", "as one process and as four: @supabase/postgrest-js from npm works unchanged", suites::node),
     built("oidc", "people log in with a certified OpenID Connect provider from npm", suites::oidc),
+    built("alerts", "a webhook receiver, an SMTP server and Alertmanager take alerts, as they should be", suites::alerts),
+    built("detections", "what the demo is made to do is told of by webhook and by mail", suites::detections),
     built("leaks", "as one process and as four: no value, token or key where it should not be", suites::leaks),
     built("ports", "four processes speak only TLS, and nothing can be overheard between them", suites::ports),
     built("scan", "testssl.sh and sslyze find nothing above LOW at any of their ports", suites::scan),

@@ -77,6 +77,12 @@ pub fn rules() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// Rules provoked on the running demo; alerts arrive at a webhook and in a mailbox.
+pub fn detections() -> Result<Outcome> {
+    environment("clients/mail", "tests/mail/requirements.txt")?;
+    shown("detections")
+}
+
 /// Makes a Python environment below the target folder and installs there what a file names.
 fn environment(folder: &str, requirements: &str) -> Result<()> {
     let environment = target().join(folder);
@@ -86,6 +92,15 @@ fn environment(folder: &str, requirements: &str) -> Result<()> {
     run(command(environment.join("bin/pip"))
         .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
         .arg(root().join(requirements)))
+}
+
+/// Alerts delivered to a webhook receiver, an SMTP server and Alertmanager.
+pub fn alerts() -> Result<Outcome> {
+    environment("clients/mail", "tests/mail/requirements.txt")?;
+    if !have("prometheus-alertmanager") {
+        bail!("prometheus-alertmanager is missing; `cargo xtask test --only tools` installs it");
+    }
+    shown("alerts")
 }
 
 /// The JavaScript client, in a copy of its suite under the target folder, so that nothing is installed in the tree.
