@@ -47,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "csv_row", run: targets::csv_row::run, words: targets::csv_row::WORDS },
     Target { name: "cell", run: targets::cell::run, words: targets::cell::WORDS },
     Target { name: "cursor", run: targets::cursor::run, words: targets::cursor::WORDS },
+    Target { name: "log_text", run: targets::log_text::run, words: targets::log_text::WORDS },
     Target { name: "types_file", run: targets::types_file::run, words: targets::types_file::WORDS },
     Target { name: "body", run: targets::body::run, words: targets::body::WORDS },
     Target { name: "snapshot", run: targets::snapshot::run, words: targets::snapshot::WORDS },

@@ -7,6 +7,7 @@ pub mod csv_row;
 pub mod cursor;
 pub mod filter;
 pub mod identity_token;
+pub mod log_text;
 pub mod proof;
 pub mod query_string;
 pub mod snapshot;

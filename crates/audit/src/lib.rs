@@ -54,6 +54,7 @@ mod codec;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod error;
+mod leaf;
 pub mod ledger;
 pub mod receipt;
 pub mod reconcile;
@@ -65,6 +66,7 @@ mod tally;
 mod testing;
 
 pub use error::{AuditError, LedgerError};
+pub use leaf::LeafHeader;
 pub use ledger::log::{Log, LogParts};
 pub use ledger::verify;
 pub use ledger::{By, Exposure, Ledger, LedgerQuery, Options, Position, Selector};
