@@ -87,6 +87,10 @@ pub async fn serve(
         let mut asked = stopping.subscribe();
         wires.spawn(wire.serve(async move { drop(asked.wait_for(|asked| *asked).await) }));
     }
+    if let Some(address) = opened.measures() {
+        terminal.line(&format!("measures https://{address}/metrics"))?;
+        tracing::info!(%address, "shows measures");
+    }
     let opened = Arc::new(opened);
     let served = {
         let serving = async {

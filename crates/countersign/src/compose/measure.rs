@@ -64,7 +64,11 @@ pub(super) fn report(base: &Base, known: Known<'_>) -> Arc<dyn Report> {
 }
 
 fn state(ledger: &Ledger) -> LedgerState {
-    LedgerState { records: ledger.size(), integrated: ledger.size(), cosigned: 0, is_writable: true }
+    let (records, is_writable) = (ledger.size(), ledger.is_writable());
+    match ledger.log().map(|log| log.newest()) {
+        Some(newest) => LedgerState { records, integrated: newest.size, cosigned: newest.cosigned, is_writable },
+        None => LedgerState { records, integrated: records, cosigned: 0, is_writable },
+    }
 }
 
 /// Sends spans and measures of the services of this process, if a collector wants them.

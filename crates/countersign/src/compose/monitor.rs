@@ -6,20 +6,18 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use countersign_audit::{AuditSink, Ledger, Position};
 use countersign_authority::Registry;
 use countersign_crypto::SealKey;
 use countersign_crypto::tls::{CertificateSlot, server_config};
 use countersign_guard::{FactsCell, Guard};
 use countersign_model::{Clock, Service};
-use countersign_monitor::desk::{Desk, Metrics, WatchService, WatchServiceParts};
+use countersign_monitor::desk::{Desk, WatchService, WatchServiceParts};
 use countersign_monitor::detect::run::{NEWS_MAX, News, ask, follow, run};
 use countersign_monitor::detect::{Detector, DetectorParts, Keep};
-use countersign_monitor::measure::{self as measures, Collector};
+use countersign_monitor::measure::Collector;
 use countersign_monitor::sigma::RuleSet;
 use countersign_services::{Statuses, Watch};
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -60,17 +58,6 @@ pub(super) struct Monitor {
     clock: Arc<dyn Clock>,
 }
 
-/// How all services are.
-struct Shown(Collector);
-
-#[async_trait]
-impl Metrics for Shown {
-    async fn document(&self) -> Value {
-        let services: Vec<Value> = self.0.ask().await.iter().map(shown).collect();
-        json!({ "services": services })
-    }
-}
-
 impl Monitor {
     /// With what it knew before.
     pub(super) fn open(parts: Parts<'_>) -> Result<Self, Problem> {
@@ -95,7 +82,7 @@ impl Monitor {
             None => Detector::new(parts()),
         };
         let collector = measure::collector(base, Arc::clone(&statuses));
-        let metrics = Arc::new(Shown(collector.clone()));
+        let metrics = Arc::new(collector.clone());
         let service = WatchServiceParts { guard: Arc::clone(&guard), desk: Arc::clone(&desk), metrics };
         let (watch, clock) = (Arc::new(WatchService::new(service)), Arc::clone(&base.clock));
         Ok(Self { desk, watch, guard, detector, keep, statuses, collector, clock })
@@ -204,25 +191,4 @@ async fn follow_elsewhere(
             _ = looks.tick() => following.elsewhere(&fellows),
         }
     }
-}
-
-fn shown(known: &measures::Known) -> Value {
-    let Some(status) = &known.status else { return json!({ "name": known.name, "ready": false }) };
-    let kms: serde_json::Map<String, Value> =
-        status.kms.iter().map(|(name, is_up)| (name.clone(), Value::Bool(*is_up))).collect();
-    json!({
-        "name": known.name,
-        "ready": known.is_ready(),
-        "service": status.service,
-        "now": status.now,
-        "started": status.started,
-        "epoch": status.epoch,
-        "facts_age_ms": status.facts_age_ms,
-        "ledger_records": status.ledger_records,
-        "ledger_integrated": status.ledger_integrated,
-        "ledger_cosigned": status.ledger_cosigned,
-        "ledger_is_writable": status.ledger_is_writable,
-        "certificate_expires": status.certificate_expires,
-        "kms": kms,
-    })
 }
