@@ -3,10 +3,12 @@
 #![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "figures are to be seen")]
 
+mod alerts;
 mod audit;
 mod crash;
 mod curl;
 mod data;
+mod detections;
 mod leaks;
 mod node;
 mod oidc;
