@@ -333,7 +333,7 @@ Examples:
 pub(super) const ALERT_LIST: &str = "\
 Examples:
   countersign --dir ./deployment alert list
-  countersign --dir ./deployment alert list --all --limit 1000 -o json";
+  countersign --dir ./deployment alert list --all --limit 1000 --output json";
 
 pub(super) const ALERT_SILENCE: &str = "\
 Examples:

@@ -97,7 +97,7 @@ fn a_test_alert_arrives_everywhere() -> Result<()> {
         );
         configure(&deployment, &format!("{mail}{sinks}"))?;
         let before = receiver.hooks().len();
-        let said = deployment.run(&["alert", "test", "-o", "json"])?;
+        let said = deployment.run(&["alert", "test"])?;
         let said: Value = serde_json::from_str(&said)?;
         ensure!(said["sinks"].as_array().context("no sinks")?.iter().all(|sink| sink["delivered"] == true), "{said}");
         let taken = server.wait_for(1, PATIENCE);
@@ -128,7 +128,7 @@ fn a_test_alert_arrives_everywhere() -> Result<()> {
         );
         let server = MailServer::start(&python(), &root(), MailTls::StartTls)?;
         configure(&deployment, &format!("{}{sinks}", mail_section(&deployment, &server, MailTls::StartTls)?))?;
-        let output = deployment.command(&["alert", "test", "-o", "json"]).stdin(Stdio::null()).output()?;
+        let output = deployment.command(&["alert", "test"]).stdin(Stdio::null()).output()?;
         let said: Value = serde_json::from_slice(&output.stdout)?;
         ensure!(!output.status.success() && said["sinks"][0]["problem"] == why, "{url}: {said}");
         ensure!(said["sinks"][1]["problem"] == "the mail server refuses the message", "{said}");
@@ -153,7 +153,7 @@ fn mail_servers_have_to_prove_who_they_are() -> Result<()> {
     let at = |port: u16| section.replace(&format!("localhost:{}", good.port()), &format!("localhost:{port}"));
     for wrong in [at(other.port()), at(plain.port()), section.replace("\"starttls\"", "\"implicit\"")] {
         configure(&deployment, &format!("{wrong}{sink}"))?;
-        let output = deployment.command(&["alert", "test", "-o", "json"]).stdin(Stdio::null()).output()?;
+        let output = deployment.command(&["alert", "test"]).stdin(Stdio::null()).output()?;
         let said: Value = serde_json::from_slice(&output.stdout)?;
         ensure!(said["sinks"][0]["problem"] == "the mail server does not take the message now", "{said}");
     }
@@ -239,7 +239,7 @@ fn alertmanager_takes_alerts() -> Result<()> {
             "[alerts]\nallow = [\"127.0.0.1:{port}\"]\n[alerts.am]\nkind = \"alertmanager\"\nurl = \"http://127.0.0.1:{port}\"\n"
         ),
     )?;
-    let said: Value = serde_json::from_str(&deployment.run(&["alert", "test", "-o", "json"])?)?;
+    let said: Value = serde_json::from_str(&deployment.run(&["alert", "test"])?)?;
     ensure!(said["sinks"][0]["delivered"] == true, "{said}");
     let alerts = alertmanager.wait_for(|alerts| alerts.len() == 1)?;
     let labels = &alerts[0]["labels"];
