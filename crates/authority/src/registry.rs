@@ -321,6 +321,12 @@ impl Registry {
         self.incidents.read().get(&id).cloned()
     }
 
+    /// The e-mail addresses by which a tenant is told; none if it has given none.
+    #[must_use]
+    pub fn emails_of(&self, tenant: TenantId) -> Vec<String> {
+        self.contacts(tenant).map(|contacts| contacts.emails.clone()).unwrap_or_default()
+    }
+
     /// Whom a tenant is told by.
     pub(crate) fn contacts(&self, tenant: TenantId) -> Option<Arc<Contacts>> {
         self.contacts.read().get(&tenant).cloned()
