@@ -121,7 +121,7 @@ impl Source for Server {
             }
             path => {
                 let tile: Tile = path.parse().unwrap();
-                log.tiles += 1;
+                log.tiles = log.tiles.saturating_add(1);
                 let bytes = log.levels.tile(tile).filter(|_| Tile::of(log.size, tile.level, tile.index).is_some());
                 match bytes.and_then(|bytes| (log.tile)(tile, bytes)) {
                     Some(bytes) => answer(200, bytes),

@@ -102,8 +102,11 @@ async fn a_log_that_is_cut_off_is_not_verified() {
     assert!(server.with(|log| log.cosigned.is_empty()));
 }
 
+/// What becomes of a tile on its way out.
+type Lie = fn(Tile, Vec<u8>) -> Option<Vec<u8>>;
+
 /// The faults of tiles that lie.
-const LIES: &[fn(Tile, Vec<u8>) -> Option<Vec<u8>>] = &[
+const LIES: &[Lie] = &[
     |_, mut bytes| {
         bytes[0] ^= 1;
         Some(bytes)
