@@ -13,6 +13,8 @@ mod guard;
 mod hello;
 mod ledger;
 mod load;
+mod log;
+mod questions;
 mod report;
 mod scale;
 mod setting;
@@ -57,6 +59,8 @@ const GROUPS: &[Group] = &[
     ("cipher", cipher::measure),
     ("durable", durable::measure),
     ("ledger", ledger::measure),
+    ("log", log::measure),
+    ("questions", questions::measure),
     ("scale", scale::measure),
 ];
 
