@@ -73,7 +73,9 @@ pub fn python() -> Result<Outcome> {
 /// Detection rules, by the reference implementation of Sigma.
 pub fn rules() -> Result<Outcome> {
     environment("clients/rules", "tests/rules/requirements.txt")?;
-    run(command(target().join("clients/rules/bin/sigma")).args(["check", "--fail-on-issues"]).arg(root().join("rules")))?;
+    run(command(target().join("clients/rules/bin/sigma"))
+        .args(["check", "--fail-on-issues"])
+        .arg(root().join("rules")))?;
     Ok(Outcome::Passed)
 }
 
@@ -137,6 +139,11 @@ pub fn oidc() -> Result<Outcome> {
 /// 500 values of the data, looked for in every byte of a stopped deployment.
 pub fn leaks() -> Result<Outcome> {
     shown("leaks")
+}
+
+/// Prometheus's tool and an OpenTelemetry collector.
+pub fn measures() -> Result<Outcome> {
+    shown("measures")
 }
 
 /// Every port of the four processes, spoken to in clear, and what goes between them.

@@ -10,6 +10,7 @@ mod curl;
 mod data;
 mod detections;
 mod leaks;
+mod measures;
 mod node;
 mod oidc;
 mod ports;
