@@ -321,7 +321,7 @@ Ends with 6 unless every service decides and can write its audit log.
 
 Examples:
   countersign --dir ./deployment status
-  countersign --dir ./deployment status -o json";
+  countersign --dir ./deployment status --output json";
 
 pub(super) const ALERT: &str = "\
 docs/monitoring.md describes alerts, and the sections [alerts] and [alerts.NAME] of countersign.toml whom to tell.
