@@ -15,6 +15,8 @@ mod commands;
 mod configuration;
 #[path = "program/demo.rs"]
 mod demo;
+#[path = "program/export.rs"]
+mod export;
 #[path = "program/import.rs"]
 mod import;
 #[path = "program/kms.rs"]
@@ -25,3 +27,5 @@ mod pages;
 mod services;
 #[path = "program/tokens.rs"]
 mod tokens;
+#[path = "program/witness.rs"]
+mod witness;
