@@ -20,6 +20,8 @@ mod certificates_renewed_under_load;
 mod deadlines;
 mod example;
 mod holding_a_token_is_not_enough;
+mod logs;
+mod monitor;
 mod reconciler;
 mod revocation_reaches_every_service;
 mod sinks;
