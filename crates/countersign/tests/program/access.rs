@@ -2,6 +2,10 @@
 
 use crate::bench::{Bench, program, run};
 
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
 /// A deployment with a record, and a server over it.
 fn with_a_record() -> Bench {
     let bench = Bench::ready();
@@ -16,16 +20,20 @@ fn an_operator_sees_what_the_tenant_gives_and_for_as_long() {
     let server = bench.serve();
     // Nothing without being given it.
     bench.run(&["--as", "operator@operators", "get", "customer"]).expect(3);
-    let request = ["access", "request", "acme", "--role", "clerk", "--reason", "ticket 4711", "--for", "1h"];
+    let request =
+        ["--output", "table", "access", "request", "acme", "--role", "clerk", "--reason", "ticket 4711", "--for", "1h"];
     let asked = bench.run(&request).expect(0).out;
-    let (grant, next) = asked.trim().split_once(": ").unwrap();
-    assert!(next.contains("acme has to approve it"), "{asked}");
+    assert!(asked.contains("acme has to approve it: access approve"), "{asked}");
+    let asked = json(&bench.run(&["--as", "ann@acme", "access", "list"]).expect(0).out)[0].clone();
+    assert_eq!((&asked["state"], &asked["reason"]), (&"asked".into(), &"ticket 4711".into()));
+    let grant = asked["id"].as_str().unwrap();
     // No operator approves it.
     bench.run(&["--as", "operator@operators", "access", "approve", grant]).expect(3);
     let list = bench.run(&["--as", "ann@acme", "access", "list"]).expect(0).out;
     assert!(list.contains("ticket 4711") && list.contains("asked"), "{list}");
     let given = bench.run(&["--as", "ann@acme", "access", "approve", grant]).expect(0).out;
-    let login = given.split_whitespace().find(|word| word.ends_with("@acme")).unwrap();
+    let given = json(&given);
+    let login = given["login"].as_str().unwrap();
 
     let key = bench.dir().join("keys/operator@operators").display().to_string();
     let token = bench.run(&["login", login, "--key", &key]).expect(0).out;
@@ -67,11 +75,12 @@ fn the_glass_takes_two_operators() {
         ])
         .expect(0)
         .out;
-    let grant = asked.split(':').next().unwrap();
+    let asked = json(&asked);
+    let grant = asked["id"].as_str().unwrap();
     bench.run(&["--as", "operator@operators", "access", "confirm", grant]).expect(5);
     bench.run(&["--as", "ann@acme", "access", "approve", grant]).expect(4);
     let given = bench.run(&["--as", "second@operators", "access", "confirm", grant]).expect(0).out;
-    assert!(given.contains("given until"), "{given}");
+    assert_eq!(json(&given)["state"], "given");
     let log = bench.run(&["--as", "ann@acme", "--output", "json", "audit", "tail", "-n", "50"]).expect(0).out;
     assert!(log.contains("break_glass") && log.contains("second@operators"), "{log}");
 }
