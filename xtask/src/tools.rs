@@ -25,11 +25,7 @@ const TOOLS: &[Tool] = &[
     Tool { programs: &["testssl.sh", "testssl"], package: "testssl.sh", used_for: "scanning the ports" },
     Tool { programs: &["tcpdump"], package: "tcpdump", used_for: "listening to what goes between processes" },
     Tool { programs: &["promtool"], package: "prometheus", used_for: "reading measures as Prometheus does" },
-    Tool {
-        programs: &["prometheus-alertmanager"],
-        package: "prometheus-alertmanager",
-        used_for: "taking alerts",
-    },
+    Tool { programs: &["prometheus-alertmanager"], package: "prometheus-alertmanager", used_for: "taking alerts" },
     Tool { programs: &["strings"], package: "binutils", used_for: "looking into a stopped deployment" },
 ];
 

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -114,9 +114,20 @@ fn promtool(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// The path and the body of a message.
+type Taken = (String, Vec<u8>);
+
 /// A collector on this machine that takes everything.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+struct Collector(Arc<Mutex<Vec<Taken>>>);
+
+/// A span, as far as it is of interest here.
+#[derive(Debug)]
+struct Span {
+    service: String,
+    id: Vec<u8>,
+    parent: Vec<u8>,
+}
 
 impl Collector {
     fn start() -> Result<(Self, String)> {
@@ -153,19 +164,23 @@ impl Collector {
     }
 
     fn taken(&self, path: &str) -> Vec<Vec<u8>> {
-        let all = self.0.lock().unwrap();
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter(|(of, _)| of == path).map(|(_, body)| body.clone()).collect()
     }
 
-    /// Service, span id and parent of each span of a trace.
-    fn spans(&self, trace: &[u8]) -> Result<Vec<(String, Vec<u8>, Vec<u8>)>> {
+    /// The spans of a trace.
+    fn spans(&self, trace: &[u8]) -> Result<Vec<Span>> {
         let mut found = Vec::new();
         for body in self.taken("/v1/traces") {
             for resource in ExportTraceServiceRequest::decode(body.as_slice())?.resource_spans {
                 let name = service(&resource.resource.context("a resource")?.attributes)?;
                 let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
                 let of = spans.filter(|span| span.trace_id == trace);
-                found.extend(of.map(|span| (name.clone(), span.span_id, span.parent_span_id)));
+                found.extend(of.map(|span| Span {
+                    service: name.clone(),
+                    id: span.span_id,
+                    parent: span.parent_span_id,
+                }));
             }
         }
         Ok(found)
@@ -224,14 +239,14 @@ fn a_request_is_one_trace_at_every_service(layout: Layout) -> Result<()> {
         (0..16).map(|at| u8::from_str_radix(&request[2 * at..2 * at + 2], 16)).collect::<Result<_, _>>()?;
     let spans = until("spans of three services", || {
         let spans = collector.spans(&trace)?;
-        let has = |name: &str| spans.iter().any(|(service, ..)| service == name);
+        let has = |name: &str| spans.iter().any(|span| span.service == name);
         let all = ["countersign-gateway", "countersign-keys", "countersign-store"].into_iter().all(has);
         Ok(all.then_some(spans))
     })?;
-    let root: Vec<_> = spans.iter().filter(|(_, _, parent)| parent.is_empty()).collect();
+    let root: Vec<_> = spans.iter().filter(|span| span.parent.is_empty()).collect();
     assert_eq!(root.len(), 1, "{spans:?}");
-    assert_eq!((root[0].0.as_str(), root[0].1.as_slice()), ("countersign-gateway", &trace[8..]));
-    assert!(spans.iter().all(|(_, _, parent)| parent.is_empty() || parent == &root[0].1), "{spans:?}");
+    assert_eq!((root[0].service.as_str(), root[0].id.as_slice()), ("countersign-gateway", &trace[8..]));
+    assert!(spans.iter().all(|span| span.parent.is_empty() || span.parent == root[0].id), "{spans:?}");
     let measuring = until("measures of every service", || {
         let all = collector.services_that_measure()?;
         let has = |name: &str| all.iter().any(|one| *one == format!("countersign-{name}"));
