@@ -2,11 +2,15 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here fails a test")]
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Service};
-use countersign_authority::{Authority, AuthorityParts, LOGIN_NAMESPACE, LocalFront, Registry, RegistryParts, Signing};
+use countersign_authority::{
+    Authority, AuthorityParts, BreachRules, LOGIN_NAMESPACE, LocalFront, Registry, RegistryParts, Signing,
+};
 use countersign_crypto::dpop::ProofKey;
 use countersign_crypto::{SystemEntropy, ssh};
 use countersign_door_http::{App, AppParts, Limits, Router};
@@ -16,7 +20,9 @@ use countersign_keys::FileKms;
 use countersign_keys::budget::Budgets;
 use countersign_model::clock::ManualClock;
 use countersign_model::{Clock, Entropy, UnixMs};
-use countersign_services::{KeyRelease, KeyService, KeyServiceParts, LedgerTrail, Records, StoreService, Trail};
+use countersign_services::{
+    KeyRelease, KeyService, KeyServiceParts, LedgerTrail, Mail, MailFailure, Mailer, Records, StoreService, Trail,
+};
 use countersign_store::{SqliteStore, Store};
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, Full};
@@ -30,9 +36,29 @@ pub struct House {
     pub router: Router<App>,
     pub clock: Arc<ManualClock>,
     pub registry: Arc<Registry>,
+    pub authority: Arc<Authority>,
+    pub mailbox: Arc<Mailbox>,
     operator: ssh::PrivateKey,
     key: ssh::PrivateKey,
     _dir: tempfile::TempDir,
+}
+
+/// Takes mail and keeps it; refuses it while it is closed.
+#[derive(Default)]
+pub struct Mailbox {
+    pub taken: Mutex<Vec<Mail>>,
+    pub is_closed: AtomicBool,
+}
+
+#[async_trait]
+impl Mailer for Mailbox {
+    async fn send(&self, mail: &Mail) -> Result<(), MailFailure> {
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Err(MailFailure::Unavailable);
+        }
+        self.taken.lock().unwrap().push(mail.clone());
+        Ok(())
+    }
 }
 
 pub struct Got {
@@ -168,7 +194,10 @@ impl House {
             signing,
             login_lifetime_ms: 3_600_000,
         });
-        let authority = Arc::new(authority.await.unwrap());
+        let mailbox = Arc::new(Mailbox::default());
+        let mailer = Some(Arc::clone(&mailbox) as Arc<dyn Mailer>);
+        let rules = BreachRules { mailer, ..BreachRules::embedded().unwrap() };
+        let authority = Arc::new(authority.await.unwrap().with_breach_rules(rules));
         let engine =
             Engine::new(Arc::clone(&keys), records, clock.clone(), Arc::clone(&entropy), EngineLimits::default());
         let app = App::new(AppParts {
@@ -176,14 +205,14 @@ impl House {
             verifier: Arc::clone(&verifier),
             engine: Arc::new(engine),
             keys,
-            front: Arc::new(LocalFront::new(authority, guard(Service::Authority))),
+            front: Arc::new(LocalFront::new(Arc::clone(&authority), guard(Service::Authority))),
             names: vec!["127.0.0.1".into()],
             key_capacity: 100,
             clock: clock.clone(),
             entropy,
         });
         let router = Router::new(Arc::new(app), Limits::default());
-        Self { router, clock, registry, operator, key: new_key(), _dir: dir }
+        Self { router, clock, registry, authority, mailbox, operator, key: new_key(), _dir: dir }
     }
 
     /// The trading example: both companies, one person for each role, the records that `load` names.
