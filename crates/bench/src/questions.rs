@@ -82,7 +82,15 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("countersign-bench-").tempdir_in(&options.disk)?;
     let path = folder.path().join("gateway");
     let keys = Arc::new(OneKey(Arc::new(SealKey::new(&SecretKey::generate(&SystemEntropy)))));
-    let open = || Ledger::open(&path, Service::Gateway, Arc::<OneKey>::clone(&keys), Arc::new(SystemEntropy), LedgerOptions::default());
+    let open = || {
+        Ledger::open(
+            &path,
+            Service::Gateway,
+            Arc::<OneKey>::clone(&keys),
+            Arc::new(SystemEntropy),
+            LedgerOptions::default(),
+        )
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ledger = Arc::new(open()?);
     let began = Instant::now();

@@ -192,7 +192,8 @@ impl Base {
         let options = LedgerOptions { segment_bytes, checkpoint_ms, ..LedgerOptions::default() };
         let folder = self.deployment.audit().join(service.as_str());
         let entropy = Arc::clone(&self.entropy);
-        let opened = Ledger::open_as_log(&folder, service, keys, entropy, options, Some(log));
+        let opened =
+            Ledger::open_as_log(&folder, service, keys, entropy, options, self.config.audit.log.then_some(log));
         opened.map(Arc::new).map_err(|error| cant(&format!("the audit log of {service}"), &error))
     }
 
