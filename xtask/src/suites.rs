@@ -64,9 +64,11 @@ pub fn curl() -> Result<Outcome> {
     shown("curl")
 }
 
-/// The Python client, in an environment of its own under the target folder.
+/// The Python client, and exported events by the schema of OCSF, each in an environment of its own under the target
+/// folder.
 pub fn python() -> Result<Outcome> {
     environment("clients/python", "tests/clients/python/requirements.txt")?;
+    environment("clients/ocsf", "tests/clients/ocsf/requirements.txt")?;
     shown("python")
 }
 
