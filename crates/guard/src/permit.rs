@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_audit::{Access, AuditSink, Body, Position, Reason, Record, Service, Signal, Verdict};
 use countersign_model::facts::Principal;
@@ -163,6 +164,7 @@ impl Permit {
 }
 
 impl Inner {
+    /// All but how long it took.
     fn seen(&self, verdict: Verdict, reason: Option<Reason>) -> Observation {
         Observation {
             request: self.request.id,
@@ -172,7 +174,7 @@ impl Inner {
             verdict,
             reason,
             entry: true,
-            elapsed: self.began.elapsed(),
+            elapsed: Duration::ZERO,
             token_age_ms: Some(self.clock.now().since(self.principal.issued)),
             rows: 0,
             cells: 0,
@@ -184,7 +186,8 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(observe) = self.observe.take() {
-            observe.observe(&self.seen(Verdict::Failed, None));
+            let elapsed = self.began.elapsed();
+            observe.observe(&Observation { elapsed, ..self.seen(Verdict::Failed, None) });
         }
     }
 }
