@@ -86,6 +86,12 @@ impl VerifierKey {
         &self.name
     }
 
+    /// Whether the two are one key, whatever their names.
+    #[must_use]
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        (self.kind, self.public) == (other.kind, other.public)
+    }
+
     /// Whether it is a witness's, whose signatures bear a time.
     #[must_use]
     pub fn is_witness(&self) -> bool {
@@ -238,6 +244,13 @@ impl Signer {
             return Err(KeyError::Name);
         }
         Ok(Self { verifier: VerifierKey { name: name.to_owned(), kind, public: key.public() }, key })
+    }
+
+    /// The same key under another key's name: a log keeps the name that it began with.
+    #[must_use]
+    pub fn named_as(mut self, other: &VerifierKey) -> Self {
+        self.verifier.name.clone_from(&other.name);
+        self
     }
 
     /// Its name.

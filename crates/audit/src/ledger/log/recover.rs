@@ -44,8 +44,8 @@ fn damaged(file: &str) -> LedgerError {
 
 impl LogCheck {
     /// Reads the newest checkpoint, or makes the first one, of no records.
-    pub(in crate::ledger) fn open(storage: &Arc<dyn Storage>, parts: LogParts) -> Result<Self, LedgerError> {
-        let own = parts.signer.verifier();
+    pub(in crate::ledger) fn open(storage: &Arc<dyn Storage>, mut parts: LogParts) -> Result<Self, LedgerError> {
+        let mut own = parts.signer.verifier();
         let levels = Levels::new(Arc::clone(storage));
         let is_there = |name: &str| read_if_there(&**storage, name).map_err(failed(name));
         // The first checkpoint is made after the files beside it, and before the first hash is written.
@@ -55,9 +55,12 @@ impl LogCheck {
             None if is_log => return Err(damaged(KEYS)),
             None => Keys::new(own.clone()),
         };
-        if keys.own != own {
+        if !keys.own.is_same_key(&own) {
             return Err(LedgerError::OtherLog);
         }
+        // Whoever knows the log knows it by the name that it began with, whatever the deployment is called by now.
+        own.clone_from(&keys.own);
+        parts = LogParts { signer: parts.signer.named_as(&own), witness: parts.witness.named_as(&own), ..parts };
         let newest = match is_there(CHECKPOINT)? {
             Some(bytes) => {
                 let text = String::from_utf8(bytes).map_err(|_| damaged(CHECKPOINT))?;

@@ -141,6 +141,21 @@ async fn opening_refuses_what_the_log_does_not_agree_with() {
     assert!(matches!(opened, Err(LedgerError::OtherLog)));
 }
 
+/// A deployment that is called something else from now on is known to witnesses by what it was called.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_keeps_the_name_that_it_began_with() {
+    let bench = Bench::new(quick());
+    drop(bench.open_log());
+    let storage: Arc<dyn Storage> = Arc::new(bench.storage.clone());
+    let keys: Arc<dyn AuditKeys> = Arc::<TestKeys>::clone(&bench.keys);
+    let renamed = Some(parts_of("elsewhere.example/log/gateway/first", 1));
+    let ledger = Ledger::open_on(storage, SERVICE, keys, Arc::new(SystemEntropy), bench.options, renamed).unwrap();
+    let text = ledger.log().unwrap().newest().text.to_string();
+    assert!(text.starts_with(ORIGIN), "{text}");
+    drop(ledger);
+    bench.open_log();
+}
+
 /// Somebody rewrites a record with everything that checks it without a key: frames and `durable`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rewritten_record_is_named() {
