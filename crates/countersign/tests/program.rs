@@ -19,6 +19,8 @@ mod demo;
 mod export;
 #[path = "program/import.rs"]
 mod import;
+#[path = "program/incidents.rs"]
+mod incidents;
 #[path = "program/kms.rs"]
 mod kms;
 #[path = "program/pages.rs"]

@@ -31,7 +31,7 @@ pub(crate) fn exposure(
 ) -> Exposure {
     Exposure {
         position: Position(place),
-        time: UnixMs(1000 + place),
+        time: UnixMs(1000).plus_ms(place),
         request: RequestId::from_u128(request),
         tenant: Some(TENANT),
         verdict,
