@@ -118,7 +118,7 @@ fn ask(ledger: &Ledger, seed: u64, what: &str) -> usize {
     let owners: Vec<Option<TenantId>> = (0..=TENANTS).map(|n| (n > 0).then(|| tenant(u128::from(n)))).collect();
     for owner in owners {
         let all = ledger.query(owner, &ALL).unwrap();
-        for _ in 0..60 {
+        for _ in 0..30 {
             let query = question(&mut dice);
             let right = expected(&all, &query);
             let found = |query: &LedgerQuery| -> Vec<Position> {
@@ -155,12 +155,12 @@ async fn filled(seed: u64, count: u64) -> (Bench, Ledger) {
 
 #[tokio::test]
 async fn questions_are_answered_as_by_reading_everything() {
-    let (bench, ledger) = filled(7, 700).await;
+    let (bench, ledger) = filled(7, 500).await;
     let found = ask(&ledger, 11, "in memory");
-    assert!(found > 1_000, "{found}");
+    assert!(found > 300, "{found}");
     ledger.keeper.settle();
     let files = index_files(&bench);
-    assert!(files.len() > 3, "{files:?}");
+    assert!(files.len() > 2, "{files:?}");
     ask(&ledger, 12, "in files");
     drop(ledger);
     assert_eq!(
@@ -171,7 +171,7 @@ async fn questions_are_answered_as_by_reading_everything() {
     let ledger = bench.open();
     ask(&ledger, 13, "opened again");
     let mut dice = Dice(99);
-    for number in 700..800 {
+    for number in 500..560 {
         ledger.append(record(&mut dice, number)).await.unwrap();
     }
     ask(&ledger, 14, "written to again");
@@ -179,7 +179,7 @@ async fn questions_are_answered_as_by_reading_everything() {
 
 #[tokio::test]
 async fn an_index_that_was_deleted_damaged_or_exchanged_is_made_again() {
-    let (bench, ledger) = filled(8, 500).await;
+    let (bench, ledger) = filled(8, 300).await;
     ledger.keeper.settle();
     drop(ledger);
     let files = index_files(&bench);
@@ -235,7 +235,7 @@ async fn a_process_that_was_killed_finds_everything_again() {
 
 #[tokio::test]
 async fn a_tenant_whose_key_is_not_at_hand_is_learnt_of_when_it_is() {
-    let (bench, ledger) = filled(10, 400).await;
+    let (bench, ledger) = filled(10, 300).await;
     ledger.keeper.settle();
     drop(ledger);
     for name in index_files(&bench) {

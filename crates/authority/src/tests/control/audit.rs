@@ -182,3 +182,66 @@ async fn by_request_and_by_time() {
     let page = read(&house, &andrew, AuditQuery { request: Some(request), ..Default::default() }).await;
     assert_eq!(actions(&page), ["read_users"]);
 }
+
+/// By name, by id, after the removal, on behalf of; by login and token; by field; with operators' actions among them, and
+/// nothing of anybody else.
+#[tokio::test]
+async fn by_principal_login_token_and_field() {
+    let house = House::new().await;
+    let (northwind, chinook) = (house.tenant("northwind").await, house.tenant("chinook").await);
+    let andrew = house.token("andrew", "northwind", &northwind).await;
+    let other = house.token("andrew", "chinook", &chinook).await;
+    let nancy = house.person("northwind", &northwind, "nancy", "accountant").await;
+    let nancy = house.token("nancy", "northwind", &nancy).await;
+    let me = house.ask(&nancy, Control::WhoAmI).await.unwrap();
+    let by = |user: &str| AuditQuery { user: Some(user.to_owned()), ..AuditQuery::default() };
+    let page = read(&house, &andrew, by("nancy")).await;
+    assert_eq!(actions(&page), ["login", "use_own_token"]);
+    let id = page["records"][1]["user_id"].as_str().unwrap();
+    assert_eq!(read(&house, &andrew, by(id)).await["records"], page["records"]);
+    let session = me["session"].as_str().unwrap().parse().unwrap();
+    let token = me["token"].as_str().unwrap().parse().unwrap();
+    for query in [
+        AuditQuery { session: Some(session), ..AuditQuery::default() },
+        AuditQuery { token: Some(token), ..AuditQuery::default() },
+    ] {
+        let found = read(&house, &andrew, query.clone()).await;
+        assert!(actions(&found).contains(&"use_own_token"), "{found}");
+        assert!(actions(&read(&house, &other, query).await).is_empty(), "another tenant's login");
+    }
+    assert!(actions(&read(&house, &other, by(id)).await).is_empty(), "another tenant's user");
+
+    // Who was removed is still found, by name and by id.
+    let remove = Control::UserRemove { tenant: None, user: name("nancy") };
+    house.ask(&andrew, remove).await.unwrap();
+    assert_eq!(read(&house, &andrew, by("nancy")).await["records"], page["records"]);
+    assert_eq!(read(&house, &andrew, by(id)).await["records"], page["records"]);
+    assert!(actions(&read(&house, &andrew, by("nobody")).await).is_empty());
+
+    // What an operator does to the tenant is the tenant's to read, and no other tenant's.
+    // It is an operator who added the first user of each.
+    let all = read(&house, &andrew, AuditQuery::default()).await;
+    let theirs = all["records"].as_array().unwrap().iter().find(|one| one["action"] == "manage_users");
+    let operator = theirs.unwrap()["user"].as_str().unwrap();
+    assert!(operator.ends_with("@operators"), "{all}");
+    let found = read(&house, &andrew, by(operator)).await;
+    assert!(actions(&found).contains(&"manage_users") && !found.to_string().contains("chinook"), "{found}");
+    assert!(!read(&house, &other, by(operator)).await.to_string().contains("northwind"));
+
+    // A field of a record.
+    customer(&house, "northwind", "ALFKI").await;
+    let about = |field: Option<&str>| AuditQuery {
+        record: Some(("customer".into(), "ALFKI".into())),
+        field: field.map(str::to_owned),
+        ..AuditQuery::default()
+    };
+    let types = &house.registry.latest().facts.types;
+    let (_, record_type) = types.find("customer").unwrap();
+    let called = |id: u8| record_type.field(FieldId(id)).unwrap().name.to_string();
+    assert_eq!(actions(&read(&house, &andrew, about(None)).await), ["read"]);
+    assert_eq!(actions(&read(&house, &andrew, about(Some(&called(1)))).await), ["read"]);
+    assert_eq!(actions(&read(&house, &andrew, about(Some(&called(0)))).await), ["read"], "filtering is reading");
+    assert!(actions(&read(&house, &andrew, about(Some(&called(2)))).await).is_empty());
+    let unknown = house.ask(&andrew, Control::AuditRead(about(Some("nothing")))).await;
+    assert!(matches!(unknown, Err(Failed::Control(ControlFailure::NotFound { what: "field", .. }))));
+}
