@@ -20,6 +20,7 @@ mod certificates_renewed_under_load;
 mod deadlines;
 mod example;
 mod holding_a_token_is_not_enough;
+mod incidents;
 mod logs;
 mod monitor;
 mod reconciler;
