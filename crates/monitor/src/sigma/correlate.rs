@@ -60,7 +60,14 @@ struct Seen {
 
 /// The state as it is stored: by the rules' ids, so that it outlives a change of the rules.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct StoredWindows(Vec<(String, String, Vec<(UnixMs, u64, RequestId)>)>);
+pub struct StoredWindows(Vec<StoredGroup>);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredGroup {
+    rule: String,
+    about: String,
+    group: Group,
+}
 
 impl Default for Windows {
     fn default() -> Self {
@@ -138,9 +145,8 @@ impl Windows {
     #[must_use]
     pub fn stored(&self, rules: &RuleSet) -> StoredWindows {
         let stored = self.groups.iter().filter_map(|((place, about), group)| {
-            let id = rules.correlations().get(*place)?.heading.id.clone();
-            let seen = group.seen.iter().map(|seen| (seen.time, seen.what, seen.request)).collect();
-            Some((id, about.clone(), seen))
+            let rule = rules.correlations().get(*place)?.heading.id.clone();
+            Some(StoredGroup { rule, about: about.clone(), group: group.clone() })
         });
         StoredWindows(stored.collect())
     }
@@ -149,15 +155,12 @@ impl Windows {
     #[must_use]
     pub fn restored(stored: StoredWindows, rules: &RuleSet) -> Self {
         let mut windows = Self::default();
-        for (id, about, seen) in stored.0 {
-            let Some(place) = rules.correlations().iter().position(|correlation| correlation.heading.id == id) else {
-                continue;
-            };
-            let seen: VecDeque<Seen> =
-                seen.into_iter().map(|(time, what, request)| Seen { time, what, request }).collect();
-            windows.newest = windows.newest.max(seen.back().map_or(UnixMs(0), |seen| seen.time));
-            windows.kept = windows.kept.saturating_add(seen.len());
-            windows.groups.insert((place, about), Group { seen });
+        for StoredGroup { rule, about, group } in stored.0 {
+            let is = |correlation: &Correlation| correlation.heading.id == rule;
+            let Some(place) = rules.correlations().iter().position(is) else { continue };
+            windows.newest = windows.newest.max(group.seen.back().map_or(UnixMs(0), |seen| seen.time));
+            windows.kept = windows.kept.saturating_add(group.seen.len());
+            windows.groups.insert((place, about), group);
         }
         windows
     }

@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_audit::{TallyEntry, Verdict};
