@@ -327,6 +327,13 @@ impl Registry {
         self.contacts(tenant).map(|contacts| contacts.emails.clone()).unwrap_or_default()
     }
 
+    /// The same of every tenant that has given any.
+    pub(crate) fn all_emails(&self) -> Arc<HashMap<TenantId, Arc<Vec<String>>>> {
+        let contacts = self.contacts.read();
+        let given = contacts.iter().filter(|(_, contacts)| !contacts.emails.is_empty());
+        Arc::new(given.map(|(tenant, contacts)| (*tenant, Arc::new(contacts.emails.clone()))).collect())
+    }
+
     /// Whom a tenant is told by.
     pub(crate) fn contacts(&self, tenant: TenantId) -> Option<Arc<Contacts>> {
         self.contacts.read().get(&tenant).cloned()

@@ -228,6 +228,7 @@ fn sources(registry: &Registry, fleet: &mut Fleet) -> Sources {
         token_keys: published(&registry.signing_keys(), registry.clock().now()),
         directory: Arc::clone(&fleet.directory),
         wrapped: registry.wrapped_keys(),
+        contacts: registry.all_emails(),
     }
 }
 

@@ -120,6 +120,7 @@ impl Bench {
             token_keys: vec![key.public_jwk().clone()],
             directory: Arc::default(),
             wrapped: Arc::new(wrapped),
+            contacts: Arc::default(),
         };
         let (tenant, user) = (facts.users.values().next().context("a user")?.tenant, UserId::new(NOW, &SystemEntropy));
         let (publisher, follower) = (publisher(&key), follower(&key)?);

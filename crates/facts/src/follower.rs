@@ -14,6 +14,7 @@ use countersign_token::Verifier;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::contacts::{Emails, SnapshotContacts};
 use crate::directory::Directory;
 use crate::error::ApplyError;
 use crate::form;
@@ -72,6 +73,7 @@ pub struct Follower {
     held: Mutex<Held>,
     refused: Mutex<Option<ApplyError>>,
     wrapped: Arc<SnapshotKeys>,
+    contacts: Arc<SnapshotContacts>,
     directory: watch::Sender<Arc<Directory>>,
 }
 
@@ -108,6 +110,7 @@ struct Next {
     token_keys: Option<VerifyingKeys>,
     directory: Option<Directory>,
     wrapped: Changed<WrappedKey>,
+    contacts: Changed<Emails>,
 }
 
 impl Follower {
@@ -129,6 +132,7 @@ impl Follower {
             held: Mutex::new(held),
             refused: Mutex::default(),
             wrapped,
+            contacts: Arc::default(),
             directory,
         }
     }
@@ -151,6 +155,12 @@ impl Follower {
     pub fn trust(&self, keys: Vec<PublicJwk>) {
         let _alone = self.applying.lock();
         self.held.lock().keys = keys;
+    }
+
+    /// The tenants' e-mail addresses: empty unless this is a monitor.
+    #[must_use]
+    pub fn contacts(&self) -> Arc<SnapshotContacts> {
+        Arc::clone(&self.contacts)
     }
 
     /// The tenants' wrapped keys: empty unless this is a key service.
@@ -254,6 +264,7 @@ impl Follower {
         // Keys first: a state may name tenants and tokens that only they open.
         let (wrapped, rewrapped) = merge::wrapped(&self.wrapped.load(), next.wrapped);
         self.wrapped.replace(wrapped);
+        self.contacts.replace(merge::contacts(&self.contacts.load(), next.contacts));
         if let Some(keys) = next.token_keys {
             self.parts.verifier.replace_keys(keys);
         }
@@ -338,6 +349,7 @@ fn next(held: &Held, manifest: &Manifest, changes: &Changes<'_>) -> Result<Next,
     let mut facts = Facts { epoch: manifest.epoch, policy_epoch: manifest.policy_epoch, ..(*held.facts).clone() };
     let (mut tenants, mut users) = (Changed::<Tenant>::default(), Changed::<User>::default());
     let (mut revocations, mut wrapped) = (Changed::<UnixMs>::default(), Changed::<WrappedKey>::default());
+    let mut contacts = Changed::<Emails>::default();
     let (mut token_keys, mut services, mut removed) = (None, None, None);
     for (id, bytes) in changes {
         let whole = || bytes.ok_or(ApplyError::Missing(id.kind()));
@@ -348,6 +360,7 @@ fn next(held: &Held, manifest: &Manifest, changes: &Changes<'_>) -> Result<Next,
             PartKind::Users => users.bucket(id.bucket(), *bytes)?,
             PartKind::Revocations => revocations.bucket(id.bucket(), *bytes)?,
             PartKind::Wrapped => wrapped.bucket(id.bucket(), *bytes)?,
+            PartKind::Contacts => contacts.bucket(id.bucket(), *bytes)?,
             PartKind::TokenKeys => {
                 let keys = form::decode_token_keys(whole()?)?;
                 let keys = VerifyingKeys::new(keys).map_err(|_| ApplyError::Malformed(PartKind::TokenKeys))?;
@@ -371,7 +384,7 @@ fn next(held: &Held, manifest: &Manifest, changes: &Changes<'_>) -> Result<Next,
         services: services.unwrap_or_else(|| held.directory.services.clone()),
         removed: removed.map_or_else(|| held.directory.removed.clone(), |removed| removed.into_iter().collect()),
     });
-    Ok(Next { facts, policies, token_keys, directory, wrapped })
+    Ok(Next { facts, policies, token_keys, directory, wrapped, contacts })
 }
 
 impl fmt::Debug for Follower {

@@ -14,6 +14,7 @@ use countersign_model::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::contacts::Emails;
 use crate::directory::{ServiceEntry, removed_are_valid, services_are_valid};
 use crate::error::{ApplyError, PublishError};
 use crate::part::{Encoded, PART_BYTES_MAX, PartKind};
@@ -181,6 +182,25 @@ impl Entry for WrappedKey {
 
     fn from_form(form: Vec<u8>) -> Option<Self> {
         (form.len() <= WRAPPED_BYTES_MAX).then(|| Self(form.into()))
+    }
+}
+
+/// The most addresses of a tenant, and the longest.
+const EMAILS_MAX: usize = 64;
+const EMAIL_BYTES_MAX: usize = 320;
+
+impl Entry for Emails {
+    const KIND: PartKind = PartKind::Contacts;
+    type Key = TenantId;
+    type Form = Vec<String>;
+
+    fn to_form(&self) -> Vec<String> {
+        self.0.to_vec()
+    }
+
+    fn from_form(form: Vec<String>) -> Option<Self> {
+        let are_short = form.len() <= EMAILS_MAX && form.iter().all(|email| email.len() <= EMAIL_BYTES_MAX);
+        are_short.then(|| Self(form.into()))
     }
 }
 

@@ -31,7 +31,7 @@
 //! let publisher = Publisher::new(deployment.clone(), Arc::clone(&key), Arc::clone(&clock));
 //! let facts = Arc::new(Facts { epoch: 1, policy_epoch: 1, ..Facts::default() });
 //! let token_keys = vec![key.public_jwk().clone()];
-//! let sources = Sources { facts, token_keys, directory: Arc::default(), wrapped: Arc::default() };
+//! let sources = Sources { facts, token_keys, directory: Arc::default(), wrapped: Arc::default(), contacts: Arc::default() };
 //! let snapshot = publisher.publish(&sources)?;
 //!
 //! // In another service:
@@ -47,6 +47,7 @@
 //! ```
 
 mod buckets;
+mod contacts;
 mod directory;
 mod error;
 mod follower;
@@ -58,6 +59,7 @@ mod publisher;
 mod snapshot;
 mod wrapped;
 
+pub use contacts::SnapshotContacts;
 pub use directory::{Directory, ServiceEntry};
 pub use error::{ApplyError, PublishError};
 pub use follower::{Applied, FUTURE_MAX_MS, Follower, FollowerParts, NotPrepared, Prepare, nothing_known};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use countersign_model::facts::{Facts, Revocations, Tenant, User};
 use countersign_model::{Name, TenantId, UnixMs, UserId};
 
+use crate::contacts::{ContactsMap, Emails};
 use crate::error::ApplyError;
 use crate::form::{Entry, Key, Revoked, decode_bucket};
 use crate::part::PartKind;
@@ -138,6 +139,16 @@ pub(crate) fn revocations(facts: &mut Facts, changed: Changed<UnixMs>) {
         };
     }
     facts.revocations = Arc::new(Revocations { tokens, sessions, users });
+}
+
+/// The tenants' addresses.
+pub(crate) fn contacts(known: &Arc<ContactsMap>, changed: Changed<Emails>) -> Arc<ContactsMap> {
+    if changed.is_empty() {
+        return Arc::clone(known);
+    }
+    let mut new = kept(known, &changed.mask(), changed.len());
+    new.extend(changed.into_entries().map(|(tenant, Emails(emails))| (tenant, emails)));
+    Arc::new(new)
 }
 
 /// The wrapped keys, and the tenants whose key is another now or gone.

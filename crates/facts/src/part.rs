@@ -37,11 +37,13 @@ pub enum PartKind {
     Removed = 8,
     /// Some of the tenants' wrapped keys. For key services alone.
     Wrapped = 9,
+    /// Some of the tenants' e-mail addresses. For monitors alone.
+    Contacts = 10,
 }
 
 impl PartKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Types,
         Self::Policies,
         Self::Tenants,
@@ -51,6 +53,7 @@ impl PartKind {
         Self::Services,
         Self::Removed,
         Self::Wrapped,
+        Self::Contacts,
     ];
 
     /// The word for messages.
@@ -66,13 +69,14 @@ impl PartKind {
             Self::Services => "services",
             Self::Removed => "removed services",
             Self::Wrapped => "wrapped keys",
+            Self::Contacts => "contacts",
         }
     }
 
     /// Whether it is split into buckets, of which the empty ones don't exist. The others always do.
     #[must_use]
     pub const fn is_split(self) -> bool {
-        matches!(self, Self::Tenants | Self::Users | Self::Revocations | Self::Wrapped)
+        matches!(self, Self::Tenants | Self::Users | Self::Revocations | Self::Wrapped | Self::Contacts)
     }
 
     /// Whether guards decide by it: it changes only together with the epoch.
@@ -86,6 +90,7 @@ impl PartKind {
     pub const fn is_for(self, service: Service) -> bool {
         match self {
             Self::Wrapped => matches!(service, Service::Keys),
+            Self::Contacts => matches!(service, Service::Monitor),
             _ => true,
         }
     }

@@ -11,6 +11,7 @@ use countersign_model::{Clock, TenantId, UnixMs, UserId};
 use parking_lot::Mutex;
 
 use crate::buckets::Buckets;
+use crate::contacts::Emails;
 use crate::directory::{Directory, ServiceEntry};
 use crate::error::PublishError;
 use crate::follower::FUTURE_MAX_MS;
@@ -31,6 +32,8 @@ pub struct Sources {
     pub directory: Arc<Directory>,
     /// The tenants' wrapped keys; at least those of the tenants in `facts`.
     pub wrapped: Arc<HashMap<TenantId, Arc<[u8]>>>,
+    /// The tenants' e-mail addresses.
+    pub contacts: Arc<HashMap<TenantId, Arc<Vec<String>>>>,
 }
 
 /// Makes snapshots. Keeps the encoded parts, so that a change costs what changed.
@@ -55,6 +58,7 @@ struct Parts {
     users: Buckets<UserId, Arc<User>>,
     revocations: Buckets<Revoked, Held<UnixMs>>,
     wrapped: Buckets<TenantId, Held<WrappedKey>>,
+    contacts: Buckets<TenantId, Held<Emails>>,
     whole: BTreeMap<PartKind, Encoded>,
 }
 
@@ -195,6 +199,12 @@ impl Parts {
                 |one, other| one.0.0 == other.0.0,
             )?;
         }
+        if differs(last.as_ref().map(|last| &last.contacts), &sources.contacts) {
+            let known = &sources.contacts;
+            let entries = known.iter().map(|(id, emails)| (*id, Held(Emails(Arc::clone(emails)))));
+            let has = |id: &TenantId| known.contains_key(id);
+            self.contacts.update(entries, known.len(), has, |one, other| one.0.0 == other.0.0)?;
+        }
         if last.as_ref().is_none_or(|last| last.token_keys != sources.token_keys) {
             self.whole.insert(PartKind::TokenKeys, form::encode_token_keys(&sources.token_keys)?);
         }
@@ -233,6 +243,7 @@ impl Parts {
         self.users.collect::<User>(&mut index, &mut parts);
         self.revocations.collect::<UnixMs>(&mut index, &mut parts);
         self.wrapped.collect::<WrappedKey>(&mut index, &mut parts);
+        self.contacts.collect::<Emails>(&mut index, &mut parts);
         Contents { index_bytes: index.encode(), index, parts }
     }
 }

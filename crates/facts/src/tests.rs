@@ -155,6 +155,7 @@ fn sources(facts: Facts) -> Sources {
         facts: Arc::new(facts),
         token_keys: vec![public(&key(9))],
         directory: Arc::new(directory),
+        contacts: Arc::default(),
     }
 }
 
@@ -251,4 +252,22 @@ fn assert_same_facts(here: &Facts, there: &Facts) {
     assert!(here.users == there.users, "the users differ");
     assert_eq!(here.user_names, there.user_names);
     assert_eq!(here.revocations, there.revocations);
+}
+
+/// E-mail addresses are told to the monitor, which tells tenants what they have to know, and to nobody else.
+#[test]
+fn contacts_are_for_the_monitor_alone() {
+    let world = World::new();
+    let mut sources = sources(facts(1, 1));
+    let told = |sources: &Sources| {
+        let snapshot = world.publisher.publish(sources).unwrap();
+        let has = |service| {
+            let update = snapshot.update_since(&crate::Index::default(), service);
+            update.parts.iter().any(|part| part.id.kind() == crate::PartKind::Contacts)
+        };
+        Service::ALL.into_iter().filter(|service| has(*service)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&sources), []);
+    sources.contacts = Arc::new([(tenant_id(1), Arc::new(vec!["dpo@northwind.example".to_owned()]))].into());
+    assert_eq!(told(&sources), [Service::Monitor]);
 }

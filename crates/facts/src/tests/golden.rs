@@ -37,9 +37,8 @@ fn the_form_is_the_one_written_down() {
     let snapshot = world.publisher.publish(&small()).unwrap();
     let lines = lines(&snapshot);
     assert!(lines == GOLDEN, "another form:\n{lines}");
-    assert!(
-        PartKind::ALL.iter().all(|kind| lines.lines().any(|line| line.starts_with(&format!("{:02x}", *kind as u8))))
-    );
+    let has = |kind: PartKind| lines.lines().any(|line| line.starts_with(&format!("{:02x}", kind as u8)));
+    assert!(PartKind::ALL.into_iter().filter(|kind| kind.is_for(Service::Keys)).all(has));
 }
 
 #[test]

@@ -305,7 +305,8 @@ fn parts_that_are_signed_and_wrong() {
         assert!(outcome.is_ok() || place.epoch() == 0 && place.follower.index().is_empty());
         outcome.map(|applied| applied.epoch)
     };
-    for kind in PartKind::ALL.into_iter().filter(|kind| !matches!(kind, PartKind::Wrapped | PartKind::Revocations)) {
+    let elsewhere = [PartKind::Wrapped, PartKind::Contacts, PartKind::Revocations];
+    for kind in PartKind::ALL.into_iter().filter(|kind| !elsewhere.contains(kind)) {
         let bytes = parts.iter().find(|part| part.id.kind() == kind).unwrap().bytes.to_vec();
         for cut in 0..bytes.len() {
             let outcome = attempt(replace(kind, bytes[..cut].to_vec()));
@@ -393,7 +394,7 @@ fn an_index_is_in_order_and_names_only_known_parts() {
     };
     assert_eq!(index(&[]), Ok(0));
     assert_eq!(index(&[0x0100, 0x0300, 0x0301]), Ok(3));
-    for bad in [&[0x0301, 0x0300][..], &[0x0300, 0x0300], &[0x0101], &[0x0a00], &[0x0000], &[0xffff]] {
+    for bad in [&[0x0301, 0x0300][..], &[0x0300, 0x0300], &[0x0101], &[0x0b00], &[0x0000], &[0xffff]] {
         assert_eq!(index(bad), Err(ApplyError::Index), "{bad:?}");
     }
     assert_eq!(Index::decode(&[]), Err(ApplyError::Index));

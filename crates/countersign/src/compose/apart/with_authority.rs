@@ -149,7 +149,10 @@ fn monitor(base: &Base, seat: &Seat, registry: &Arc<Registry>, fellows: &Arc<Fel
         key: registry.audit_key(None).map_err(|error| cant("the monitor's key", &error))?,
         facts: Arc::clone(&seat.facts),
         statuses: Arc::clone(fellows) as Arc<dyn Statuses>,
-        contacts: None,
+        contacts: Some(Arc::new({
+            let registry = Arc::clone(registry);
+            move |tenant| registry.emails_of(tenant)
+        })),
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use countersign_audit::AuditKeys;
 use countersign_crypto::SealKey;
-use countersign_facts::{Applied, ApplyError, NotPrepared, Prepare};
+use countersign_facts::{Applied, ApplyError, NotPrepared, Prepare, SnapshotContacts};
 use countersign_keys::{TenantKeys, WrappedKeys};
 use countersign_model::{Clock, Service};
 use countersign_services::{Front, Statuses};
@@ -46,7 +46,7 @@ impl Apart {
             let log = log_parts(base, service, &instance, |label| own.note_key(label, service.as_str()))?;
             let own = audit_key(&own);
             if service == Service::Monitor {
-                watching = Some(Arc::clone(&own));
+                watching = Some((Arc::clone(&own), following.follower.contacts()));
             }
             let capacity = base.config.keys.cache.size();
             let mut keeper = None;
@@ -76,7 +76,7 @@ impl Apart {
         }
         let mut here = self.here(&seats, tenant_keys.as_ref(), store.as_ref())?;
         let monitor = match (seats.iter().find(|seat| seat.service == Service::Monitor), watching) {
-            (Some(seat), Some(key)) => Some(monitor(&self.base, seat, &seats, key, &authority)?),
+            (Some(seat), Some(known)) => Some(monitor(&self.base, seat, &seats, known, &authority)?),
             _ => None,
         };
         here.watch = monitor.as_ref().map(|(monitor, _)| monitor.watch());
@@ -120,7 +120,7 @@ fn monitor(
     base: &Base,
     seat: &Seat,
     here: &[Seat],
-    key: Arc<SealKey>,
+    (key, contacts): (Arc<SealKey>, Arc<SnapshotContacts>),
     authority: &str,
 ) -> Result<(Monitor, Arc<Fellows>), Problem> {
     let here = here.iter().map(Seat::here).collect();
@@ -132,7 +132,7 @@ fn monitor(
         key,
         facts: Arc::clone(&seat.facts),
         statuses: Arc::clone(&fellows) as Arc<dyn Statuses>,
-        contacts: None,
+        contacts: Some(Arc::new(move |tenant| contacts.of(tenant))),
     })?;
     Ok((monitor, fellows))
 }
