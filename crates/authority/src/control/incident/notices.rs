@@ -180,7 +180,7 @@ impl Authority {
 
     async fn exact_again(&self, permit: &Permit, fact: &IncidentFact) -> Result<Exact, ControlFailure> {
         // Records that came within a moment after it was looked were counted as well.
-        let until = (!fact.open_end).then_some(fact.until).unwrap_or_else(|| fact.until.plus_ms(1));
+        let until = if fact.open_end { fact.until.plus_ms(1) } else { fact.until };
         let mut reached = self.reach(permit, &fact.culprit, fact.since, Some(until)).await?;
         Ok(reached.exact.remove(&permit.principal().tenant).unwrap_or_default())
     }
