@@ -35,8 +35,8 @@ pub(super) struct Arguments {
     /// A file with the token's PIN, readable by its owner alone; or set COUNTERSIGN_PIN.
     #[arg(long, value_name = "FILE", help_heading = "The key that wraps")]
     pin_file: Option<PathBuf>,
-    /// Make the folder of these services, whose authority may be elsewhere: some of authority, gateway, keys and store,
-    /// with commas between.
+    /// Make the folder of these services, whose authority may be elsewhere: some of authority, gateway, keys, store and
+    /// monitor, with commas between.
     #[arg(long, value_name = "LIST", help_heading = "Services apart")]
     services: Option<Roles>,
     /// Where the authority takes calls from other services.

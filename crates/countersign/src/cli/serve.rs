@@ -24,8 +24,8 @@ pub(super) struct Arguments {
     /// Address and port for users' requests, in place of the configured one. Port 0 is any that is free.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Which services this process is, in place of the configured ones: "all", or some of authority, gateway, keys and
-    /// store, with commas between.
+    /// Which services this process is, in place of the configured ones: "all", or some of authority, gateway, keys,
+    /// store and monitor, with commas between.
     #[arg(long, value_name = "LIST", help_heading = "Services apart")]
     services: Option<Roles>,
     /// Where the authority takes calls from other services, in place of the configured address.

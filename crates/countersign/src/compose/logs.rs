@@ -1,12 +1,13 @@
 //! Ledgers as transparency logs: their names, and the keys that they sign with.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use countersign_audit::{Ledger, LogParts};
 use countersign_crypto::note::{LOG_SIGN, LOG_WITNESS, NoteKey};
 use countersign_model::Service;
 use countersign_services::{LedgerLog, Log};
-use countersign_tlog::Signer;
+use countersign_tlog::{Signer, VerifierKey};
 
 use super::Base;
 use super::absent::Absent;
@@ -23,6 +24,14 @@ fn origin(issuer: &str, service: Service, instance: &str) -> String {
     format!("{host}/log/{service}/{instance}")
 }
 
+/// The name that a log in this folder has already: it stays with its log, whatever the service is called when it joins
+/// again. The first of its keys is its own (C2SP signed-note, "verifier keys").
+fn kept_name(folder: &Path) -> Option<String> {
+    let keys = std::fs::read_to_string(folder.join("log").join("keys")).ok()?;
+    let key: VerifierKey = keys.lines().next()?.parse().ok()?;
+    Some(key.name().to_owned())
+}
+
 /// What makes a service's ledger a log. `key` gives the service's own keys by their labels.
 pub(super) fn log_parts(
     base: &Base,
@@ -30,7 +39,8 @@ pub(super) fn log_parts(
     instance: &str,
     key: impl Fn(&'static str) -> NoteKey,
 ) -> Result<LogParts, Problem> {
-    let name = origin(&base.config.tokens.issuer, service, instance);
+    let folder = base.deployment.audit().join(service.as_str());
+    let name = kept_name(&folder).unwrap_or_else(|| origin(&base.config.tokens.issuer, service, instance));
     let unfit = |_| {
         Problem::usage(format!("\"{name}\" can't be the name of a log"))
             .next("set [tokens] issuer to a URL without spaces and without '+'")

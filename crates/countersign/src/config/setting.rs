@@ -168,6 +168,12 @@ impl Roles {
         Self([service].into())
     }
 
+    /// Some services.
+    #[must_use]
+    pub fn some(services: impl IntoIterator<Item = Service>) -> Self {
+        Self(services.into_iter().collect())
+    }
+
     /// Whether this service is among them.
     #[must_use]
     pub fn has(&self, service: Service) -> bool {

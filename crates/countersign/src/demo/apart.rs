@@ -35,6 +35,9 @@ const START: Duration = Duration::from_secs(60);
 const LEFT_TRIES: u32 = 60;
 const LEFT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often two free ports in a row are looked for.
+const PORT_TRIES: u32 = 100;
+
 /// How long a service may take to end when it is asked to.
 const STOP: Duration = Duration::from_secs(30);
 
@@ -67,7 +70,11 @@ pub(super) fn folder(demo: &Deployment, service: Service) -> Deployment {
 pub(super) fn init(demo: &Deployment) -> Result<(), Problem> {
     let config = |service: Service| {
         let mut config = Config::default();
-        config.services.run = Roles::one(service);
+        config.services.run = match service {
+            // Whoever watches is one process with the authority.
+            Service::Authority => Roles::some([Service::Authority, Service::Monitor]),
+            other => Roles::one(other),
+        };
         config
     };
     for service in OTHERS {
@@ -131,9 +138,22 @@ async fn invite(demo: &Deployment) -> Result<Vec<Option<String>>, Problem> {
     Ok(tokens)
 }
 
+/// A port that is free for the authority, and the one after it, which is the monitor's in the same process.
 fn free_port() -> Result<SocketAddr, Problem> {
-    let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    bound.map_err(|error| Problem::failed(format!("no free port: {error}")))
+    let mut refused = None;
+    for _ in 0..PORT_TRIES {
+        let pair = TcpListener::bind(("127.0.0.1", 0)).and_then(|first| {
+            let address = first.local_addr()?;
+            let next = TcpListener::bind(("127.0.0.1", address.port().saturating_add(1)));
+            next.map(|_| address)
+        });
+        match pair {
+            Ok(address) => return Ok(address),
+            Err(error) => refused = Some(error),
+        }
+    }
+    let why = refused.map(|error| error.to_string()).unwrap_or_default();
+    Err(Problem::failed(format!("no two free ports in a row: {why}")))
 }
 
 /// Starts one process and waits until it says that it is ready: where it takes other services' calls, and where
@@ -194,8 +214,10 @@ async fn ready(
         if let Some(url) = said.strip_prefix("https://") {
             return Some((wire?, url.parse().ok()));
         }
-        wire = said.strip_prefix(service.as_str()).and_then(|address| address.trim().parse().ok());
-        if service != Service::Gateway {
+        // A process may be other services besides.
+        let own = said.strip_prefix(service.as_str()).and_then(|address| address.trim().parse().ok());
+        wire = own.or(wire);
+        if service != Service::Gateway && wire.is_some() {
             return Some((wire?, None));
         }
     }
