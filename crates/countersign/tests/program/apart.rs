@@ -109,7 +109,7 @@ fn what_is_missing_is_said_with_how_to_get_it() {
     let refused = |services: &[&str]| folders.init("none", services).expect(2).err;
     assert!(refused(&["--services", "store"]).contains("--authority HOST:PORT"));
     assert!(refused(&["--services", "authority,keys", "--authority", "127.0.0.1:1"]).contains("leave out --authority"));
-    assert!(refused(&["--services", "monitor"]).contains("gateway"));
+    assert!(refused(&["--services", "console"]).contains("gateway"));
     let two = folders.init("two", &folders.apart("keys,store")).expect(0).err;
     assert!(two.contains("--join-token keys.join --join-token store.join"), "{two}");
     // In serve.
