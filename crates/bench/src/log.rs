@@ -150,10 +150,10 @@ fn point_read(options: &Options, report: &mut Report) -> Result<()> {
     without.demo()?.stop()?;
     let config = without.dir().join("countersign.toml");
     let text = std::fs::read_to_string(&config)?;
-    let text = match text.contains("[audit]\n") {
-        true => text.replace("[audit]\n", "[audit]\nlog = false\n"),
-        false => format!("{text}\n[audit]\nlog = false\n"),
-    };
+    let (before, audit) = text.split_once("[audit]\n").context("no [audit] in the configuration")?;
+    let audit = audit.replacen("\nlog = true\n", "\nlog = false\n", 1);
+    anyhow::ensure!(!text.ends_with(&audit), "no log in [audit]");
+    let text = format!("{before}[audit]\n{audit}");
     std::fs::write(&config, text)?;
     let without_server = without.serve()?;
     let rounds = if options.quick { 1 } else { 5 };

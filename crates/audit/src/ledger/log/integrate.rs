@@ -56,7 +56,9 @@ impl Integrator {
         let mut going = Going { is_behind: true, ..Going::default() };
         let mut closing: Option<Instant> = None;
         loop {
-            let margin = going.took.saturating_mul(2).min(self.within.checked_div(2).unwrap_or_default());
+            // So that the checkpoint is out in time even if this one takes twice as long as the last.
+            let part = |parts| self.within.checked_div(parts).unwrap_or_default();
+            let margin = going.took.saturating_mul(2).clamp(part(8), part(2));
             let wait = self.within.saturating_sub(margin);
             let again = going.last.filter(|_| going.failed).and_then(|last| last.checked_add(RETRY));
             let kept = going.last.and_then(|last| last.checked_add(self.within));
