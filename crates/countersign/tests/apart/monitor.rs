@@ -1,13 +1,16 @@
 //! The monitor as a service of its own: it follows all others, and goes on where it was when it comes back.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use countersign::transport::Ask;
+use countersign_audit::Verdict;
 use countersign_model::Service;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::sinks::{Deed, Deeds};
 use crate::world::{Setup, World, request_of};
 
 /// Within which an alert is there, on a machine that does other things as well.
@@ -80,6 +83,26 @@ async fn a_monitor_follows_all_services_and_goes_on_after_it_was_away() -> Resul
     let request = wrong_tenant(&world).await?;
     let monitor = stopped.start().await?;
     println!("what happened while it was away is alerted {:?} after its start", alerted(&world, &request).await?);
+    monitor.stop().await;
+    world.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_countersignature_is_alerted() -> Result<()> {
+    let deeds = Arc::new(Deeds::default());
+    let world = World::begin(Setup { sinks: Some(deeds.sinks()), ..Setup::default() }).await?;
+    let monitor = world.another(Service::Monitor, "watch").await?;
+    let andrew = world.login("andrew@northwind").await?;
+    let read = || andrew.exchange(Ask::new(Method::GET, "/rest/v1/customer?select=company,phone&limit=10"));
+    let whole = request_of(&read().await?)?.to_string();
+    deeds.next(Service::Store, Verdict::Released, Deed::Drop);
+    let lacking = request_of(&read().await?)?.to_string();
+    println!("a record that the store did not keep is alerted after {:?}", alerted(&world, &lacking).await?);
+    let all = alerts(&world).await?;
+    let titles: Vec<_> = all.iter().filter_map(|alert| alert["title"].as_str()).collect();
+    assert!(titles.contains(&"The services do not agree about a request"), "{titles:?}");
+    assert!(!all.iter().any(|alert| alert.to_string().contains(&whole)), "{all:?}");
     monitor.stop().await;
     world.end().await;
     Ok(())
