@@ -84,7 +84,7 @@ pub fn event(record: &Value, tenant: &str) -> Value {
     if activity == 99 {
         put("activity_name", action.into());
     }
-    put("type_uid", (u64::from(class) * 100 + u64::from(activity)).into());
+    put("type_uid", class.saturating_mul(100).saturating_add(activity.into()).into());
     put("time", time(record).into());
     put("severity_id", severity(record).into());
     let (status, status_id) = match text(record, "verdict") {

@@ -31,7 +31,10 @@ fn records(out: &str) -> Vec<serde_json::Value> {
 }
 
 fn identifiers(events: &str) -> Vec<String> {
-    let uid = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["metadata"]["uid"].to_string();
+    let uid = |line: &str| {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        event.pointer("/metadata/uid").unwrap().to_string()
+    };
     events.lines().map(uid).collect()
 }
 
@@ -140,7 +143,8 @@ fn an_address_gets_every_batch_with_the_token() {
     let wanted = identifiers(&ask(&bench, &["audit", "export"]).expect(0).out);
     let batch = (wanted.len() / 4).to_string();
     // The collector goes away after the sixth, which is an error in the end, or there is nothing more.
-    let mut export = bench.command(&[&ANN[..], &["audit", "export", "--to", &url, "--batch", &batch, "--follow"]].concat());
+    let mut export =
+        bench.command(&[&ANN[..], &["audit", "export", "--to", &url, "--batch", &batch, "--follow"]].concat());
     let mut export = export.spawn().unwrap();
     let taken = identifiers(&collector.join().unwrap());
     export.kill().unwrap();

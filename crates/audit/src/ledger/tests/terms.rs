@@ -1,4 +1,5 @@
 //! Questions are answered from the index as they would be without: the same records, whatever became of its files.
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 
 use countersign_model::{FieldId, RecordId, RequestId, SessionId, TenantId, TokenId, TypeId, UnixMs, UserId};
 

@@ -19,7 +19,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 pub(super) enum Sink {
     Output,
     File(File, PathBuf),
-    Http(Http),
+    Http(Box<Http>),
 }
 
 pub(super) struct Http {
@@ -35,7 +35,7 @@ impl Sink {
             return Ok(Self::Output);
         }
         if to.starts_with("https://") || to.starts_with("http://") {
-            return Http::new(to, bearer_from, ca_file).map(Self::Http);
+            return Http::new(to, bearer_from, ca_file).map(|http| Self::Http(Box::new(http)));
         }
         let path = PathBuf::from(to);
         let mut file = OpenOptions::new();
