@@ -257,7 +257,7 @@ files --witnessed names.
 
 Examples:
   countersign --dir ./deployment audit verify
-  countersign audit verify ./deployment/audit/gateway --witnessed /var/lib/witness/state";
+  countersign audit verify ./deployment/audit/gateway --witnessed witness.json";
 
 pub(super) const EXPORT: &str = "\
 Examples:
