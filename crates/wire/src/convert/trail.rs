@@ -24,10 +24,10 @@ pub(crate) fn query_out(query: &LedgerQuery) -> pb::LedgerQuery {
         oldest_first: query.oldest_first,
         limit: number(query.limit),
         field: query.field.map(|field| field.0.into()),
-        by: query.by.as_ref().map(|by| pb::Doer {
-            user: by.user.map(|user| user.as_bytes().to_vec()),
-            name: by.name.clone(),
-        }),
+        by: query
+            .by
+            .as_ref()
+            .map(|by| pb::Doer { user: by.user.map(|user| user.as_bytes().to_vec()), name: by.name.clone() }),
         session: query.session.map(|session| session.as_bytes().to_vec()),
         token: query.token.map(|token| token.as_bytes().to_vec()),
         until: query.until.map(|until| until.0),

@@ -52,7 +52,13 @@ fn named() -> Named {
 
 fn sources(epoch: u64, token_key: &PublicJwk) -> Sources {
     let facts = Arc::new(Facts { epoch, policy_epoch: 1, ..Facts::default() });
-    Sources { facts, token_keys: vec![token_key.clone()], directory: Arc::default(), wrapped: Arc::default(), contacts: Arc::default() }
+    Sources {
+        facts,
+        token_keys: vec![token_key.clone()],
+        directory: Arc::default(),
+        wrapped: Arc::default(),
+        contacts: Arc::default(),
+    }
 }
 
 impl Feed {

@@ -90,7 +90,7 @@ impl Trail for Said {
 
 fn proved(request: RequestId) -> Proved {
     let leaf = request.as_bytes().to_vec();
-    Proved { position: Position(1), leaf, size: 2, proof: vec![[3; 32]], checkpoint: "note".into() }
+    Proved { position: Position(1), leaf, size: 2, proof: vec![[3; 32]], checkpoint: "note".into(), key: "key".into() }
 }
 
 fn status() -> ServiceStatus {
