@@ -18,6 +18,8 @@ use crate::enrich::{Enricher, StoredEnricher};
 use crate::sigma::{StoredWindows, Windows};
 
 const FILE: &str = "detections";
+/// The first byte of what is stored.
+const FORMAT: u8 = 1;
 
 #[derive(Default, Deserialize)]
 struct Stored {
@@ -50,11 +52,16 @@ pub enum StateFault {
 }
 
 impl Detector {
-    /// Goes on from what was stored.
+    /// Goes on from what was stored. What another release stored in another form is not read: it begins anew then.
     ///
     /// # Errors
     /// [`StateFault::Damaged`].
     pub fn restored(stored: &[u8], parts: DetectorParts) -> Result<Self, StateFault> {
+        let (format, stored) = stored.split_first().ok_or(StateFault::Damaged)?;
+        if *format != FORMAT {
+            tracing::warn!("what the monitor knew is of another release: it begins anew");
+            return Ok(Self::new(parts));
+        }
         let stored: Stored = postcard::from_bytes(stored).map_err(|_| StateFault::Damaged)?;
         let Stored { next, enricher, health, windows, gather } = stored;
         let mut detector = Self::new(parts);
@@ -76,7 +83,7 @@ impl Detector {
             windows: self.windows.stored(&self.rules),
             gather: &self.gather,
         };
-        postcard::to_stdvec(&stored).unwrap_or_default()
+        postcard::to_extend(&stored, vec![FORMAT]).unwrap_or_default()
     }
 }
 

@@ -93,5 +93,9 @@ fn the_file_is_sealed_and_replaced_as_a_whole() {
     std::fs::write(&path, bytes).unwrap();
     assert!(matches!(keep.read(), Err(StateFault::Damaged)));
     let alerts = Arc::new(Alerts::default());
-    assert!(matches!(Detector::restored(b"\xff", parts(&alerts)), Err(StateFault::Damaged)));
+    for damaged in [b"".as_slice(), b"\x01\xff"] {
+        assert!(matches!(Detector::restored(damaged, parts(&alerts)), Err(StateFault::Damaged)));
+    }
+    let anew = Detector::restored(b"\x02of another release", parts(&alerts)).unwrap();
+    assert!(anew.places().is_empty());
 }
