@@ -96,3 +96,26 @@ impl Setting for Addresses {
         format!("[{}]", addresses.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn who_is_told_has_sections_below_alerts() {
+        let read = |text: &str| Config::parse(Path::new("c.toml"), text).map_err(|error| error.to_string());
+        let text = "[alerts]\nrepeat_ms = 60000\n[alerts.oncall]\nlevel = \"high\"\n[alerts.mail]\nkind = \"smtp\"\n\
+                    to = [\"ops@example.com\"]\n";
+        let config = read(text).unwrap();
+        assert_eq!(config.alerts.repeat_ms.number(), 60_000);
+        let kinds: Vec<_> = config.sinks.iter().map(|(name, sink)| (name.as_str(), sink.kind, sink.level)).collect();
+        assert_eq!(kinds, [("mail", SinkKind::Smtp, Level::Low), ("oncall", SinkKind::Webhook, Level::High)]);
+        assert_eq!(read(&config.to_text()).unwrap(), config);
+        assert!(read("[alerts.Bad]\n").unwrap_err().contains("[alerts.Bad]"));
+        assert!(read("[alerts.a]\nlevle = \"high\"\n").unwrap_err().contains("did you mean level?"));
+        assert!(read("[alerts.a]\nto = [\"nobody\"]\n").unwrap_err().contains("e-mail addresses"));
+    }
+}
