@@ -47,7 +47,12 @@ impl Authority {
             change.commit().await?;
         }
         let answer = PoliciesAnswer { files: None, schema: None, roles, applied: Some(!dry_run) };
-        Ok(Done { answer: ControlAnswer::Policies(answer), affected: (!dry_run).then_some(count), detail: None, made: None })
+        Ok(Done {
+            answer: ControlAnswer::Policies(answer),
+            affected: (!dry_run).then_some(count),
+            detail: None,
+            made: None,
+        })
     }
 }
 
