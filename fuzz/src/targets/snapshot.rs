@@ -87,6 +87,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         token_keys: vec![key.public_jwk().clone()],
         directory: Arc::default(),
         wrapped: Arc::new([(tenant, vec![7; 65].into())].into()),
+        contacts: Arc::default(),
     };
     let publisher = Publisher::new(deployment(), Arc::clone(&key), Arc::new(ManualClock::at(NOW)));
     let first = publisher.publish(&sources).expect("a snapshot");
@@ -99,6 +100,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         changed: NOW,
         kind: UserKind::Person,
         external: None,
+        expires: None,
     };
     let id = UserId::from_u128(0x0190_0000_0000_7000_9000_0000_0000_0002);
     Arc::make_mut(&mut facts.user_names).insert((tenant, name("anna")), id);
@@ -268,6 +270,8 @@ fn whole_and_the_same_again(key: &Arc<SigningKey>, place: &Place) {
         token_keys: vec![key.public_jwk().clone()],
         directory: place.follower.directory().borrow().clone(),
         wrapped: place.follower.wrapped().load(),
+        // Told to the monitor alone.
+        contacts: Arc::default(),
     };
     let publisher = Publisher::new(deployment(), Arc::clone(key), clock());
     let again = place_with(key, &publisher.publish(&sources).expect("what was taken can be published"));
