@@ -65,6 +65,8 @@ pub struct Report {
     pub cosigned: u64,
     /// Checkpoints that others have seen and that are of this very log.
     pub confirmed: u64,
+    /// How many records the largest of those covers: up to there nothing can be taken off unseen.
+    pub confirmed_to: u64,
     /// How many bytes were read.
     pub bytes: u64,
     /// What doesn't fit: records first, in their order. Empty if all is well.

@@ -1,11 +1,13 @@
-//! No record, no release: on a full disk for the audit log, nothing leaves and nothing changes.
+//! No record, no release: on a full disk for the audit log, nothing leaves and nothing changes. And what is on record
+//! stays there.
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use countersign_testkit::Server;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Layout, program, whole_and_apart};
 
@@ -56,6 +58,62 @@ fn when_the_audit_log_can_not_grow_nothing_leaves(layout: Layout) -> Result<()> 
     assert_eq!(client.get("/rest/v1/customer?select=id&id=eq.FULL")?.rows()?.len(), 0);
     println!("{released} reads were released until the disk was full, none after that");
     server.stop()
+}
+
+/// A ledger's whole folder is put back to what it once was: nothing in it tells, and the other services' files do.
+#[test]
+#[ignore = "starts a demo; a step of `cargo xtask test` runs it"]
+fn an_older_copy_of_a_ledger_is_told_by_the_other_services() -> Result<()> {
+    let (deployment, server) = crate::demo()?;
+    server.stop()?;
+    let gateway = deployment.dir().join("audit").join("gateway");
+    let older = tempfile::tempdir()?;
+    copy(&gateway, older.path())?;
+    let server = deployment.serve()?;
+    let token = deployment.login("andrew@northwind")?;
+    for _ in 0..20 {
+        let client = server.client()?.with_token(&token);
+        client.get("/rest/v1/customer?select=id,company&limit=20")?.rows()?;
+    }
+    // Until all have seen the log as long as it is.
+    let began = Instant::now();
+    loop {
+        let reports: Value = serde_json::from_str(&deployment.run(&["audit", "verify", "--output", "json"])?)?;
+        let confirmed =
+            |report: &Value| report["confirmed_up_to"] == report["records"] && report["confirmed"] == json!(4);
+        if reports.as_array().context("no list")?.iter().all(confirmed) {
+            println!("{reports}");
+            break;
+        }
+        anyhow::ensure!(began.elapsed() < Duration::from_secs(60), "not confirmed: {reports}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    server.stop()?;
+    std::fs::remove_dir_all(&gateway)?;
+    copy(older.path(), &gateway)?;
+    let alone = gateway.to_str().context("a folder whose name is no text")?;
+    deployment.run(&["audit", "verify", alone])?;
+    let told = match deployment.run(&["audit", "verify"]) {
+        Err(told) => told.to_string(),
+        Ok(reports) => bail!("nothing was told: {reports}"),
+    };
+    assert!(told.contains("ended with exit status: 1") && told.contains("has seen"), "{told}");
+    println!("{told}");
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(())
 }
 
 fn longest_file(folder: &Path) -> Result<u64> {

@@ -61,6 +61,7 @@ pub(super) fn verify(
         root: None,
         cosigned: 0,
         confirmed: 0,
+        confirmed_to: 0,
         bytes: 0,
         findings: Vec::new(),
     };
@@ -198,9 +199,11 @@ impl Records<'_> {
         while let Some(known) = self.known.next_if(|known| known.size == size) {
             let found = self.tree.root();
             match known.by {
-                _ if known.root == found => {
-                    self.report.confirmed = self.report.confirmed.saturating_add(u64::from(known.by.is_some()));
+                Some(_) if known.root == found => {
+                    self.report.confirmed = self.report.confirmed.saturating_add(1);
+                    self.report.confirmed_to = size;
                 }
+                None if known.root == found => {}
                 Some(by) => self.found(Finding::of_file(file, Fault::Forked { by, size })),
                 None => self.found(Finding::of_file(CHECKPOINT, Fault::Root { found })),
             }

@@ -74,7 +74,8 @@ pub(super) fn run(context: &Context, asked: Verify) -> Result<(), Problem> {
     }
 }
 
-const COLUMNS: [&str; 8] = ["service", "records", "kept from", "covered", "cosigned", "confirmed", "seconds", "result"];
+const COLUMNS: [&str; 9] =
+    ["service", "records", "kept from", "covered", "cosigned", "confirmed", "up to", "seconds", "result"];
 
 fn result(report: &Report) -> String {
     match report.findings.len() {
@@ -92,6 +93,7 @@ fn row(name: &str, report: &Report, seconds: f64) -> Vec<Value> {
         report.covered.into(),
         report.cosigned.into(),
         report.confirmed.into(),
+        report.confirmed_to.into(),
         format!("{seconds:.2}").into(),
         result(report).into(),
     ]
@@ -115,6 +117,7 @@ fn object(name: &str, report: &Report, seconds: f64) -> Value {
         "root": report.root.map(|root| root.to_string()),
         "cosigned": report.cosigned,
         "confirmed": report.confirmed,
+        "confirmed_up_to": report.confirmed_to,
         "bytes": report.bytes,
         "seconds": seconds,
         "faults": report.findings.iter().map(finding).collect::<Vec<_>>(),
