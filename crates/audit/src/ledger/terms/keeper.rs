@@ -41,7 +41,7 @@ enum Job {
     /// A tenant's key is at hand that was not when a segment was read.
     Learn(u32, Option<TenantId>),
     /// Do everything there is to do, then answer.
-    #[cfg_attr(not(any(test, feature = "conformance")), expect(dead_code, reason = "for tests, which can't wait"))]
+    #[cfg(test)]
     Settle(Sender<()>),
     Stop,
 }
@@ -82,7 +82,7 @@ impl Keeper {
     }
 
     /// Returns when there is nothing to do any more.
-    #[cfg(any(test, feature = "conformance"))]
+    #[cfg(test)]
     pub(in crate::ledger) fn settle(&self) {
         let (done, settled) = channel();
         let _ = self.jobs.send(Job::Settle(done));
@@ -122,6 +122,7 @@ impl Work {
         loop {
             match jobs.recv_timeout(LOOKS) {
                 Ok(Job::Learn(segment, owner)) => drop(self.learn(segment, owner)),
+                #[cfg(test)]
                 Ok(Job::Settle(done)) => {
                     self.work(&mut HashMap::new());
                     let _ = done.send(());
