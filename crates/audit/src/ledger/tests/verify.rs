@@ -317,3 +317,32 @@ async fn a_ledger_that_is_written_to_verifies() {
     assert_eq!(crate::ledger::verify::ledgers_under(root.path()).unwrap(), std::slice::from_ref(&folder));
     assert_eq!(crate::ledger::verify::ledgers_under(&folder).unwrap(), [folder]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "writes a million records, half a gigabyte: minutes without optimization"]
+async fn a_million_records() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("gateway");
+    let keys: Arc<dyn AuditKeys> = Arc::<TestKeys>::default();
+    let parts = Some(super::log::parts());
+    let options = Options::default();
+    let ledger = Ledger::open_as_log(&folder, SERVICE, keys, Arc::new(SystemEntropy), options, parts).unwrap();
+    let ledger = Arc::new(ledger);
+    let began = std::time::Instant::now();
+    let writers: Vec<_> = (0..500)
+        .map(|_| {
+            let ledger = Arc::clone(&ledger);
+            tokio::spawn(async move { append(&ledger, 0..2000).await })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let (wrote, lag) = (began.elapsed(), ledger.log().unwrap().lag());
+    ledger.close().await;
+    let began = std::time::Instant::now();
+    let report = crate::ledger::verify::folder(&folder, &Against::default(), &mut |_, _| {}).unwrap();
+    assert_eq!((report.findings.as_slice(), report.covered), (&[][..], 1_000_000));
+    println!("{} MB written in {wrote:?}, the log at most {:?} behind", report.bytes / 1_000_000, lag.1);
+    println!("verified in {:?}", began.elapsed());
+}

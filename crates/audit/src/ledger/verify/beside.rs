@@ -35,7 +35,10 @@ pub(super) fn verify(storage: &dyn Storage, state: &State, report: &mut Report) 
         if *bytes != expected && !told {
             let offset = Some((*bytes).min(expected));
             let record = (level == 0).then_some(crate::ledger::Position(below));
-            report.findings.push(Finding { offset, record, ..Finding::of_file(&name, Fault::Length) });
+            // More than the checkpoint covers was begun.
+            let is_begun = *bytes >= level_len(report.covered, level).saturating_mul(hash);
+            let fault = if is_begun { Fault::Unfinished } else { Fault::Length };
+            report.findings.push(Finding { offset, record, ..Finding::of_file(&name, fault) });
         }
     }
     Ok(())

@@ -325,7 +325,7 @@ impl Records<'_> {
         if let Some(logged) = self.next()?
             && logged != hash
         {
-            let finding = if self.levels_are_signed()? {
+            let finding = if position < self.report.covered && self.levels_are_signed()? {
                 Finding::at(name, at, position, Fault::Unlike)
             } else {
                 let offset = position.saturating_mul(Hash::BYTES as u64);
@@ -377,8 +377,8 @@ impl Records<'_> {
     /// Adds a hash to the tree and holds the levels above against it. False if they don't fit.
     fn take(&mut self, hash: Hash) -> io::Result<bool> {
         let size = self.tree.size().saturating_add(1);
-        // Levels go as far as level 0 does.
-        let is_logged = size <= self.hashes;
+        // Levels go as far as level 0 does, or as the checkpoint if a process was killed before it had made the next.
+        let (is_logged, is_covered) = (size <= self.hashes, size <= self.report.covered);
         let (levels, mut wrong, mut failed) = (&self.levels, None, None);
         self.tree.push(hash, &mut |level, hash| {
             if level == 0 || !is_logged || wrong.is_some() {
@@ -390,6 +390,7 @@ impl Records<'_> {
                 Err(error) if !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound) => {
                     failed = Some(error);
                 }
+                Err(_) if !is_covered => {}
                 _ => wrong = Some((level, place)),
             }
         });

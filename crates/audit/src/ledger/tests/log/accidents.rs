@@ -71,3 +71,43 @@ async fn whatever_was_published_stays_true_after_any_accident() {
     println!("{published} records covered by checkpoints before accidents");
     assert!(published > 1000);
 }
+
+/// Between any two changes of the log's files: hashes without their checkpoint, levels without those above them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_killed_while_it_makes_the_log_leaves_nothing_that_looks_like_tampering() {
+    use crate::ledger::verify::{Against, Fault, storage as verify};
+    let filled = Bench::filled(quick(), 600).await;
+    let mut unfinished = 0;
+    for changes in 0..40 {
+        let bench = Bench { storage: filled.storage.after_kill(), keys: Arc::clone(&filled.keys), options: quick() };
+        bench.open_log().close().await;
+        append(&bench.open(), 0..200).await;
+        bench.storage.die_after(Some(changes));
+        drop(bench.try_open_log());
+        let left = Bench { storage: bench.storage.after_kill(), keys: Arc::clone(&filled.keys), options: quick() };
+        let against = Against { at_rest: true, ..Against::default() };
+        let report = verify(Arc::new(left.storage.clone()), &against, &mut |_, _| {}).unwrap();
+        assert!(report.findings.iter().all(|finding| finding.fault == Fault::Unfinished), "{changes}: {report:?}");
+        unfinished += report.findings.len();
+        left.open_log().close().await;
+        let report = verify(Arc::new(left.storage), &against, &mut |_, _| {}).unwrap();
+        assert_eq!((report.findings.as_slice(), report.covered), (&[][..], 800), "{changes}");
+    }
+    println!("{unfinished} unfinished writes were told as that");
+}
+
+/// What a clock says is in the records and nowhere in the log: one that goes back changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_goes_back_is_no_matter() {
+    let bench = Bench::new(quick());
+    let ledger = bench.open_log();
+    for number in 0..20u64 {
+        let time = UnixMs(1_780_000_000_000 - number * 3_600_000);
+        ledger.append(Record { time, ..sample(SERVICE, Some(tenant(1)), number) }).await.unwrap();
+    }
+    integrated(&ledger, 20).await;
+    assert_eq!(ledger.retain(UnixMs(0), 1).await.unwrap(), None);
+    ledger.close().await;
+    drop(ledger);
+    assert_eq!(numbers(&bench.open_log()), (0..20).collect::<Vec<_>>());
+}
