@@ -6,7 +6,9 @@
 //! disk, not on the number of callers. Records that nobody waits for go along with them, or after
 //! [`Options::lazy_ms`] at the latest.
 //!
-//! Positions count records from 0 without gaps: they are the leaf indexes of a log over the same records.
+//! Positions count records from 0 without gaps: they are the leaf indexes of the log over the same records, which another
+//! thread makes of what is durable ([`log`]). Records whose time is over are removed a segment at a time (`retain.rs`); what
+//! is on disk can be verified without opening it ([`verify`]).
 
 mod answer;
 mod exposures;

@@ -6,13 +6,14 @@
 //!
 //! What identifies records or people is sealed under the tenant's key. Time, request, service, verdict and
 //! tenant id are in clear, so that the records of one request can be laid side by side without any key. Every
-//! stored record is one opaque leaf at a dense position, ready for a Merkle log (C2SP tlog-tiles) over them.
+//! stored record is one opaque leaf at a dense position of a Merkle log (C2SP tlog-tiles), which [`Ledger::open_as_log`]
+//! keeps beside them, and which [`verify`] holds them against.
 //!
 //! Each service has a ledger of its own, and what they say of one request is held against each other: [`reconcile`]
 //! finds the requests that one of them has no record of, or another one; [`receipt`] shows one request as all of them
 //! recorded it.
 //!
-//! What this is not: it decides nothing, it raises no alarms, and it proves nothing to outsiders yet.
+//! What this is not: it decides nothing, and it raises no alarms.
 //!
 //! ```
 //! use std::sync::Arc;
