@@ -182,8 +182,7 @@ impl Trail for LedgerTrail {
             _ => false,
         };
         let judgement = self.judge(call, &[], asks).await?;
-        let receives =
-            matches!(&judgement.judged, Judged::Control(Control::Incident(IncidentControl::Receive { .. })));
+        let receives = matches!(&judgement.judged, Judged::Control(Control::Incident(IncidentControl::Receive { .. })));
         let tenant = judgement.principal.tenant;
         if receives && let Some(unlock) = &self.unlock {
             unlock.unlock(call.bearer, tenant).await;
