@@ -299,7 +299,11 @@ Examples:
   countersign serve ./store --join-token store.join";
 
 pub(super) const ACCESS: &str = "\
-No operator sees a tenant's records by default. docs/access.md describes how access is asked for, given and ended.";
+No operator sees a tenant's records by default. docs/access.md describes how access is asked for, given and ended.
+
+Examples:
+  countersign --dir ./deployment access request northwind --role support --reason 'ticket 4711' --for 1h
+  countersign --dir ./deployment --as andrew@northwind access approve GRANT";
 
 pub(super) const ACCESS_REQUEST: &str = "\
 The tenant sees the request, with your name and the reason, in its audit log and with `access list`.
