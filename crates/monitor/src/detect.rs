@@ -26,6 +26,10 @@ use crate::sigma::{Heading, Matched, RuleSet, Source, Windows};
 
 pub use self::state::{Keep, StateFault};
 
+/// How far a record may be ahead of the monitor's clock and count at its own time: as far as a clock may be wrong before
+/// that is an alert of its own.
+const AHEAD_MS: u64 = 5_000;
+
 /// What a [`Detector`] is made of.
 pub struct DetectorParts {
     /// The rules.
@@ -105,7 +109,9 @@ impl Detector {
                 Some(known) => *known = next,
                 None => drop(self.next.insert(ledger.to_owned(), next)),
             }
-            self.entry(ledger, position, TallyEntry { service, ..entry }, &facts, now);
+            // Time spans are the events' own, so one record of the future would push everything else out of them.
+            let time = if entry.time > now.plus_ms(AHEAD_MS) { now } else { entry.time };
+            self.entry(ledger, position, TallyEntry { service, time, ..entry }, &facts, now);
         }
     }
 

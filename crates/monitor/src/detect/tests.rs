@@ -191,3 +191,20 @@ impl World {
         std::mem::take(&mut self.alerts.0.lock())
     }
 }
+
+/// A service whose clock is wrong, or that lies, keeps nobody from seeing what is done at the others.
+#[test]
+fn a_record_of_the_future_hides_nothing() {
+    let mut world = World::new();
+    world.now = UnixMs(u64::MAX / 2);
+    let (ledger, position, entry) = world.entry(refused(Reason::NotPermitted));
+    world.now = START;
+    world.detector.take(ledger, entry.service, vec![(position, entry)], world.now);
+    for _ in 0..20 {
+        world.say(refused(Reason::NotPermitted));
+        world.wait(1_000);
+        world.detector.tick(world.now);
+    }
+    let alerts = world.alerts();
+    assert!(alerts.iter().any(|alert| alert.title == "One user is refused again and again"), "{alerts:?}");
+}
