@@ -16,7 +16,7 @@ use super::{Done, is_operator};
 use crate::OPERATOR_ROLE;
 use crate::answer::{ControlAnswer, GrantEntry};
 use crate::authority::Authority;
-use crate::error::ControlFailure;
+use crate::error::{ControlFailure, RegistryError};
 use crate::registry::change::Change;
 use crate::registry::fact::{GrantFact, GrantState};
 use crate::time::rfc3339;
@@ -146,7 +146,8 @@ impl Authority {
         now: UnixMs,
     ) -> Result<Done, ControlFailure> {
         let operator = change.facts().users.get(&grant.operator).cloned();
-        let operator = operator.ok_or_else(|| not_found("operator", &grant.operator_name))?;
+        let is_one = |user: &Arc<User>| user.roles.iter().any(|role| role.as_str() == OPERATOR_ROLE);
+        let operator = operator.filter(is_one).ok_or_else(|| not_found("operator", &grant.operator_name))?;
         let login = login_name(&grant.operator_name, id)?;
         let (user, until) = (UserId::new(now, self.registry.entropy()), now.plus_ms(grant.lifetime_ms));
         change.put_user(
@@ -245,6 +246,32 @@ impl Authority {
         let epoch = change.commit().await?;
         for (id, grant) in ended {
             self.record_end(id, grant.tenant, epoch, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends everything that one operator has asked for or was given: whoever takes away what makes somebody an operator
+    /// takes that away too. Afterwards the tenants are [told](Self::record_ends).
+    pub(super) fn end_access_of(
+        &self,
+        change: &mut Change,
+        operator: UserId,
+        by: &Name,
+    ) -> Result<Vec<(GrantId, TenantId)>, RegistryError> {
+        let is_over = |grant: &GrantFact| matches!(grant.state, GrantState::Refused { .. } | GrantState::Closed { .. });
+        let mut ended = Vec::new();
+        for (id, grant) in self.registry.grants() {
+            if grant.operator == operator && !is_over(&grant) {
+                change.end_grant(id, by, self.registry.clock().now())?;
+                ended.push((id, grant.tenant));
+            }
+        }
+        Ok(ended)
+    }
+
+    pub(super) async fn record_ends(&self, ended: Vec<(GrantId, TenantId)>, epoch: u64) -> Result<(), ControlFailure> {
+        for (id, tenant) in ended {
+            self.record_end(id, tenant, epoch, self.registry.clock().now()).await?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ impl Authority {
         if !matches!(revoke, Revoke::Person(_)) && change.is_full_of_revocations(caller.tenant) {
             return Err(ControlFailure::TooManyRevocations);
         }
+        let mut ended = Vec::new();
         let (revoked, subject) = match revoke {
             Revoke::Token(token) => {
                 change.revoke_token(caller.tenant, token, now)?;
@@ -31,10 +32,12 @@ impl Authority {
                 let user = change.facts().user_names.get(&(caller.tenant, name.clone())).copied();
                 let user = user.ok_or_else(|| ControlFailure::NotFound { what: "user", name: name.to_string() })?;
                 change.revoke_user(user, now)?;
+                ended = self.end_access_of(&mut change, user, &caller.acting().1.name)?;
                 ("person", name.to_string())
             }
         };
-        change.commit().await?;
+        let epoch = change.commit().await?;
+        self.record_ends(ended, epoch).await?;
         Ok(Done::changed(ControlAnswer::Revoked(RevokedAnswer { revoked, subject, since: rfc3339(now) })))
     }
 }

@@ -60,12 +60,19 @@ impl Authority {
         let id = known.unwrap_or_else(|| UserId::new(now, self.registry.entropy()));
         // Tokens don't say which key their login was made with. When a key is taken away, all of the person's
         // tokens go: the key may be in the wrong hands, and the person logs in again with one that is left.
-        if before.is_some_and(|before| before.ssh_keys.iter().any(|key| !is_among(key, &user.ssh_keys))) {
+        let loses_key = |before: &Arc<User>| before.ssh_keys.iter().any(|key| !is_among(key, &user.ssh_keys));
+        let loses_key = before.as_ref().is_some_and(loses_key);
+        if loses_key {
             change.revoke_user(id, now)?;
         }
+        // In tenants an operator logs in with the keys from when access was given.
+        let is_operator = user.roles.iter().any(|role| role.as_str() == crate::OPERATOR_ROLE);
+        let by = &permit.principal().acting().1.name;
+        let ended = if loses_key || !is_operator { self.end_access_of(&mut change, id, by)? } else { Vec::new() };
         let name = user.name.clone();
         change.put_user(id, user)?;
-        change.commit().await?;
+        let epoch = change.commit().await?;
+        self.record_ends(ended, epoch).await?;
         if elsewhere {
             self.record_elsewhere(permit, tenant, format!("put {name}@{tenant_name}"), now).await?;
         }
@@ -97,10 +104,9 @@ impl Authority {
         }
         change.remove_user(id);
         // Nor is an operator who has gone anywhere else any more.
-        for (grant, _) in self.registry.grants().iter().filter(|(_, grant)| grant.operator == id) {
-            change.end_grant(*grant, &caller.acting().1.name, self.registry.clock().now())?;
-        }
-        change.commit().await?;
+        let ended = self.end_access_of(&mut change, id, &caller.acting().1.name)?;
+        let epoch = change.commit().await?;
+        self.record_ends(ended, epoch).await?;
         Ok(Done::changed(ControlAnswer::User(entry(id, &user, &tenant_name, &self.registry.latest()))))
     }
 }

@@ -59,7 +59,8 @@ impl Authority {
         let missing = || ControlFailure::NotFound { what: "provider", name: caller.tenant_name.to_string() };
         let old = self.registry.provider(caller.tenant).ok_or_else(missing)?;
         // Without the provider somebody has to be left who can log in.
-        let has_key = |user: &Arc<User>| user.tenant == caller.tenant && !user.ssh_keys.is_empty();
+        let has_key =
+            |user: &Arc<User>| user.tenant == caller.tenant && !user.ssh_keys.is_empty() && user.expires.is_none();
         if !change.facts().users.values().any(has_key) {
             return Err(ControlFailure::LastPerson);
         }

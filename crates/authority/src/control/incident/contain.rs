@@ -176,7 +176,7 @@ impl Authority {
     }
 
     async fn act(&self, permit: &Permit, tenant: Option<TenantId>, act: Act) -> Result<(), ControlFailure> {
-        let now = self.registry.clock().now();
+        let (now, by) = (self.registry.clock().now(), &permit.principal().acting().1.name);
         match act {
             Act::Token(_) | Act::Session(_) => {
                 let mut change = self.registry.begin().await;
@@ -190,10 +190,13 @@ impl Authority {
             }
             Act::Logins(users) => {
                 let mut change = self.registry.begin().await;
+                let mut ended = Vec::new();
                 for user in users {
                     change.revoke_user(user, now)?;
+                    ended.extend(self.end_access_of(&mut change, user, by)?);
                 }
-                change.commit().await?;
+                let epoch = change.commit().await?;
+                self.record_ends(ended, epoch).await?;
             }
             Act::Principal(id) => {
                 let mut change = self.registry.begin().await;
@@ -202,7 +205,9 @@ impl Authority {
                 change.revoke_user(id, now)?;
                 // Whoever has a key of theirs would be back at once. A new one comes from the tenant's admin.
                 change.put_user(id, User { ssh_keys: Vec::new(), changed: now, ..(*user).clone() })?;
-                change.commit().await?;
+                let ended = self.end_access_of(&mut change, id, by)?;
+                let epoch = change.commit().await?;
+                self.record_ends(ended, epoch).await?;
                 if user.external.is_some() {
                     let expected = "that the tenant ends the account at its identity provider as well: logins from there \
                                     are still taken";

@@ -1,6 +1,7 @@
 //! A provider's settings, keys and metadata.
 
 use countersign_audit::{Reason, Verdict};
+use countersign_model::access::AccessControl;
 use countersign_model::control::{Control, NewProvider};
 use serde_json::{Value, json};
 
@@ -193,6 +194,18 @@ async fn somebody_is_left_who_can_log_in() {
     let margaret = margaret["access_token"].as_str().unwrap();
     let remove = Control::UserRemove { tenant: None, user: name("andrew") };
     world.house.ask(margaret, remove).await.unwrap();
+    // An operator whom the tenant lets in for an hour is nobody who stays.
+    let asked = AccessControl::Request {
+        tenant: name("northwind"),
+        role: name("accountant"),
+        reason: "why".to_owned(),
+        lifetime_ms: 3_600_000,
+        break_glass: false,
+    };
+    let asked = world.house.ask(&world.house.operator_token().await, Control::Access(asked)).await.unwrap();
+    let grant = asked["id"].as_str().unwrap().parse().unwrap();
+    let decide = AccessControl::Decide { grant, approve: true, role: None };
+    world.house.ask(margaret, Control::Access(decide)).await.unwrap();
     let outcome = world.house.ask(margaret, Control::ProviderRemove).await;
     assert!(matches!(outcome, Err(Failed::Control(ControlFailure::LastPerson))), "{outcome:?}");
 }

@@ -3,7 +3,7 @@
 use countersign_crypto::ssh;
 use countersign_guard::{Bearer, Refusal};
 use countersign_model::access::AccessControl;
-use countersign_model::control::Control;
+use countersign_model::control::{Control, Revoke};
 use countersign_model::request::{Door, Filter, Operation, Read};
 use countersign_model::{GrantId, Request, RequestId};
 use serde_json::Value;
@@ -235,5 +235,38 @@ async fn what_can_not_be_asked_for() {
         with("northwind", "accountant", "why", 12 * HOUR_MS + 1),
     ] {
         assert!(house.ask(&operator, wrong.clone()).await.is_err(), "{wrong:?}");
+    }
+}
+
+/// What makes an operator is taken away: everything that was given to them goes with it, and the tenant sees that.
+#[tokio::test]
+async fn it_ends_with_what_made_the_operator_one() {
+    let house = House::new().await;
+    let admin = house.tenant("northwind").await;
+    let andrew = house.token("andrew", "northwind", &admin).await;
+    let put = |role: &str, key: &ssh::PrivateKey| Control::UserPut { tenant: None, user: user("second", role, key) };
+    let gone = |how: &str| match how {
+        "another key" => put("operator", &new_key()),
+        "revoked" => Control::Revoke(Revoke::Person(name("second"))),
+        _ => Control::UserRemove { tenant: None, user: name("second") },
+    };
+    for how in ["another key", "another role", "revoked", "removed"] {
+        let operator = house.operator_token().await;
+        let second = second_operator(&house).await;
+        house.clock.advance_ms(1_000);
+        let their = house.token("second", "operators", &second).await;
+        let asked = house.ask(&their, request("accountant", false)).await.unwrap();
+        let given = house.ask(&andrew, decide(id(&asked), true)).await.unwrap();
+        let waits = house.ask(&their, request("accountant", false)).await.unwrap();
+        let token = house.token(&login_name(&given), "northwind", &second).await;
+        assert_eq!(reads(&house, &token), Ok(()), "{how}");
+        let end = if how == "another role" { put("reader", &second) } else { gone(how) };
+        house.ask(&operator, end).await.unwrap();
+        assert!(reads(&house, &token).is_err(), "{how}");
+        assert!(house.login(&login_name(&given), "northwind", &second).await.is_err(), "{how}");
+        assert!(house.ask(&andrew, decide(id(&waits), true)).await.is_err(), "{how}");
+        let told = details(&house, &andrew).await;
+        let over = format!("access {} is over", id(&given));
+        assert!(told.iter().any(|(action, detail)| action == "end_access" && *detail == over), "{how}: {told:?}");
     }
 }
