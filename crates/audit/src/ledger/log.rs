@@ -172,10 +172,17 @@ impl Log {
         let Some(mut of) = of else { return Err(CosignatureRefused::OtherSize) };
         let mut note: Note = of.text.parse().map_err(|_| CosignatureRefused::Unavailable)?;
         let good = key.is_witness() && lines.iter().all(|line| key.verify(note.text(), line).is_some());
-        if !good {
+        // A line is known by its key's name and four bytes, which somebody may try keys for: what looks like another's
+        // line, and the log's own above all, would take that one's place.
+        if !good || key.name() == self.origin() || self.keys.lock().has_like(&key) {
             return Err(CosignatureRefused::NotValid);
         }
-        self.keys.lock().add(&*self.storage, &key).map_err(|_| CosignatureRefused::Unavailable)?;
+        let in_use = |known: &VerifierKey| {
+            let of = [Some(&newest), cosigned.as_ref()].into_iter().flatten();
+            of.filter_map(|one| one.text.parse::<Note>().ok())
+                .any(|note| note.signatures().iter().any(|one| known.made(one)))
+        };
+        self.keys.lock().add(&*self.storage, &key, in_use).map_err(|_| CosignatureRefused::Unavailable)?;
         if !lines.into_iter().all(|line| note.add(line)) {
             return Err(CosignatureRefused::Unavailable);
         }

@@ -44,15 +44,28 @@ impl Keys {
         storage.replace(KEYS, self.to_text().as_bytes())
     }
 
-    /// Remembers a witness's.
-    pub(super) fn add(&mut self, storage: &dyn Storage, key: &VerifierKey) -> io::Result<()> {
+    /// Whether there is another key whose lines look like this one's.
+    pub(super) fn has_like(&self, key: &VerifierKey) -> bool {
+        let is_like = |known: &VerifierKey| known != key && known.name() == key.name() && known.id() == key.id();
+        std::iter::once(&self.own).chain(&self.witnesses).any(is_like)
+    }
+
+    /// Remembers a witness's. Where there are too many, the oldest is forgotten that is not in use, so that whoever brings
+    /// ever new ones keeps nobody out.
+    pub(super) fn add(
+        &mut self,
+        storage: &dyn Storage,
+        key: &VerifierKey,
+        in_use: impl Fn(&VerifierKey) -> bool,
+    ) -> io::Result<()> {
         if self.witnesses.contains(key) {
             return Ok(());
         }
-        if self.witnesses.len() >= WITNESSES_MAX {
-            return Err(io::ErrorKind::QuotaExceeded.into());
-        }
         let mut more = self.clone();
+        if more.witnesses.len() >= WITNESSES_MAX {
+            let idle = more.witnesses.iter().position(|known| !in_use(known));
+            more.witnesses.remove(idle.ok_or(io::ErrorKind::QuotaExceeded)?);
+        }
         more.witnesses.push(key.clone());
         more.write(storage)?;
         *self = more;

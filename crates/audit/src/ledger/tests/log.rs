@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use countersign_crypto::{SecretKey, note::NoteKey};
 use countersign_model::UnixMs;
 use countersign_model::clock::ManualClock;
-use countersign_tlog::{AddCheckpoint, Checkpoint, Frontier, Hash, Signer, consistency};
+use countersign_tlog::{AddCheckpoint, Checkpoint, Frontier, Hash, Note, Signer, consistency};
 
 use super::*;
-use crate::ledger::log::{CHECKPOINT, CosignatureRefused, KEYS, WITNESSED, WitnessFailure};
+use crate::ledger::log::{CHECKPOINT, CosignatureRefused, KEYS, Keys, WITNESSED, WitnessFailure};
 
 pub(super) const ORIGIN: &str = "data.example/log/gateway/first";
 
@@ -242,4 +242,43 @@ async fn a_service_cosigns_what_only_grew() {
     let keys: Arc<dyn AuditKeys> = Arc::<TestKeys>::clone(&other.keys);
     let opened = Ledger::open_on(storage, SERVICE, keys, Arc::new(SystemEntropy), other.options, Some(parts));
     assert!(matches!(opened, Err(LedgerError::File { .. })), "a witness that forgot is none");
+}
+
+/// A log takes cosignatures from anybody: that keeps nobody else's out, and puts none in the place of its own signature.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ever_new_witnesses_keep_nobody_out() {
+    let bench = Bench::new(quick());
+    let ledger = bench.open_log();
+    let log = ledger.log().unwrap();
+    let key = log.verifier_keys()[0].clone();
+    let cosign = |name: &str, seed: u8| {
+        let (signer, _) = Signer::new_witness(name, &SecretKey::from_bytes([seed; 32])).unwrap();
+        let (checkpoint, _) = Checkpoint::open(&log.newest().text, &key).unwrap();
+        let line = signer.sign(&checkpoint.to_text(), 1_780_000_000).to_string();
+        log.cosigned(log.newest().size, &signer.verifier().to_string(), &line)
+    };
+    assert_eq!(cosign(log.origin(), 9), Err(CosignatureRefused::NotValid));
+    let mut size = 0;
+    for round in 0..6 {
+        append(&ledger, size..size + 10).await;
+        size += 10;
+        integrated(&ledger, size).await;
+        assert_eq!(cosign("a.example/witness", 1), Ok(()), "{round}");
+        for other in 0..8 {
+            let number = round * 8 + other;
+            assert_eq!(cosign(&format!("w{number}.example"), 100 + number), Ok(()), "{number}");
+        }
+        assert_eq!(log.newest().cosigned, 9);
+    }
+    let began = Instant::now();
+    while bench.storage.contents(CHECKPOINT).unwrap() != log.newest().text.as_bytes() {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Every line of the file can still be verified by the keys beside it.
+    let keys = Keys::parse(&bench.storage.contents(KEYS).unwrap()).unwrap();
+    let note: Note = log.newest().text.parse().unwrap();
+    let known =
+        |line| std::iter::once(&keys.own).chain(&keys.witnesses).any(|key| key.verify(note.text(), line).is_some());
+    assert!(note.signatures().iter().all(known));
 }
