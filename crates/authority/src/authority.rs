@@ -1,6 +1,6 @@
 //! What acts on the registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -70,6 +70,8 @@ pub struct Authority {
     pub(crate) certified: Mutex<BTreeMap<SpiffeId, UnixMs>>,
     /// What is shown to everybody.
     pub(crate) logs: Arc<dyn Logs>,
+    /// The witnesses whose cosignatures are taken, however many others come.
+    pub(crate) witnesses: BTreeSet<String>,
 }
 
 impl Authority {
@@ -105,6 +107,7 @@ impl Authority {
             certified: Mutex::default(),
             watch: None,
             logs: Arc::new(Vec::<(LogName, Arc<dyn Log>)>::new()),
+            witnesses: BTreeSet::new(),
             started,
         })
     }
@@ -141,6 +144,14 @@ impl Authority {
     #[must_use]
     pub fn with_logs(mut self, logs: Arc<dyn Logs>) -> Self {
         self.logs = logs;
+        self
+    }
+
+    /// The same authority, which takes the cosignatures of these witnesses, by their verifier keys, however many others
+    /// come.
+    #[must_use]
+    pub fn expecting_witnesses(mut self, keys: impl IntoIterator<Item = String>) -> Self {
+        self.witnesses = keys.into_iter().collect();
         self
     }
 

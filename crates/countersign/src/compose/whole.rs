@@ -129,6 +129,7 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     let authority = authority.calling(Arc::new(Fetcher::new(base.config.sso.allow.0.clone())));
     let rules = breach::rules(&base, super::alerts::mailer(&base.config)?)?;
     let authority = authority.with_logs(Arc::new(logs.clone())).with_breach_rules(rules);
+    let authority = authority.expecting_witnesses(base.config.audit.witnesses.0.clone());
     let authority = Arc::new(match &monitor {
         Some(monitor) => authority.watched_by(monitor.watch()),
         None => authority,

@@ -43,6 +43,7 @@ async fn public() -> (House, Public) {
     let logs: Vec<(LogName, Arc<dyn Log>)> = vec![(LogName("store/a".to_owned()), Arc::new(OneLog))];
     let House { authority, guard, dir, clock, registry, ledgers, store, operator } = House::new().await;
     let authority = Arc::into_inner(authority).unwrap().with_logs(Arc::new(logs));
+    let authority = authority.expecting_witnesses(["expected".to_owned()]);
     let house = House { authority: Arc::new(authority), guard, dir, clock, registry, ledgers, store, operator };
     let public = Public::new(house.authority.clone(), house.guard.clone());
     (house, public)
@@ -136,4 +137,6 @@ async fn a_witness_s_cosignature_is_taken_if_it_is_good() {
     }
     assert_eq!(post(good("one too many")).await.0, 429);
     assert_eq!(post(good("w")).await.0, 200);
+    // Nor those that the deployment expects.
+    assert_eq!(post(good("expected")).await.0, 200);
 }

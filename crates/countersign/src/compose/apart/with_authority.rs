@@ -70,7 +70,8 @@ impl Apart {
         let authority = authority.with_services(keys, records, Arc::clone(&fellows) as Arc<dyn Trails>);
         let authority = authority.with_logs(Arc::clone(&fellows) as Arc<dyn Logs>).watched_by(watch);
         let rules = breach::rules(&self.base, alerts::mailer(&self.base.config)?)?;
-        let authority = authority.with_breach_rules(rules);
+        let witnesses = self.base.config.audit.witnesses.0.clone();
+        let authority = authority.with_breach_rules(rules).expecting_witnesses(witnesses);
         let authority = Arc::new(authority);
         self.tasks.push(access_ends(&authority));
         self.tasks.push(breach::reminders(&authority));
