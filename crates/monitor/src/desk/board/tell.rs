@@ -61,7 +61,8 @@ impl Board {
     }
 
     pub(super) fn tell_tenant(&mut self, alert: &Alert, tenant: TenantId, cause: Cause, now: UnixMs) {
-        let key = tenant.to_string();
+        // Each rule for itself: what tells of little must not use up the room of what tells of much.
+        let key = format!("{tenant} {}", alert.rule);
         if !self.tells_tenants {
             let detail = format!("{} to the tenant: no mail server is configured", said(alert));
             let reason = Some(Reason::Unavailable);

@@ -317,3 +317,19 @@ fn a_full_line_keeps_what_is_worst() {
     assert_eq!(told.iter().filter(|(sink, one)| sink == "hook" && one.alert.level == Level::High).count(), 50);
     assert!(told.iter().any(|(_, one)| one.lost == 500));
 }
+
+/// Whoever can cause alerts of little weight can't use up the tenant's attention before the one that counts.
+#[test]
+fn what_a_tenant_hears_of_often_drowns_nothing_else() {
+    let mut board = board();
+    let tenant = Some(TenantId::from_u128(7));
+    let told = |rule: &str, about: &str, level| Alert { tenant, tells_tenant: true, ..alert(rule, about, level) };
+    for number in 0..100 {
+        board.raise(told("access", &format!("grant={number}"), Level::Low), NOW);
+    }
+    board.raise(told("glass", "grant=100", Level::Critical), NOW);
+    let arrived = arrived(&mut board, NOW);
+    let of_tenant = arrived.iter().filter(|(sink, _)| sink == TENANTS);
+    assert!(of_tenant.clone().any(|(_, notification)| notification.alert.rule == "glass"), "{arrived:?}");
+    assert!(of_tenant.count() < 30, "and yet it is limited");
+}
