@@ -24,6 +24,7 @@ const TOOLS: &[Tool] = &[
     // Debian's package has it without the ending.
     Tool { programs: &["testssl.sh", "testssl"], package: "testssl.sh", used_for: "scanning the ports" },
     Tool { programs: &["tcpdump"], package: "tcpdump", used_for: "listening to what goes between processes" },
+    Tool { programs: &["faketime"], package: "faketime", used_for: "giving a process a wrong clock" },
     Tool { programs: &["promtool"], package: "prometheus", used_for: "reading measures as Prometheus does" },
     Tool { programs: &["prometheus-alertmanager"], package: "prometheus-alertmanager", used_for: "taking alerts" },
     Tool { programs: &["strings"], package: "binutils", used_for: "looking into a stopped deployment" },
