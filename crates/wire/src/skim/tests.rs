@@ -26,7 +26,7 @@ fn no_message_takes_more_than_it_is_counted_for() {
         RewrapTenantKeyRequest RewrapTenantKeyReply);
     held!(ReadRecordsRequest Scan TagAccess RowChunk SealedRow Cell WriteRecordsRequest Change FieldTag Requirement
         WriteRecordsReply Rejected UniqueTaken CreateTenantRequest AnyRecordsRequest AnyRecordsReply);
-    held!(TrailQueryRequest Owner LedgerQuery RecordName RecordChunk AuditRecord TalliesRequest TallyChunk TallyEntry
+    held!(TrailQueryRequest Owner LedgerQuery Doer RecordName RecordChunk AuditRecord TalliesRequest TallyChunk TallyEntry
         Tally ExposuresRequest ExposureChunk ProveRequest ProvedChunk);
     held!(LogRequest TileRequest CosignRequest CosignedRequest LogReply LogFault StatusRequest StatusReply KmsStatus
         WatchRequest WatchReply);
