@@ -208,3 +208,15 @@ fn a_record_of_the_future_hides_nothing() {
     let alerts = world.alerts();
     assert!(alerts.iter().any(|alert| alert.title == "One user is refused again and again"), "{alerts:?}");
 }
+
+/// What a service says of itself gets into mails and onto terminals: one that was taken over writes no lines of its own.
+#[test]
+fn what_a_service_says_is_one_short_word() {
+    let mut world = World::new();
+    let name = format!("file\n\nDear admin,\x1b[2J {}", "long".repeat(1_000));
+    world.status(|status| status.kms = vec![(name, false)]);
+    let alerts = world.alerts();
+    let about = &alerts.first().unwrap().about;
+    assert!(about.starts_with("kms=file") && about.len() < 300, "{about:?}");
+    assert!(!about.contains(char::is_control), "{about:?}");
+}

@@ -114,6 +114,9 @@ pub(super) fn group_places(file: File<'_>, node: &Node, source: Source) -> Resul
     names.into_iter().map(place).collect()
 }
 
+/// How much of a value says what an alert is about.
+const VALUE_MAX_CHARS: usize = 256;
+
 /// `field=value` of those fields that the event has, with a comma between.
 pub(super) fn about(group_by: &[usize], event: &View<'_>) -> String {
     let mut about = String::new();
@@ -124,7 +127,8 @@ pub(super) fn about(group_by: &[usize], event: &View<'_>) -> String {
             }
             about.push_str(field.name);
             about.push('=');
-            about.push_str(&value.text());
+            // It ends up in mails and on terminals, and a service may say of itself what it likes.
+            about.extend(value.text().chars().filter(|c| !c.is_control()).take(VALUE_MAX_CHARS));
         }
     }
     about
