@@ -50,6 +50,8 @@ pub struct IdentityRules {
     pub certificate_ms: u64,
     /// DNS names and IP addresses under which clients reach the gateways; they are in the certificates of gateways.
     pub gateway_names: Vec<String>,
+    /// Those under which the monitor's port is reached; they are in its certificate.
+    pub monitor_names: Vec<String>,
     /// The platforms whose tokens are believed. The first that fits counts.
     pub platforms: Vec<PlatformRule>,
     /// Where the platforms' keys come from; `None` is from where those of identity providers do.
@@ -61,6 +63,7 @@ impl Default for IdentityRules {
         Self {
             certificate_ms: DEFAULT_CERTIFICATE_MS,
             gateway_names: Vec::new(),
+            monitor_names: Vec::new(),
             platforms: Vec::new(),
             platform_keys: None,
         }
@@ -72,6 +75,7 @@ impl fmt::Debug for IdentityRules {
         f.debug_struct("IdentityRules")
             .field("certificate_ms", &self.certificate_ms)
             .field("gateway_names", &self.gateway_names)
+            .field("monitor_names", &self.monitor_names)
             .field("platforms", &self.platforms)
             .finish_non_exhaustive()
     }
@@ -195,7 +199,11 @@ impl Authority {
     /// The certificate, for a service that was recognised.
     fn certify(&self, id: &SpiffeId, request: &[u8], now: UnixMs) -> Result<Issued, JoinRefused> {
         let request = CertificateRequest::from_der(request)?;
-        let names = if id.role() == "gateway" { self.identity.gateway_names.as_slice() } else { &[] };
+        let names = match id.role() {
+            "gateway" => self.identity.gateway_names.as_slice(),
+            "monitor" => self.identity.monitor_names.as_slice(),
+            _ => &[],
+        };
         Ok(self.registry.issue(&request, id, names, now, self.identity.certificate_ms)?)
     }
 

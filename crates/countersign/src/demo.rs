@@ -102,6 +102,9 @@ async fn run_apart(context: &Context, deployment: &Deployment, asked: Option<Soc
         terminal.note(&format!("the story can't be told to its end: {problem}"));
     }
     story::commands(&terminal, deployment, running.gateway)?;
+    if let Some(measures) = &running.measures {
+        terminal.line(&format!("measures {measures}"))?;
+    }
     terminal.line(&format!("ready https://{}", running.gateway))?;
     running.run(deployment).await
 }

@@ -304,6 +304,7 @@ async fn a_gateway_s_certificate_has_the_names_of_its_door() {
     let House { authority, dir, clock, registry, ledgers, store, guard, operator } = House::new().await;
     let rules = IdentityRules {
         gateway_names: vec!["countersign.example".into(), "192.0.2.1".into()],
+        monitor_names: vec!["monitor.example".into()],
         certificate_ms: 10_000,
         ..Default::default()
     };
@@ -314,6 +315,8 @@ async fn a_gateway_s_certificate_has_the_names_of_its_door() {
     assert!(has_name(&gateway) && has_name(&house.renews(&gateway).await.unwrap()));
     assert_eq!(gateway.expires.seconds(), NOW.plus_ms(10_000).seconds());
     assert!(!has_name(&house.joined("keys", "k1").await));
+    let monitor = house.joined("monitor", "m1").await;
+    assert!(!has_name(&monitor) && monitor.chain_der[0].windows(15).any(|window| window == b"monitor.example"));
 }
 
 #[tokio::test]

@@ -126,6 +126,7 @@ async fn authority(
     let rules = IdentityRules {
         certificate_ms: base.config.services.certificate_ms.number(),
         gateway_names: base.config.server.names.0.clone(),
+        monitor_names: base.config.monitor.names.0.clone(),
         platforms: platforms::read(base.config.services.platforms.get())?,
         platform_keys: Some(Arc::<Issuers>::clone(authority.issuers())),
     };

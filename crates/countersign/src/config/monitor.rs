@@ -9,8 +9,8 @@ section! {
     Monitor = "monitor" {
         /// Address and port for /metrics, /healthz and /readyz, by HTTPS, such as "127.0.0.1:9464"; empty is none.
         listen: Text = Text::empty();
-        /// Host names and IP addresses that this port is reached by; its certificate is good for these. In a process
-        /// that is not all services, the certificate is the monitor's own, and good for its [services] address.
+        /// Host names and IP addresses that this port is reached by; its certificate is good for these. Where services
+        /// run apart, it is what the authority's configuration says that counts.
         names: Names = Names(["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec());
         /// Whether everybody who reaches the port may read the measures, without a token. They hold no data, but tell how
         /// busy the deployment is, and with what.

@@ -17,7 +17,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::load::caller;
 use crate::compose::{self, open};
-use crate::config::{Config, Roles};
+use crate::config::{Config, Roles, Text};
 use crate::deployment::{Deployment, Running};
 use crate::login::operator;
 use crate::problem::{Exit, Problem, io};
@@ -47,6 +47,17 @@ pub(super) struct Apart {
     services: Vec<Process>,
     /// Where the gateway answers.
     pub(super) gateway: SocketAddr,
+    /// Where the monitor shows measures, as it says it.
+    pub(super) measures: Option<String>,
+}
+
+/// What a process says when it is ready.
+struct Ready {
+    /// Where it takes other services' calls.
+    wire: SocketAddr,
+    /// Where it takes users' requests.
+    door: Option<SocketAddr>,
+    measures: Option<String>,
 }
 
 /// A service in a process.
@@ -75,6 +86,9 @@ pub(super) fn init(demo: &Deployment) -> Result<(), Problem> {
             Service::Authority => Roles::some([Service::Authority, Service::Monitor]),
             other => Roles::one(other),
         };
+        if service == Service::Authority {
+            config.monitor.listen = Text::of("127.0.0.1:0");
+        }
         config
     };
     for service in OTHERS {
@@ -92,20 +106,21 @@ pub(super) async fn start(demo: &Deployment, listen: SocketAddr) -> Result<Apart
     let tokens = invite(demo).await?;
     let authority = free_port()?;
     let mut services = Vec::new();
-    let (first, _) = launch(demo, Service::Authority, authority, authority, None, listen).await?;
+    let (first, ready) = launch(demo, Service::Authority, authority, authority, None, listen).await?;
     services.push(first);
+    let measures = ready.measures;
     let mut gateway = None;
     for (service, token) in OTHERS.into_iter().zip(tokens) {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, door) = launch(demo, service, authority, any, token, listen).await?;
+        let (process, ready) = launch(demo, service, authority, any, token, listen).await?;
         services.push(process);
-        gateway = gateway.or(door);
+        gateway = gateway.or(ready.door);
     }
     let gateway = gateway.ok_or_else(|| Problem::failed("the gateway did not say where it is"))?;
     if let Some(process) = services.last() {
         demo.point_to(&Running { address: gateway, pid: process.child.id().unwrap_or_default() })?;
     }
-    Ok(Apart { services, gateway })
+    Ok(Apart { services, gateway, measures })
 }
 
 /// Waits a moment for the processes of a demo whose first process was killed: they are about to end.
@@ -156,8 +171,7 @@ fn free_port() -> Result<SocketAddr, Problem> {
     Err(Problem::failed(format!("no two free ports in a row: {why}")))
 }
 
-/// Starts one process and waits until it says that it is ready: where it takes other services' calls, and where
-/// users' requests.
+/// Starts one process and waits until it says that it is ready.
 async fn launch(
     demo: &Deployment,
     service: Service,
@@ -165,7 +179,7 @@ async fn launch(
     wire: SocketAddr,
     token: Option<String>,
     listen: SocketAddr,
-) -> Result<(Process, Option<SocketAddr>), Problem> {
+) -> Result<(Process, Ready), Problem> {
     let program = std::env::current_exe().map_err(|error| Problem::failed(format!("this program: {error}")))?;
     let dir: PathBuf = folder(demo, service).dir().to_owned();
     let mut command = Command::new(program);
@@ -189,8 +203,11 @@ async fn launch(
         stdin.write_all(line.as_bytes()).await.map_err(io("hand a join token to", &dir))?;
     }
     let mut lines = BufReader::new(stdout).lines();
-    let waiting = ready(&mut lines, service);
-    let (wire, door) = match tokio::time::timeout(START, waiting).await {
+    // An older demo's monitor has no measures to show.
+    let shows =
+        service == Service::Authority && compose::config(&folder(demo, service))?.monitor.listen.get().is_some();
+    let waiting = ready(&mut lines, service, shows);
+    let ready = match tokio::time::timeout(START, waiting).await {
         Ok(Some(ready)) => ready,
         _ => {
             return Err(Problem::new(Exit::Unavailable, format!("the {service} did not start"))
@@ -199,26 +216,26 @@ async fn launch(
     };
     // What it says from now on is nothing that anybody waits for.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    Ok((Process { service, wire, child, _stdin: stdin }, door))
+    Ok((Process { service, wire: ready.wire, child, _stdin: stdin }, ready))
 }
 
-/// What a process said when it was ready; `None` if it ended before.
-async fn ready(
-    lines: &mut Lines<BufReader<ChildStdout>>,
-    service: Service,
-) -> Option<(SocketAddr, Option<SocketAddr>)> {
+/// What a process said when it was ready; `None` if it ended before. One that `shows` measures says where, last.
+async fn ready(lines: &mut Lines<BufReader<ChildStdout>>, service: Service, shows: bool) -> Option<Ready> {
     let mut wire = None;
     loop {
         let line = lines.next_line().await.ok()??;
+        if let Some(url) = line.strip_prefix("measures ") {
+            return Some(Ready { wire: wire?, door: None, measures: Some(url.to_owned()) });
+        }
         let Some(said) = line.strip_prefix("ready ") else { continue };
         if let Some(url) = said.strip_prefix("https://") {
-            return Some((wire?, url.parse().ok()));
+            return Some(Ready { wire: wire?, door: url.parse().ok(), measures: None });
         }
         // A process may be other services besides.
         let own = said.strip_prefix(service.as_str()).and_then(|address| address.trim().parse().ok());
         wire = own.or(wire);
-        if service != Service::Gateway && wire.is_some() {
-            return Some((wire?, None));
+        if let (Some(wire), false, false) = (wire, service == Service::Gateway, shows) {
+            return Some(Ready { wire, door: None, measures: None });
         }
     }
 }

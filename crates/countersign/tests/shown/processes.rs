@@ -22,7 +22,7 @@ pub struct Process {
 #[derive(Clone, Copy)]
 pub struct Port {
     pub number: u16,
-    /// Whether it is for users; the others are for services.
+    /// Whether it is for users or for who reads measures; the others are for services.
     pub is_door: bool,
 }
 
@@ -34,12 +34,16 @@ impl Port {
 
 /// The service processes of a running demo: the children of its process.
 pub fn services(server: &Server) -> Result<Vec<Process>> {
-    let door = server.address().rsplit_once(':').context("a server without a port")?.1.parse()?;
+    let measures =
+        server.story().iter().find_map(|line| line.strip_prefix("measures https://")?.strip_suffix("/metrics"));
+    let doors = [Some(server.address()), measures].into_iter().flatten();
+    let doors = doors.map(|address| Ok(address.rsplit_once(':').context("an address without a port")?.1.parse()?));
+    let doors: Vec<u16> = doors.collect::<Result<_>>()?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         if parent(id) == Some(server.process_id()) {
-            found.push(process(id, door)?);
+            found.push(process(id, &doors)?);
         }
     }
     Ok(found)
@@ -47,10 +51,10 @@ pub fn services(server: &Server) -> Result<Vec<Process>> {
 
 /// What the demo's own process listens on.
 pub fn own(server: &Server) -> Result<Process> {
-    Ok(Process { service: "demo".to_owned(), ..process(server.process_id(), 0)? })
+    Ok(Process { service: "demo".to_owned(), ..process(server.process_id(), &[])? })
 }
 
-fn process(id: u32, door: u16) -> Result<Process> {
+fn process(id: u32, doors: &[u16]) -> Result<Process> {
     let command = fs::read_to_string(format!("/proc/{id}/cmdline"))?;
     let folder = command.split('\0').skip_while(|word| *word != "serve").nth(1).unwrap_or_default();
     let is_apart = Path::new(folder).parent().is_some_and(|parent| parent.ends_with("apart"));
@@ -71,7 +75,7 @@ fn process(id: u32, door: u16) -> Result<Process> {
             if columns.get(3) == Some(&"0A") && columns.get(9).is_some_and(|inode| sockets.contains(*inode)) {
                 let (host, port) = columns[1].rsplit_once(':').context("a socket without a port")?;
                 let number = u16::from_str_radix(port, 16)?;
-                ports.push(Port { number, is_door: number == door });
+                ports.push(Port { number, is_door: doors.contains(&number) });
                 // 127.0.0.1, as this machine writes it.
                 if !matches!(host, "0100007F" | "7F000001") {
                     others.push(format!("{table} on {host}, which others than this machine can reach"));
