@@ -5,7 +5,7 @@ use countersign_model::{GrantId, Name};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::context::{Context, Unnamed};
+use super::context::{Context, Unnamed, identifier};
 use super::help;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -24,6 +24,7 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  countersign --dir ./deployment --as second@operators access confirm GRANT")]
     Confirm {
         /// The grant, as `access list` shows it.
+        #[arg(value_parser = identifier::<GrantId>)]
         grant: GrantId,
     },
     /// List who asked for access, and what came of it.
@@ -33,6 +34,7 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  countersign --dir ./deployment --as andrew@northwind access approve GRANT")]
     Approve {
         /// The grant, as `access list` shows it.
+        #[arg(value_parser = identifier::<GrantId>)]
         grant: GrantId,
         /// Another role than the one asked for.
         #[arg(long, value_name = "ROLE")]
@@ -42,6 +44,7 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  countersign --dir ./deployment --as andrew@northwind access refuse GRANT")]
     Refuse {
         /// The grant, as `access list` shows it.
+        #[arg(value_parser = identifier::<GrantId>)]
         grant: GrantId,
     },
     /// End an operator's access before its time. By the operator, or by the tenant with --as-tenant.
@@ -50,6 +53,7 @@ pub(super) enum Command {
     )]
     Close {
         /// The grant, as `access list` shows it.
+        #[arg(value_parser = identifier::<GrantId>)]
         grant: GrantId,
         /// The access is to your own tenant.
         #[arg(long)]

@@ -5,7 +5,7 @@ use countersign_model::{AlertId, SilenceId};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::context::{Context, Unnamed};
+use super::context::{Context, Unnamed, identifier};
 use super::help;
 use crate::problem::{Exit, Problem};
 use crate::query::Query;
@@ -28,12 +28,14 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  countersign --dir ./deployment alert show ALERT")]
     Show {
         /// The alert, as `alert list` shows it.
+        #[arg(value_parser = identifier::<AlertId>)]
         alert: AlertId,
     },
     /// Say that somebody has seen to an alert.
     #[command(after_help = "Examples:\n  countersign --dir ./deployment alert ack ALERT --note 'a drill'")]
     Ack {
         /// The alert, as `alert list` shows it.
+        #[arg(value_parser = identifier::<AlertId>)]
         alert: AlertId,
         /// What was found: one line.
         #[arg(long, value_name = "TEXT")]
@@ -51,6 +53,7 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  countersign --dir ./deployment alert unsilence SILENCE")]
     Unsilence {
         /// The silence, as `alert silences` shows it.
+        #[arg(value_parser = identifier::<SilenceId>)]
         silence: SilenceId,
     },
     /// Send a test alert to every sink, and say which have it.

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use countersign_model::RequestId;
 use serde_json::Value;
 
-use super::context::{Context, Unnamed};
+use super::context::{Context, Unnamed, identifier};
 use super::{help, receipt};
 use crate::client::Client;
 use crate::ledger::{self, Entry};
@@ -38,7 +38,7 @@ pub(super) enum Command {
     #[command(after_help = help::RECEIPT)]
     Receipt {
         /// The request's id.
-        #[arg(value_name = "REQUEST-ID")]
+        #[arg(value_name = "REQUEST-ID", value_parser = identifier::<RequestId>)]
         request: RequestId,
     },
     /// One request's stored records, each with the proof that it is in its service's log.

@@ -218,3 +218,8 @@ fn no_deployment() -> Problem {
     Problem::usage("no deployment is named")
         .next("give --dir DIR for one on this machine, or set COUNTERSIGN_URL and COUNTERSIGN_CA for one elsewhere")
 }
+
+/// An identifier that another command has shown.
+pub(in crate::cli) fn identifier<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "expected an identifier such as 0198c5a0-3c1e-7d2f-8a4b-5e6f70819203".to_owned())
+}

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::audit::moment;
-use super::context::{Context, Unnamed};
+use super::context::{Context, Unnamed, identifier};
 use super::help;
 use crate::breach;
 use crate::login::Login;
@@ -25,18 +25,21 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  countersign --dir ./deployment incident show INCIDENT")]
     Show {
         /// The incident, as `incident list` shows it.
+        #[arg(value_parser = identifier::<IncidentId>)]
         incident: IncidentId,
     },
     /// End what was in the wrong hands: revoke tokens, end logins, shut out a service, wrap keys anew.
     #[command(after_help = help::INCIDENT_CONTAIN)]
     Contain {
         /// The incident, as `incident list` shows it.
+        #[arg(value_parser = identifier::<IncidentId>)]
         incident: IncidentId,
     },
     /// Draft one notice for each tenant concerned; with --send, give them out.
     #[command(after_help = help::INCIDENT_NOTICES)]
     Notices {
         /// The incident, as `incident list` shows it.
+        #[arg(value_parser = identifier::<IncidentId>)]
         incident: IncidentId,
         /// Give them out: mail says that there is one, and the tenant's admin can read it. Without this nothing leaves.
         #[arg(long)]
@@ -64,10 +67,10 @@ pub(super) struct Open {
 #[group(required = true, multiple = false)]
 struct Culprit {
     /// A token, by its identifier, and what was made from it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = identifier::<TokenId>)]
     token: Option<TokenId>,
     /// A login, by its identifier.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = identifier::<SessionId>)]
     session: Option<SessionId>,
     /// A principal.
     #[arg(long, value_name = "USER@TENANT")]

@@ -7,7 +7,7 @@ use countersign_model::IncidentId;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::context::{Context, Unnamed};
+use super::context::{Context, Unnamed, identifier};
 use super::help;
 use crate::breach;
 use crate::deployment::new_file;
@@ -23,6 +23,7 @@ pub(super) enum Command {
     #[command(after_help = help::NOTICE_READ)]
     Read {
         /// The incident, as `notice list` shows it.
+        #[arg(value_parser = identifier::<IncidentId>)]
         incident: IncidentId,
         /// Write the notice with all records to a new file, as JSON.
         #[arg(short, long, value_name = "FILE")]
@@ -32,6 +33,7 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  countersign --dir ./deployment --as andrew@northwind notice ack INCIDENT")]
     Ack {
         /// The incident, as `notice list` shows it.
+        #[arg(value_parser = identifier::<IncidentId>)]
         incident: IncidentId,
     },
 }

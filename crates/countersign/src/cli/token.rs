@@ -5,7 +5,7 @@ use countersign_model::request::{Action, Narrowing};
 use countersign_model::{Name, SessionId, TokenId};
 use serde_json::Value;
 
-use super::context::{Context, Unnamed};
+use super::context::{Context, Unnamed, identifier};
 use super::help;
 use crate::manage;
 use crate::problem::Problem;
@@ -55,10 +55,10 @@ pub(super) struct Revoke {
     #[arg(long)]
     session: bool,
     /// Another token of your tenant, by its id.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = identifier::<TokenId>)]
     token: Option<TokenId>,
     /// Another login of your tenant, by its id.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = identifier::<SessionId>)]
     session_of: Option<SessionId>,
     /// Everything that this user of your tenant holds now.
     #[arg(long, value_name = "USER")]

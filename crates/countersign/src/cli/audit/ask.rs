@@ -6,7 +6,7 @@ use countersign_model::{Clock, Kind, Name, SessionId, UnixMs, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::cli::context::{Context, Unnamed};
+use crate::cli::context::{Context, Unnamed, identifier};
 use crate::ledger;
 use crate::problem::{Exit, Problem};
 use crate::query::Query;
@@ -49,7 +49,7 @@ pub(in crate::cli) struct By {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Session {
     /// The login's id, as `--output json` shows it with each record.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = identifier::<SessionId>)]
     session: SessionId,
     #[command(flatten)]
     span: Span,

@@ -6,13 +6,13 @@ use clap::Args;
 use countersign_model::RequestId;
 use serde_json::Value;
 
-use crate::cli::context::{Context, Unnamed};
+use crate::cli::context::{Context, Unnamed, identifier};
 use crate::problem::{Exit, Problem, io};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Prove {
     /// The request's id.
-    #[arg(value_name = "REQUEST-ID")]
+    #[arg(value_name = "REQUEST-ID", value_parser = identifier::<RequestId>)]
     request: RequestId,
     /// Where to write the proof; standard output if no file is named.
     #[arg(long = "out", short = 'o', value_name = "FILE")]
