@@ -99,6 +99,8 @@ impl Gathering {
             Service::Gateway => {
                 // The outcome says more than the intent.
                 if verdict != Verdict::Intent || entry.gateway.is_none() {
+                    // Its records are those of the tenant whose key opened them, whatever others say.
+                    entry.tenant = tenant.or(entry.tenant);
                     entry.gateway = Some(Said { verdict, tally, accesses });
                 }
             }

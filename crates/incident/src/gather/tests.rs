@@ -1,5 +1,5 @@
-use countersign_audit::{Service, Verdict};
-use countersign_model::{RecordId, TokenId, TypeId, UnixMs};
+use countersign_audit::{Exposure, Service, Verdict};
+use countersign_model::{RecordId, TenantId, TokenId, TypeId, UnixMs};
 
 use super::Gathering;
 use crate::radius::Radius;
@@ -148,4 +148,18 @@ fn what_was_managed_is_told_and_what_is_out_of_time_is_not() {
     assert_eq!((told.requests, told.refused), (2, 0));
     assert_eq!(told.managed["manage_users"], 2);
     assert!(told.is_concerned());
+}
+
+/// Records are the tenant's whose key they were opened with, whatever another service says of the request.
+#[test]
+fn nobody_gets_records_of_another_tenant_by_another_s_word() {
+    let mut gathering = gathering();
+    let other = TenantId::from_u128(8);
+    gathering
+        .add("store", Exposure { tenant: Some(other), ..exposure(0, Service::Store, Verdict::Released, 1, STOLEN) });
+    let accesses = Some(vec![access(0, &[0], &[11])]);
+    gathering.add("gateway", Exposure { accesses, ..exposure(0, Service::Gateway, Verdict::Released, 1, STOLEN) });
+    let (radius, exact) = gathering.finish_exact();
+    assert!(!exact.contains_key(&other) && !radius.tenants.contains_key(&other));
+    assert_eq!(ids(&exact[&TENANT].types[0].records), [11]);
 }
