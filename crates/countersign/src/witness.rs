@@ -1,7 +1,7 @@
 //! A witness of a deployment's logs that is not part of the deployment: a subscriber's (C2SP tlog-witness).
 //!
 //! It follows the logs that the gateway shows, verifies that each only ever grows, cosigns what it has verified and gives the
-//! cosignature back. What it has seen is in one file ([`state`]), which never moves back: a log that is behind it, contradicts
+//! cosignature back. What it has seen is in one file (`state`), which never moves back: a log that is behind it, contradicts
 //! it or comes with another key is refused, and goes on being refused until somebody takes it out of the file.
 //!
 //! What this is not: it sees no records, needs no token, and takes nothing from the gateway on trust but, at first sight, which

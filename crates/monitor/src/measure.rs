@@ -3,7 +3,7 @@
 //! A service's [`Measures`] are atomic counters at fixed places: one for each combination of closed lists of words, so
 //! that neither memory nor series grow with tenants, people or requests. They travel as bytes inside the service's
 //! [`ServiceStatus`](countersign_services::ServiceStatus); whoever shows them makes [`Point`]s of all services' and
-//! writes those as text ([`text`]) or gives them to a collector ([`crate::otlp`]).
+//! writes those as text (`text`) or gives them to a collector ([`crate::otlp`]).
 //!
 //! What this is not: a general metrics library. Those keep a map from labels to numbers, write one of the two text
 //! formats and none of what has to travel; the counters, the journey and the two texts together are less than that.

@@ -1,5 +1,8 @@
 //! `[alerts]` and `[alerts.NAME]`
 
+// The comments are what the configuration file says, where addresses stand in quotation marks.
+#![allow(rustdoc::bare_urls)]
+
 use countersign_monitor::Level;
 use toml::de::DeValue;
 

@@ -1,5 +1,8 @@
 //! `[monitor]`
 
+// The comments are what the configuration file says, where addresses stand in quotation marks.
+#![allow(rustdoc::bare_urls)]
+
 use super::section::section;
 use super::setting::{Names, Text, Whole};
 
