@@ -16,7 +16,7 @@ use crate::Layout;
 /// How long is waited to see that nothing is told: less than what the rules wait for.
 const A_WHILE: Duration = Duration::from_secs(3);
 
-/// How often a line is held up until somebody is told.
+/// How often what may come to nothing is tried.
 const TRIES: usize = 3;
 
 const OLD_FACTS: &str = "A service decides by old facts";
@@ -186,14 +186,30 @@ fn clocks(world: &mut World) -> Result<()> {
 fn copies(world: &mut World, client: &Client) -> Result<()> {
     reads(client, true)?;
     world.watched.nearly(&[DISAGREE]);
-    let copy = world.folder("copy");
-    assert!(Command::new("cp").arg("-a").args([world.folder("gateway"), copy.clone()]).status()?.success());
-    let arguments = ["--wire-listen", "127.0.0.1:0", "--authority", &world.authority, "--listen", "127.0.0.1:0"];
-    let second = Part::start(&world.watched.deployment, &copy, &arguments, None)?;
+    let second = copied(world)?;
     let elsewhere = world.client(&second.address)?;
     let since = Instant::now();
     reads(&elsewhere, true)?;
     let told = world.watched.expect(DISAGREE, since)?;
     assert!(told.to_string().contains("reason=no_fellow"), "{told}");
     Ok(())
+}
+
+/// A second process of what the gateway's folder has. What is copied while it is written to may not fit together, and then
+/// the copy is not served.
+fn copied(world: &World) -> Result<Part> {
+    let mut refused = None;
+    for _ in 0..TRIES {
+        let copy = world.folder("copy");
+        if copy.exists() {
+            std::fs::remove_dir_all(&copy)?;
+        }
+        assert!(Command::new("cp").arg("-a").args([world.folder("gateway"), copy.clone()]).status()?.success());
+        let arguments = ["--wire-listen", "127.0.0.1:0", "--authority", &world.authority, "--listen", "127.0.0.1:0"];
+        match Part::start(&world.watched.deployment, &copy, &arguments, None) {
+            Ok(part) => return Ok(part),
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.context("never tried")?)
 }
