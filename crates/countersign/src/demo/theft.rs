@@ -40,7 +40,11 @@ pub(super) fn search(dir: &Path, values: &[String]) -> Result<Loot, Problem> {
     let mut loot = Loot { values: values.len(), ..Loot::default() };
     let mut found = BTreeSet::new();
     for file in files(dir)? {
-        let bytes = std::fs::read(&file).map_err(io("read", &file))?;
+        // Files are replaced while they serve: one that has just gone has its successor beside it.
+        let bytes = match std::fs::read(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            read => read.map_err(io("read", &file))?,
+        };
         loot.files = loot.files.saturating_add(1);
         loot.bytes = loot.bytes.saturating_add(bytes.len() as u64);
         needles.find(&bytes, &mut found);
@@ -55,7 +59,10 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).map_err(io("read", &folder))? {
             let entry = entry.map_err(io("read", &folder))?;
-            let kind = entry.file_type().map_err(io("read", &folder))?;
+            let kind = match entry.file_type() {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                kind => kind.map_err(io("read", &folder))?,
+            };
             if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file() {
