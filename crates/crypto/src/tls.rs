@@ -31,6 +31,8 @@ use crate::x509::ServerCertificate;
 
 const HTTP_2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
+/// Registered for PostgreSQL's protocol.
+const POSTGRESQL: &[u8] = b"postgresql";
 
 /// Why TLS settings could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -154,6 +156,14 @@ pub fn client_config(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
 /// As [`client_config`].
 pub fn client_config_showing(ca_pem: &str, own: &Arc<CertificateSlot>) -> Result<Arc<ClientConfig>, TlsError> {
     client(ca_pem, HTTP_1_1, Some(own))
+}
+
+/// A client of a PostgreSQL server that trusts exactly the authority in `ca_pem` and shows the slot's certificate.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn postgres_client_config(ca_pem: &str, own: &Arc<CertificateSlot>) -> Result<Arc<ClientConfig>, TlsError> {
+    client(ca_pem, POSTGRESQL, Some(own))
 }
 
 /// As [`client_config`], for a client that speaks HTTP/2.

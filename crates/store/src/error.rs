@@ -15,6 +15,10 @@ pub enum StoreError {
     /// The operator's: storage does not work at the moment.
     #[error("storage is not available: {0}")]
     Unavailable(Unavailable),
+    /// The operator's: a batch was about to be made durable when the connection to the storage was lost. It is made or
+    /// it isn't; nobody knows, and it must not simply be sent again.
+    #[error("it is not known whether the change was made")]
+    Unknown,
     /// The operator's: stored bytes are not what was written.
     #[error("stored data is damaged")]
     Damaged,

@@ -68,7 +68,8 @@ pub trait Store: Send + Sync {
     /// either all or none of it done.
     ///
     /// # Errors
-    /// As [`Self::read`]. After [`StoreError::Unavailable`] it is unknown whether the batch was made.
+    /// As [`Self::read`]. After [`StoreError::Unknown`] it is unknown whether the batch was made; after anything else it
+    /// was not.
     async fn write(&self, tenant: TenantId, batch: Batch) -> Result<Result<(), Rejected>, StoreError>;
 
     /// How many records of a type a tenant has.

@@ -18,6 +18,7 @@ mod deployment;
 mod http1;
 mod mail;
 pub mod oidc;
+mod postgres;
 mod server;
 mod webhook;
 
@@ -25,5 +26,6 @@ pub use client::Client;
 pub use deployment::Deployment;
 pub use http1::{Request, Response};
 pub use mail::{MailServer, MailTls};
+pub use postgres::{DATABASE, Postgres};
 pub use server::Server;
 pub use webhook::{Hook, Receiver};

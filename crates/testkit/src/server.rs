@@ -141,7 +141,7 @@ impl Drop for Server {
 }
 
 /// Sends a signal to one process. Through the shell's built-in `kill`, because the workspace has no unsafe code.
-fn signal(name: &str, process: u32) -> Result<()> {
+pub(crate) fn signal(name: &str, process: u32) -> Result<()> {
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status()?;
     if !status.success() {
         bail!("could not send {name} to process {process}");

@@ -194,7 +194,8 @@ impl CertificateAuthority {
         let uri = id.to_string().as_str().try_into().map_err(|_| X509Error::Name)?;
         params.subject_alt_names.push(SanType::URI(uri));
         let mut subject = DistinguishedName::new();
-        subject.push(DnType::CommonName, id.instance());
+        // What PostgreSQL maps to a role of its own; which instance it is stands in the SPIFFE ID.
+        subject.push(DnType::CommonName, id.role());
         params.distinguished_name = subject;
         params.not_before = date(begins)?;
         params.not_after = date(expires)?;
