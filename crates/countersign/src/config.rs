@@ -11,6 +11,7 @@ mod limits;
 mod log;
 mod mail;
 mod monitor;
+mod postgres;
 mod section;
 mod server;
 mod services;
@@ -36,6 +37,7 @@ pub use limits::Limits;
 pub use log::{Format, Level, Log};
 pub use mail::{Mail, MailTls};
 pub use monitor::Monitor;
+pub use postgres::Postgres;
 use section::{Refused, Section};
 pub use server::Server;
 pub use services::Services;
@@ -61,6 +63,8 @@ pub struct Config {
     pub keys: Keys,
     /// Other key management services, for tenants who bring their own key.
     pub kms: BTreeMap<Name, Kms>,
+    /// Where everything that must survive is kept.
+    pub postgres: Postgres,
     /// Tenants' records.
     pub store: Store,
     /// Audit records.
@@ -115,7 +119,7 @@ fn nearest_of(word: &str, known: &[&'static str]) -> String {
 }
 
 impl Config {
-    fn sections(&self) -> [&dyn Section; 12] {
+    fn sections(&self) -> [&dyn Section; 13] {
         [
             &self.server,
             &self.services,
@@ -123,6 +127,7 @@ impl Config {
             &self.tokens,
             &self.sso,
             &self.keys,
+            &self.postgres,
             &self.store,
             &self.audit,
             &self.monitor,
@@ -132,7 +137,7 @@ impl Config {
         ]
     }
 
-    fn sections_mut(&mut self) -> [&mut dyn Section; 12] {
+    fn sections_mut(&mut self) -> [&mut dyn Section; 13] {
         [
             &mut self.server,
             &mut self.services,
@@ -140,6 +145,7 @@ impl Config {
             &mut self.tokens,
             &mut self.sso,
             &mut self.keys,
+            &mut self.postgres,
             &mut self.store,
             &mut self.audit,
             &mut self.monitor,
