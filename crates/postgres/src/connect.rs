@@ -1,11 +1,14 @@
 //! One connection.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use countersign_crypto::tls::{TlsConnector, postgres_client_config};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket, Statement};
@@ -31,7 +34,13 @@ pub(crate) struct Connected {
     pub(crate) era: u64,
     /// Whether the server has said that a commit was not confirmed by its standbys.
     warned: Arc<AtomicBool>,
+    seat: Seat,
+    _alive: oneshot::Sender<()>,
 }
+
+/// A connection's place in its pool while it is used. Its driver has it too: whoever hangs up in the middle of a query
+/// leaves the place taken until the server is done, so that a server never has more connections than the pool places.
+type Seat = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
 
 impl Connected {
     /// Connects to the server that takes writes.
@@ -68,9 +77,23 @@ impl Connected {
             _ => PgError::Unreachable,
         })?;
         let warned = Arc::new(AtomicBool::new(false));
-        tokio::spawn(drive(connection, Arc::clone(&warned)));
+        let seat = Seat::default();
+        let (alive, given_up) = oneshot::channel();
+        let patience = settings.statement_timeout;
+        let driving = drive(connection, Arc::clone(&warned));
+        tokio::spawn(end(driving, given_up, patience, Arc::clone(&seat)));
         let until = Instant::now().checked_add(LIFE_MAX).unwrap_or_else(Instant::now);
-        Ok(Self { client, statements: HashMap::new(), until, era, warned })
+        Ok(Self { client, statements: HashMap::new(), until, era, warned, seat, _alive: alive })
+    }
+
+    /// It is used, by whoever has this place.
+    pub(crate) fn take(&self, place: OwnedSemaphorePermit) {
+        *self.seat.lock() = Some(place);
+    }
+
+    /// It is used no more, and may be by another.
+    pub(crate) fn release(&self) {
+        self.seat.lock().take();
     }
 
     /// The prepared statement of this text.
@@ -104,4 +127,18 @@ async fn drive(mut connection: Connection<Socket, Encrypted>, warned: Arc<Atomic
             Err(_) => return,
         }
     }
+}
+
+/// Drives a connection to its end: a little beyond that of whoever used it, if the server still works on something.
+async fn end(driving: impl Future<Output = ()>, given_up: oneshot::Receiver<()>, patience: Duration, seat: Seat) {
+    let too_long = async {
+        // Nothing is ever sent.
+        let _ = given_up.await;
+        tokio::time::sleep(patience).await;
+    };
+    tokio::select! {
+        () = driving => {}
+        () = too_long => {}
+    }
+    drop(seat);
 }

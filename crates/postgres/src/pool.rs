@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::connect::Connected;
 use crate::error::PgError;
@@ -50,7 +50,8 @@ impl Pool {
             Some(connection) => connection,
             None => Connected::open(&self.settings, &self.identity, era).await?,
         };
-        Ok(Lent { connection, pool: Arc::clone(self), _place: place })
+        connection.take(place);
+        Ok(Lent { connection, pool: Arc::clone(self) })
     }
 
     /// Trusts no connection any more that was made until now.
@@ -70,15 +71,17 @@ impl std::fmt::Debug for Pool {
 pub(crate) struct Lent {
     pub(crate) connection: Connected,
     pub(crate) pool: Arc<Pool>,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Lent {
     /// Only after the server has said that no transaction is open.
     pub(crate) fn give_back(self) {
-        let Self { connection, pool, .. } = self;
+        let Self { connection, pool } = self;
         if connection.is_usable(pool.era.load(Ordering::Acquire)) {
-            pool.idle.lock().push(connection);
+            // Before it can be found by whoever has the place next.
+            let mut idle = pool.idle.lock();
+            connection.release();
+            idle.push(connection);
         }
     }
 }
