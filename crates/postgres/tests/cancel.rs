@@ -1,5 +1,7 @@
 //! Callers who go away in the middle of a query, over and over: nobody after them sees their tenant, their setting or
 //! their answer, and neither the pool nor the server is left with fewer connections or more.
+#![expect(clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "figures are to be seen")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
