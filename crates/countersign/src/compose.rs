@@ -9,6 +9,7 @@ mod absent;
 mod alerts;
 mod apart;
 mod breach;
+pub(crate) mod database;
 mod feed;
 mod fellows;
 mod following;
@@ -20,6 +21,7 @@ mod logs;
 mod measure;
 mod monitor;
 mod own_keys;
+mod own_row;
 mod platforms;
 mod reconcile;
 mod relay;
@@ -31,23 +33,27 @@ mod whole;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use countersign_audit::{AuditKeys, AuditSink, Ledger, LogParts, Options as LedgerOptions};
+use countersign_audit::ledger::storage::{Folder, Storage};
+use countersign_audit::{AuditKeys, AuditSink, Ledger, Options as LedgerOptions};
 use countersign_authority::{Authority, Registry, RegistryParts};
 use countersign_crypto::SystemEntropy;
+use countersign_crypto::note::NoteKey;
 use countersign_crypto::tls::CertificateSlot;
 use countersign_crypto::x509::ServerCertificate;
 use countersign_door_http::{App, Router};
 use countersign_guard::{FactsCell, Guard, GuardParts};
 use countersign_keys::KmsSet;
+use countersign_keys::budget::Budgets;
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, Entropy, Service, UnixMs};
 use countersign_monitor::measure::{MeasuredSink, Watching};
-use countersign_store::{Options as StoreOptions, SqliteStore};
+use countersign_store::{Options as StoreOptions, SqliteStore, Store};
 use countersign_token::Verifier;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 pub use self::apart::Wire;
+use self::database::Database;
 pub use self::init::{init, init_apart, make_key};
 use crate::config::Config;
 use crate::deployment::Deployment;
@@ -115,7 +121,11 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
     deployment.require_private()?;
     let kms = kms::open(deployment, &config)?;
     let clock = opening.clock.unwrap_or_else(|| Arc::new(SystemClock) as Arc<dyn Clock>);
+    let database = database::settings(deployment, &config)?;
+    let database = database.map(|settings| Arc::new(Database::new(settings, None, Arc::clone(&clock))));
+    let renewing = database.as_ref().and_then(Database::renewing);
     let base = Base {
+        database,
         deployment: deployment.clone(),
         kms,
         watching: measure::watching(&config, &clock),
@@ -132,6 +142,7 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
     } else {
         apart::open(base, opening.serves).await?
     };
+    opened.tasks.extend(renewing);
     if opening.serves {
         let keep_days = opened.config.audit.keep_days.number();
         opened.tasks.extend(retention::look_after(opened.ledgers.clone(), Arc::clone(&clock), keep_days));
@@ -153,6 +164,8 @@ struct Base {
     entropy: Arc<dyn Entropy>,
     join_tokens: Vec<Zeroizing<String>>,
     sinks: Option<Sinks>,
+    /// Where everything that must survive is, if it is not in the folder.
+    database: Option<Arc<Database>>,
 }
 
 fn registry_parts(deployment: &Deployment, config: &Config, kms: KmsSet) -> RegistryParts {
@@ -185,16 +198,37 @@ impl Base {
             .map_err(|error| cant("the control database", &error))
     }
 
-    /// A service's ledger, which is a transparency log of this name.
-    fn ledger(&self, service: Service, keys: Arc<dyn AuditKeys>, log: LogParts) -> Result<Arc<Ledger>, Problem> {
+    /// A service's ledger, which is a transparency log. `note_key` gives the service's own keys by their labels.
+    fn ledger(
+        &self,
+        (service, instance): (Service, &str),
+        keys: Arc<dyn AuditKeys>,
+        note_key: impl Fn(&'static str) -> NoteKey,
+    ) -> Result<Arc<Ledger>, Problem> {
         let segment_bytes = self.config.audit.segment_bytes.number();
         let checkpoint_ms = self.config.audit.checkpoint_ms.number();
         let options = LedgerOptions { segment_bytes, checkpoint_ms, ..LedgerOptions::default() };
-        let folder = self.deployment.audit().join(service.as_str());
+        let failed = |error: &dyn std::fmt::Display| cant(&format!("the audit log of {service}"), error);
+        let storage = self.storage(service, instance).map_err(|problem| failed(&problem.message()))?;
+        let log = logs::log_parts(self, &*storage, (service, instance), note_key)?;
         let entropy = Arc::clone(&self.entropy);
-        let opened =
-            Ledger::open_as_log(&folder, service, keys, entropy, options, self.config.audit.log.then_some(log));
-        opened.map(Arc::new).map_err(|error| cant(&format!("the audit log of {service}"), &error))
+        let opened = Ledger::open_on(storage, service, keys, entropy, options, self.config.audit.log.then_some(log));
+        opened.map(Arc::new).map_err(|error| failed(&error))
+    }
+
+    /// Where a service's ledger is kept.
+    fn storage(&self, service: Service, _instance: &str) -> Result<Arc<dyn Storage>, Problem> {
+        let folder = self.deployment.audit().join(service.as_str());
+        let opened = Folder::open(&folder).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => Problem::failed("another process writes it"),
+            _ => io("open", &folder)(error),
+        })?;
+        Ok(Arc::new(opened))
+    }
+
+    /// The database, if ledgers and what belongs to them are kept there.
+    fn ledger_database(&self) -> Option<&Arc<Database>> {
+        self.database.as_ref().filter(|_| self.config.postgres.ledger)
     }
 
     /// What a service's records go to.
@@ -227,14 +261,21 @@ impl Base {
         }))
     }
 
-    fn store(&self) -> Result<Arc<SqliteStore>, Problem> {
+    fn store(&self) -> Result<Arc<dyn Store>, Problem> {
         let store = &self.config.store;
         let options = StoreOptions {
             descriptors_max: store.descriptors.size(),
             readers_kept: store.readers_kept.size(),
             cache_bytes_max: store.cache_bytes.size(),
         };
-        SqliteStore::open(&self.deployment.data(), options).map(Arc::new).map_err(|error| cant("the store", &error))
+        let opened = SqliteStore::open(&self.deployment.data(), options).map_err(|error| cant("the store", &error))?;
+        Ok(Arc::new(opened))
+    }
+
+    /// What of the plaintext budgets is used.
+    fn budgets(&self) -> Result<Arc<Budgets>, Problem> {
+        let opened = Budgets::open(&self.deployment.budgets(), self.clock.now());
+        opened.map(Arc::new).map_err(|error| cant("the plaintext budgets", &error))
     }
 
     /// The digest of the authority's certificate, as the configuration names it.

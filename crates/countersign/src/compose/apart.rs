@@ -19,7 +19,6 @@ use countersign_door_http::{App, AppParts, Router};
 use countersign_engine::Engine;
 use countersign_guard::Guard;
 use countersign_keys::TenantKeys;
-use countersign_keys::budget::Budgets;
 use countersign_model::Service;
 use countersign_services::{
     Front, KeyRelease, KeyService, KeyServiceParts, Records, StoreService, Trail, Trails, Watch,
@@ -31,7 +30,7 @@ use tokio::task::JoinHandle;
 
 use super::absent::Absent;
 use super::fellows::Fellows;
-use super::logs::{FIRST, log_parts};
+use super::logs::FIRST;
 use super::monitor::Monitor;
 use super::seat::Seat;
 use super::{Base, Door, Opened, cant, limits, platforms};
@@ -93,8 +92,8 @@ fn instance(base: &Base) -> &str {
 
 /// The ledger of a service that is one process with its authority.
 fn ledger_of(base: &Base, registry: &Arc<Registry>, service: Service) -> Result<Arc<Ledger>, Problem> {
-    let log = log_parts(base, service, instance(base), |label| registry.note_key(label, service))?;
-    base.ledger(service, Arc::clone(registry) as Arc<dyn AuditKeys>, log)
+    let keys = Arc::clone(registry) as Arc<dyn AuditKeys>;
+    base.ledger((service, instance(base)), keys, |label| registry.note_key(label, service))
 }
 
 async fn signing(base: &Base, registry: &Arc<Registry>) -> Result<Signing, Problem> {
@@ -183,11 +182,10 @@ impl Apart {
         let mut here = Here::default();
         let seat = |service| seats.iter().find(move |seat| seat.service == service);
         if let (Some(seat), Some(keys)) = (seat(Service::Keys), tenant_keys) {
-            let budgets = Budgets::open(&base.deployment.budgets(), base.clock.now());
             here.keys = Some(Arc::new(KeyService::new(KeyServiceParts {
                 guard: Arc::clone(&seat.guard),
                 keys: Arc::clone(keys),
-                budgets: Arc::new(budgets.map_err(|error| cant("the plaintext budgets", &error))?),
+                budgets: base.budgets()?,
                 entropy: Arc::clone(&base.entropy),
             })));
         }

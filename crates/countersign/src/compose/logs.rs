@@ -1,8 +1,8 @@
 //! Ledgers as transparency logs: their names, and the keys that they sign with.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use countersign_audit::ledger::storage::Storage;
 use countersign_audit::{Ledger, LogParts};
 use countersign_crypto::note::{LOG_SIGN, LOG_WITNESS, NoteKey};
 use countersign_model::Service;
@@ -15,6 +15,8 @@ use crate::problem::Problem;
 
 /// A service's instance where it is the only one of its role.
 pub(super) const FIRST: &str = "first";
+/// More than a log has keys.
+const KEYS_BYTES_MAX: usize = 65_536;
 
 /// The name of a service's log, and of the service as a witness, in the whole world: the issuer's host, and a path that
 /// the deployment's services differ by.
@@ -24,23 +26,25 @@ fn origin(issuer: &str, service: Service, instance: &str) -> String {
     format!("{host}/log/{service}/{instance}")
 }
 
-/// The name that a log in this folder has already: it stays with its log, whatever the service is called when it joins
-/// again. The first of its keys is its own (C2SP signed-note, "verifier keys").
-fn kept_name(folder: &Path) -> Option<String> {
-    let keys = std::fs::read_to_string(folder.join("log").join("keys")).ok()?;
-    let key: VerifierKey = keys.lines().next()?.parse().ok()?;
+/// The name that a log has already: it stays with its log, whatever the service is called when it joins again. The
+/// first of its keys is its own (C2SP signed-note, "verifier keys").
+fn kept_name(storage: &dyn Storage) -> Option<String> {
+    let file = storage.open("log/keys").ok()?;
+    let size = usize::try_from(file.size().ok()?).ok().filter(|size| *size <= KEYS_BYTES_MAX)?;
+    let mut bytes = vec![0; size];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    let key: VerifierKey = std::str::from_utf8(&bytes).ok()?.lines().next()?.parse().ok()?;
     Some(key.name().to_owned())
 }
 
 /// What makes a service's ledger a log. `key` gives the service's own keys by their labels.
 pub(super) fn log_parts(
     base: &Base,
-    service: Service,
-    instance: &str,
+    storage: &dyn Storage,
+    (service, instance): (Service, &str),
     key: impl Fn(&'static str) -> NoteKey,
 ) -> Result<LogParts, Problem> {
-    let folder = base.deployment.audit().join(service.as_str());
-    let name = kept_name(&folder).unwrap_or_else(|| origin(&base.config.tokens.issuer, service, instance));
+    let name = kept_name(storage).unwrap_or_else(|| origin(&base.config.tokens.issuer, service, instance));
     let unfit = |_| {
         Problem::usage(format!("\"{name}\" can't be the name of a log"))
             .next("set [tokens] issuer to a URL without spaces and without '+'")

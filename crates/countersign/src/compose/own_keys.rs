@@ -1,6 +1,6 @@
 //! The keys that a service's audit records are sealed under when the tenants' keys are elsewhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,41 +9,101 @@ use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey};
 use countersign_guard::Bearer;
 use countersign_keys::{KmsProvider, TenantKeys, wrapped_version};
 use countersign_model::{Clock, Entropy, Opened, Service, TenantId};
+use countersign_postgres::PgError;
 use countersign_services::{Call, KeyRelease, Keyring, SealGrant, SealPurpose, ServiceFailure, Unlock};
 use countersign_token::Verifier;
 use quick_cache::sync::Cache;
 
+use super::own_row::Row;
+use super::{Base, database};
 use crate::deployment::new_file;
 use crate::problem::{Problem, io};
+
+/// Where a service's own key is.
+pub(super) enum KeyPlace {
+    /// In a file of its folder.
+    File(PathBuf),
+    /// In the database; a key that is in a file still, from before the deployment moved, is taken over.
+    Row {
+        /// The row.
+        row: Row,
+        /// The file.
+        before: PathBuf,
+    },
+}
+
+impl KeyPlace {
+    /// The place of this service's key.
+    ///
+    /// # Errors
+    /// If the service has no certificate for the database.
+    pub(super) fn of(base: &Base, service: Service, instance: &str) -> Result<Self, Problem> {
+        let path = base.deployment.service_key(service);
+        let Some(database) = base.ledger_database() else { return Ok(Self::File(path)) };
+        let row = Row { database: database.blocking(service)?, instance: instance.to_owned() };
+        Ok(Self::Row { row, before: path })
+    }
+
+    fn read(&self) -> Result<Option<Vec<u8>>, Problem> {
+        let file = |path: &Path| match path.exists() {
+            true => std::fs::read(path).map(Some).map_err(io("read", path)),
+            false => Ok(None),
+        };
+        match self {
+            Self::File(path) => file(path),
+            Self::Row { row, before } => {
+                let failed = |error: PgError| database::problem(&error).during("a service's key");
+                match (row.read().map_err(failed)?, file(before)?) {
+                    (Some(wrapped), _) => Ok(Some(wrapped)),
+                    (None, Some(wrapped)) => row.keep(wrapped).map(Some).map_err(failed),
+                    (None, None) => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// Keeps the first key, and gives the one that is there then: another process may have been quicker.
+    fn keep(&self, wrapped: Vec<u8>) -> Result<Vec<u8>, Problem> {
+        match self {
+            Self::File(path) => new_file(path, &wrapped, true).map(|()| wrapped),
+            Self::Row { row, .. } => row.keep(wrapped).map_err(|error| database::problem(&error)),
+        }
+    }
+
+    fn replace(&self, wrapped: Vec<u8>) -> Result<(), Problem> {
+        match self {
+            Self::File(path) => {
+                let beside = path.with_extension("new");
+                drop(std::fs::remove_file(&beside));
+                new_file(&beside, &wrapped, true)?;
+                std::fs::rename(&beside, path).map_err(io("write", path))
+            }
+            Self::Row { row, .. } => row.replace(wrapped).map_err(|error| database::problem(&error)),
+        }
+    }
+}
 
 /// A service's own key, which its own key management service has wrapped.
 ///
 /// # Errors
-/// If the file can't be read or made, or another key management service wrapped it.
+/// If its place can't be read or written, or another key management service wrapped it.
 pub(super) fn own_key(
-    path: &Path,
+    place: &KeyPlace,
     service: Service,
     kms: &dyn KmsProvider,
     entropy: &dyn Entropy,
 ) -> Result<TenantKey, Problem> {
     let aad = Aad::new("service-key.1").part(service.as_str().as_bytes());
-    let failed = |error: countersign_keys::KmsError| Problem::failed(format!("{}: {error}", path.display()));
-    let secret = if path.exists() {
-        let wrapped = std::fs::read(path).map_err(io("read", path))?;
-        let secret = kms.unwrap_key(&aad, &wrapped).map_err(failed)?;
-        if wrapped_version(&wrapped) != Some(kms.version().map_err(failed)?) {
-            // Whoever rotated the wrapping key may take the old one away some day.
-            let beside = path.with_extension("new");
-            drop(std::fs::remove_file(&beside));
-            new_file(&beside, &kms.wrap(entropy, &aad, &secret).map_err(failed)?, true)?;
-            std::fs::rename(&beside, path).map_err(io("write", path))?;
-        }
-        secret
-    } else {
-        let secret = SecretKey::generate(entropy);
-        new_file(path, &kms.wrap(entropy, &aad, &secret).map_err(failed)?, true)?;
-        secret
+    let failed = |error: countersign_keys::KmsError| Problem::failed(format!("the {service}'s own key: {error}"));
+    let wrapped = match place.read()? {
+        Some(wrapped) => wrapped,
+        None => place.keep(kms.wrap(entropy, &aad, &SecretKey::generate(entropy)).map_err(failed)?)?,
     };
+    let secret = kms.unwrap_key(&aad, &wrapped).map_err(failed)?;
+    if wrapped_version(&wrapped) != Some(kms.version().map_err(failed)?) {
+        // Whoever rotated the wrapping key may take the old one away some day.
+        place.replace(kms.wrap(entropy, &aad, &secret).map_err(failed)?)?;
+    }
     Ok(TenantKey::new(secret))
 }
 

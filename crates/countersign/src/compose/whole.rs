@@ -9,15 +9,13 @@ use countersign_authority::{Authority, AuthorityParts, LocalFront, Registry, Sig
 use countersign_door_http::{App, AppParts, Router};
 use countersign_engine::Engine;
 use countersign_guard::{FactsCell, Guard};
-use countersign_keys::budget::Budgets;
 use countersign_model::Service;
 use countersign_services::{
     KeyRelease, KeyService, KeyServiceParts, LedgerTrail, Log, LogName, Records, Report, StoreService, Trail,
 };
-use countersign_store::Store;
 use countersign_token::Verifier;
 
-use super::logs::{FIRST, log_parts};
+use super::logs::FIRST;
 use super::measure::{Known, report};
 use super::monitor::{Monitor, Parts as MonitorParts};
 use super::{Base, Door, Opened, breach, cant, kms, limits, measure, monitor, reconcile, relay};
@@ -45,8 +43,8 @@ impl Seat {
         verifier: &Arc<Verifier>,
         facts: &Arc<FactsCell>,
     ) -> Result<Self, Problem> {
-        let log = log_parts(base, service, FIRST, |label| registry.note_key(label, service))?;
-        let ledger = base.ledger(service, Arc::clone(registry) as Arc<dyn AuditKeys>, log)?;
+        let keys = Arc::clone(registry) as Arc<dyn AuditKeys>;
+        let ledger = base.ledger((service, FIRST), keys, |label| registry.note_key(label, service))?;
         let audit = base.sink(&ledger);
         let guard = base.guard(service, verifier, facts, &audit);
         let log = super::logs::log_of(&ledger);
@@ -83,15 +81,15 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     let ledgers: Vec<Arc<Ledger>> = seats().map(|seat| Arc::clone(&seat.ledger)).collect();
 
     let (clock, entropy) = (&base.clock, &base.entropy);
-    let sqlite: Arc<dyn Store> = base.store()?;
-    let budgets = Budgets::open(&base.deployment.budgets(), clock.now());
+    let records_store = base.store()?;
+    let budgets = base.budgets()?;
     let key_service: Arc<dyn KeyRelease> = Arc::new(KeyService::new(KeyServiceParts {
         guard: Arc::clone(&keys.guard),
         keys: registry.tenant_keys(),
-        budgets: Arc::new(budgets.map_err(|error| cant("the plaintext budgets", &error))?),
+        budgets,
         entropy: Arc::clone(entropy),
     }));
-    let records = StoreService::new(Arc::clone(&store.guard), Arc::clone(&sqlite), Arc::clone(&key_service));
+    let records = StoreService::new(Arc::clone(&store.guard), Arc::clone(&records_store), Arc::clone(&key_service));
     let records: Arc<dyn Records> = Arc::new(records);
     let engine = Engine::new(
         Arc::clone(&key_service),
@@ -117,7 +115,7 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     };
     let authority = Authority::open(AuthorityParts {
         registry: Arc::clone(&registry),
-        store: Some(sqlite),
+        store: Some(records_store),
         keys: Arc::clone(&key_service),
         records,
         audit: Arc::clone(&control.audit),

@@ -10,7 +10,6 @@ use countersign_facts::ServiceEntry;
 use countersign_identity::{Agent, AgentParts, certify};
 use countersign_model::Service;
 use countersign_services::{Front, Logs, Statuses, Trail, Trails};
-use countersign_store::Store;
 use countersign_wire::{Parts, RemoteWatch};
 
 use super::{Apart, authority, ledger_of, signing};
@@ -36,7 +35,6 @@ impl Apart {
         let audit = base.sink(&ledger);
         let no_trails: Vec<(String, Arc<dyn Trail>)> = Vec::new();
         let store = base.config.services.run.has(Service::Store).then(|| base.store()).transpose()?;
-        let store = store.map(|store| store as Arc<dyn Store>);
         let authority = authority(base, &registry, signing, &audit, Arc::new(no_trails), store.clone()).await?;
         let bound = self.listener(0)?;
         let address = self.advertised(bound.1, 0);

@@ -14,9 +14,8 @@ use countersign_wire::{FactsStream, RemoteFront, RemoteIssuer};
 
 use super::Apart;
 use crate::compose::fellows::Fellows;
-use crate::compose::logs::log_parts;
 use crate::compose::monitor::{Monitor, Parts as MonitorParts};
-use crate::compose::own_keys::{KeeperKeys, LearnedKeys, audit_key, own_key};
+use crate::compose::own_keys::{KeeperKeys, KeyPlace, LearnedKeys, audit_key, own_key};
 use crate::compose::seat::{Following, Seat, SeatParts, identity};
 use crate::compose::{Base, Opened, kms, measure};
 use crate::problem::{Exit, Problem};
@@ -26,25 +25,25 @@ impl Apart {
     pub(super) async fn without_authority(mut self) -> Result<Opened, Problem> {
         let services = self.base.config.services.clone();
         let authority = services.authority.get().unwrap_or_default().to_owned();
-        let store = services.run.has(Service::Store).then(|| self.base.store()).transpose()?;
-        let store = store.map(|store| store as Arc<dyn Store>);
+        let mut store: Option<Arc<dyn Store>> = None;
         let (mut seats, mut followings, mut tenant_keys) = (Vec::new(), Vec::new(), None);
         let mut watching = None;
         for service in services.run.iter() {
             let base = &self.base;
             let agent = identity(base, service).await?;
+            if let Some(database) = &base.database {
+                database.know(service, agent.slot());
+            }
+            if service == Service::Store {
+                store = Some(base.store()?);
+            }
             let takes_types = store.clone().filter(|_| service == Service::Store);
             let domain = agent.id().trust_domain().to_owned();
             let following = Following::new(base, service, &domain, takes_types.map(follow_types))?;
-            let own = own_key(
-                &base.deployment.service_key(service),
-                service,
-                &**base.kms.default_provider(),
-                &*base.entropy,
-            )?;
             let instance = agent.id().instance().to_owned();
-            let log = log_parts(base, service, &instance, |label| own.note_key(label, service.as_str()))?;
-            let own = audit_key(&own);
+            let place = KeyPlace::of(base, service, &instance)?;
+            let own_key = own_key(&place, service, &**base.kms.default_provider(), &*base.entropy)?;
+            let own = audit_key(&own_key);
             if service == Service::Monitor {
                 watching = Some((Arc::clone(&own), following.follower.contacts()));
             }
@@ -64,7 +63,7 @@ impl Apart {
                 let learned = Arc::new(LearnedKeys::new(own, capacity));
                 (Some(Arc::clone(&learned)), learned)
             };
-            let ledger = base.ledger(service, keys, log)?;
+            let ledger = base.ledger((service, &instance), keys, |label| own_key.note_key(label, service.as_str()))?;
             let (facts, verifier) = (Arc::clone(&following.facts), Arc::clone(&following.verifier));
             let directory = following.follower.directory();
             let keys = tenant_keys.clone().filter(|_| service == Service::Keys);
