@@ -1,0 +1,86 @@
+//! From one backend to another: all that is stored of a record, as it is stored.
+//!
+//! This is for moving a whole deployment, by whoever holds both stores. It is no part of [`crate::Store`], so no request
+//! can reach it: a request reads cells that its permit names and writes changes of versions that it knows, while this
+//! carries sealed cells, tags and versions as they are. It opens nothing, and whoever carries needs no key.
+
+mod bring;
+mod noting;
+
+use async_trait::async_trait;
+use countersign_crypto::Tag;
+use countersign_model::{FieldId, RecordId, TenantId, TypeId};
+
+use crate::error::StoreError;
+
+pub use bring::{Brought, bring, bring_noted};
+pub use noting::{Noted, Noting};
+
+/// One record with everything that is stored of it. Two are equal if the same is stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CarriedRow {
+    /// The record.
+    pub record: RecordId,
+    /// Counts the changes of this record, from 1.
+    pub version: u64,
+    /// Cells, in the order of their fields; a field that is null has none.
+    pub cells: Vec<(FieldId, Vec<u8>)>,
+    /// Tags, in the order of their fields.
+    pub tags: Vec<(FieldId, Tag)>,
+}
+
+impl std::fmt::Debug for CarriedRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CarriedRow")
+            .field("record", &self.record)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A backend whose records can be carried to another and back. The record types in force must be the same in both.
+#[async_trait]
+pub trait Carry: Send + Sync {
+    /// Every tenant that there is room for, in the order of their ids.
+    ///
+    /// # Errors
+    /// What the storage may meet.
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError>;
+
+    /// Records of a type in the order of their ids, at most `limit`, from the one after `after`.
+    ///
+    /// # Errors
+    /// As [`crate::Store::read`].
+    async fn rows(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        after: Option<RecordId>,
+        limit: usize,
+    ) -> Result<Vec<CarriedRow>, StoreError>;
+
+    /// Those of these records that there are, in the order of their ids.
+    ///
+    /// # Errors
+    /// As [`crate::Store::read`].
+    async fn these(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        records: &[RecordId],
+    ) -> Result<Vec<CarriedRow>, StoreError>;
+
+    /// Removes the records `gone` and stores `rows`, in place of what there was of the same records. A row whose unique
+    /// tag another record has is left out: it is for whoever carries to see that and come again once that record was
+    /// carried, too. Durable when it returns; doing it twice is doing it once.
+    ///
+    /// # Errors
+    /// As [`crate::Store::write`].
+    async fn put(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        gone: &[RecordId],
+        rows: Vec<CarriedRow>,
+    ) -> Result<(), StoreError>;
+}

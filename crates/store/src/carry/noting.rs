@@ -1,0 +1,133 @@
+//! Which records change while they are being carried.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use countersign_model::{RecordId, RecordTypes, TenantId, TypeId};
+use parking_lot::Mutex;
+
+use crate::batch::SealedChange;
+use crate::error::StoreError;
+use crate::{Batch, Rejected, Scan, SealedRow, Store};
+
+/// A record of a tenant and type.
+type Place = (TenantId, TypeId, RecordId);
+
+/// What was noted since it was last asked.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// Records that were changed or removed, or may have been.
+    pub changed: BTreeSet<Place>,
+    /// Tenants that were made.
+    pub tenants: BTreeSet<TenantId>,
+    /// Whether the record types were replaced.
+    pub types: bool,
+}
+
+impl Noted {
+    /// Whether nothing was.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.tenants.is_empty() && !self.types
+    }
+}
+
+/// A store that notes what is changed through it while it is asked to. Asked nothing, it costs a look at a lock.
+pub struct Noting {
+    inner: Arc<dyn Store>,
+    noted: Mutex<Option<Noted>>,
+}
+
+impl Noting {
+    /// Notes nothing yet.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { inner, noted: Mutex::new(None) })
+    }
+
+    /// Begins to note.
+    pub fn begin(&self) {
+        self.noted.lock().get_or_insert_default();
+    }
+
+    /// Stops, and forgets.
+    pub fn end(&self) {
+        *self.noted.lock() = None;
+    }
+
+    /// What was noted since this was last asked. A change that is under way now is there, and will be there again when
+    /// it is made.
+    #[must_use]
+    pub fn take(&self) -> Noted {
+        self.noted.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Noted)) {
+        if let Some(noted) = self.noted.lock().as_mut() {
+            note(noted);
+        }
+    }
+}
+
+/// Notes records now and when it is dropped: whoever takes what is noted in between sees them again, and so does whoever
+/// begins to ask in between.
+struct Under<'a> {
+    noting: &'a Noting,
+    changed: Vec<Place>,
+}
+
+impl<'a> Under<'a> {
+    fn way(noting: &'a Noting, changed: Vec<Place>) -> Self {
+        noting.note(|noted| noted.changed.extend(changed.iter().copied()));
+        Self { noting, changed }
+    }
+}
+
+impl Drop for Under<'_> {
+    fn drop(&mut self) {
+        let changed = std::mem::take(&mut self.changed);
+        self.noting.note(|noted| noted.changed.extend(changed));
+    }
+}
+
+fn named(tenant: TenantId, batch: &Batch) -> Vec<Place> {
+    let named = |change: &SealedChange| match change {
+        SealedChange::Insert { record_type, record, .. }
+        | SealedChange::Update { record_type, record, .. }
+        | SealedChange::Delete { record_type, record, .. } => (tenant, *record_type, *record),
+    };
+    batch.changes.iter().map(named).collect()
+}
+
+#[async_trait]
+impl Store for Noting {
+    async fn create_tenant(&self, tenant: TenantId) -> Result<(), StoreError> {
+        let made = self.inner.create_tenant(tenant).await;
+        self.note(|noted| noted.tenants.extend([tenant]));
+        made
+    }
+
+    async fn apply_types(&self, types: &RecordTypes) -> Result<(), StoreError> {
+        let applied = self.inner.apply_types(types).await;
+        self.note(|noted| noted.types = true);
+        applied
+    }
+
+    async fn read(&self, tenant: TenantId, scan: &Scan) -> Result<Vec<SealedRow>, StoreError> {
+        self.inner.read(tenant, scan).await
+    }
+
+    async fn write(&self, tenant: TenantId, batch: Batch) -> Result<Result<(), Rejected>, StoreError> {
+        let _under = Under::way(self, named(tenant, &batch));
+        self.inner.write(tenant, batch).await
+    }
+
+    async fn count(&self, tenant: TenantId, record_type: TypeId) -> Result<u64, StoreError> {
+        self.inner.count(tenant, record_type).await
+    }
+
+    async fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError> {
+        self.inner.any_records(record_type).await
+    }
+}
