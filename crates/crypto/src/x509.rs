@@ -5,6 +5,7 @@
 
 mod bundle;
 mod join;
+mod machine;
 mod workload;
 
 use countersign_model::UnixMs;
@@ -19,6 +20,7 @@ use time::OffsetDateTime;
 use zeroize::{Zeroize, Zeroizing};
 
 pub use self::join::{JOIN_TOKEN_PREFIX, JoinToken};
+pub use self::machine::MachineUse;
 pub use self::workload::{
     AUTHORITY_ROLE, CertificateRequest, Issued, IssuedCertificate, MAX_WORKLOAD_LIFETIME_MS, WorkloadKey,
 };
@@ -162,6 +164,16 @@ impl CertificateAuthority {
         now: UnixMs,
         lifetime_ms: u64,
     ) -> Result<ServerCertificate, X509Error> {
+        self.issue_machine(names, MachineUse::Server, now, lifetime_ms)
+    }
+
+    fn issue_named(
+        &self,
+        names: &[String],
+        purposes: Vec<ExtendedKeyUsagePurpose>,
+        now: UnixMs,
+        lifetime_ms: u64,
+    ) -> Result<ServerCertificate, X509Error> {
         if lifetime_ms == 0 || lifetime_ms > MAX_SERVER_LIFETIME_MS {
             return Err(X509Error::Lifetime);
         }
@@ -173,7 +185,7 @@ impl CertificateAuthority {
         params.not_after = date(expires)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = purposes;
         params.use_authority_key_identifier_extension = true;
         let (key, key_pkcs8_der) = new_key()?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(|_| X509Error::Generation)?;
