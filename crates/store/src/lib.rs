@@ -20,6 +20,7 @@
 
 mod access;
 mod batch;
+pub mod carry;
 #[cfg(any(test, feature = "conformance"))]
 #[expect(
     clippy::unwrap_used,
@@ -30,7 +31,9 @@ mod batch;
 )]
 pub mod conformance;
 mod error;
+mod layout;
 pub mod sqlite;
+mod texts;
 pub mod types_file;
 
 use async_trait::async_trait;

@@ -8,6 +8,7 @@
 //!
 //! What a file looks like inside is written in `docs/formats.md`.
 
+mod carry;
 mod connection;
 mod failure;
 mod layout;
@@ -28,11 +29,12 @@ use countersign_model::{RecordTypes, TenantId, TypeId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use self::connection::Budget;
-use self::layout::Layout;
 use self::queue::Leader;
-use self::sql::Texts;
+use self::sql::Select;
 use self::tenant::Tenant;
 use crate::error::{StoreError, Unavailable};
+use crate::layout::Layout;
+use crate::texts::Texts;
 use crate::{Access, Batch, Rejected, Scan, SealedRow, Store};
 
 /// A read that may give more rows than this is not run on the caller's thread.
@@ -90,7 +92,7 @@ struct Shared {
     budget: Arc<Budget>,
     /// Moves on at each opening; tells which tenant was not used for longest.
     tick: AtomicU64,
-    texts: Texts,
+    texts: Texts<Select>,
     /// Held until everything above is closed, so that no other program opens the same files.
     _lock: File,
 }
@@ -241,7 +243,7 @@ impl Shared {
         let Some(tenant) = self.opened(id).filter(|tenant| tenant.is_at(generation) && keys <= INLINE_KEYS) else {
             return Ok(None);
         };
-        read::check(&layout, scan)?;
+        layout.check_scan(scan)?;
         let Some(reader) = tenant.idle_reader() else { return Ok(None) };
         // One row more than is wanted here says that there are too many.
         let limit = scan.limit.min(INLINE_ROWS.saturating_add(1));
@@ -253,7 +255,7 @@ impl Shared {
     fn read(&self, id: TenantId, scan: &Scan) -> Result<Vec<SealedRow>, StoreError> {
         let (generation, layout) = self.types();
         let tenant = self.tenant(id)?;
-        read::check(&layout, scan)?;
+        layout.check_scan(scan)?;
         tenant.bring_to(generation, &layout)?;
         let reader = tenant.reader()?;
         let rows = read::rows(reader.connection()?, &self.texts, &layout, scan, scan.limit)?;
@@ -282,10 +284,7 @@ impl Shared {
     }
 
     fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError> {
-        for entry in std::fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<TenantId>().ok());
-            let Some(id) = id.filter(|_| path.extension().is_some_and(|extension| extension == "db")) else { continue };
+        for id in self.tenants()? {
             let tenant = self.tenant(id)?;
             let reader = tenant.reader()?;
             let found = read::any(reader.connection()?, record_type)?;

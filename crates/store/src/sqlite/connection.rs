@@ -11,8 +11,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::fault;
-use super::layout::{self, Layout};
+use super::layout;
 use crate::error::StoreError;
+use crate::layout::Layout;
 
 /// How long to wait for a file that is being closed elsewhere in this program.
 const PATIENCE: Duration = Duration::from_secs(2);

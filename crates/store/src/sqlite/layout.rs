@@ -1,159 +1,18 @@
-//! How record types lie in a tenant's file, and bringing a file up to date with them.
-//!
-//! Type 7 is the table `r7`; its field 3 is the column `c3` (the sealed cell) and, if the field is indexed, `x3`
-//! (the tag) with the index `i7x3`. No name of a type, a field or a tenant is in the file. What a file has is
-//! written in its table `meta` as one letter a field: `-` not indexed, `i` indexed, `u` unique; types are
-//! parted by `/`.
+//! How record types lie in a tenant's file, and bringing a file up to date with them: what [`crate::layout`] says, in
+//! the table `meta`.
 
 use std::fmt::Write as _;
 
-use countersign_model::{FieldId, FieldSet, RecordTypes, TypeId};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::failure::fault;
 use crate::error::StoreError;
+use crate::layout::{Index, Layout, TypeLayout};
 
 /// The format of tenant files that this program writes.
 pub(super) const FORMAT: u32 = 1;
 /// Marks a file as ours, in SQLite's header field for that: "CsgT".
 pub(super) const APPLICATION: u32 = 0x4373_6754;
-
-/// How a field can be found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Index {
-    None,
-    Plain,
-    Unique,
-}
-
-impl Index {
-    const fn letter(self) -> char {
-        match self {
-            Self::None => '-',
-            Self::Plain => 'i',
-            Self::Unique => 'u',
-        }
-    }
-
-    fn from_letter(letter: char) -> Result<Self, StoreError> {
-        [Self::None, Self::Plain, Self::Unique]
-            .into_iter()
-            .find(|index| index.letter() == letter)
-            .ok_or(StoreError::Damaged)
-    }
-}
-
-/// One type's fields.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct TypeLayout {
-    fields: Vec<Index>,
-}
-
-impl TypeLayout {
-    pub(super) fn len(&self) -> usize {
-        self.fields.len()
-    }
-
-    pub(super) fn has(&self, fields: FieldSet) -> bool {
-        fields.is_subset(FieldSet::first(self.fields.len()))
-    }
-
-    /// How a field can be found; `None` if there is no such field.
-    pub(super) fn index(&self, field: FieldId) -> Option<Index> {
-        self.fields.get(usize::from(field.0)).copied()
-    }
-
-    pub(super) fn is_indexed(&self, field: FieldId) -> bool {
-        matches!(self.index(field), Some(Index::Plain | Index::Unique))
-    }
-
-    /// Whether a change may have these cells and tags: of fields that there are, each named once, and INVARIANT
-    /// tag-with-cell: a cell of an indexed field and its tag come together, and are null together. A writer that
-    /// does not know yet of an index that was just added is refused, not stored unfindably.
-    pub(super) fn takes(
-        &self,
-        mut cells: impl Iterator<Item = (FieldId, bool)>,
-        mut tags: impl Iterator<Item = (FieldId, bool)>,
-    ) -> bool {
-        let (mut named, mut filled) = (FieldSet::EMPTY, FieldSet::EMPTY);
-        let known = cells.all(|(field, has_value)| {
-            let once = self.index(field).is_some() && !named.contains(field);
-            named.insert(field);
-            if has_value {
-                filled.insert(field);
-            }
-            once
-        });
-        let indexed: FieldSet = self.indexed().collect();
-        let mut untagged = named.intersection(indexed);
-        let tagged = tags.all(|(field, has_value)| {
-            let expected = untagged.contains(field) && filled.contains(field) == has_value;
-            untagged = untagged.difference(FieldSet::EMPTY.with(field));
-            expected
-        });
-        known && tagged && untagged.is_empty()
-    }
-
-    /// The indexed fields in order.
-    pub(super) fn indexed(&self) -> impl Iterator<Item = FieldId> {
-        let numbered = (0u8..=u8::MAX).map(FieldId).zip(&self.fields);
-        numbered.filter(|(_, index)| **index != Index::None).map(|(field, _)| field)
-    }
-}
-
-/// All types.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Layout {
-    types: Vec<TypeLayout>,
-}
-
-impl Layout {
-    pub(super) fn of(types: &RecordTypes) -> Self {
-        let index = |field: &countersign_model::Field| match (field.unique, field.indexed) {
-            (true, _) => Index::Unique,
-            (false, true) => Index::Plain,
-            (false, false) => Index::None,
-        };
-        let record_type =
-            |one: &countersign_model::RecordType| TypeLayout { fields: one.fields.iter().map(index).collect() };
-        Self { types: types.types.iter().map(record_type).collect() }
-    }
-
-    pub(super) fn record_type(&self, id: TypeId) -> Result<&TypeLayout, StoreError> {
-        self.types.get(usize::from(id.0)).ok_or(StoreError::UnknownField)
-    }
-
-    fn to_text(&self) -> String {
-        let letters = |one: &TypeLayout| one.fields.iter().map(|index| index.letter()).collect::<String>();
-        self.types.iter().map(letters).collect::<Vec<_>>().join("/")
-    }
-
-    fn parse(text: &str) -> Result<Self, StoreError> {
-        if text.is_empty() {
-            return Ok(Self::default());
-        }
-        let fields = |letters: &str| letters.chars().map(Index::from_letter).collect::<Result<Vec<_>, _>>();
-        let types = text.split('/').map(|letters| Ok(TypeLayout { fields: fields(letters)? }));
-        Ok(Self { types: types.collect::<Result<_, StoreError>>()? })
-    }
-
-    /// This layout with what `wanted` adds to it or has otherwise. Nothing is ever taken away: a file may know
-    /// more than a program that was started with fewer types.
-    fn grown_to(&self, wanted: &Self) -> Self {
-        let mut grown = self.clone();
-        for (place, record_type) in wanted.types.iter().enumerate() {
-            match grown.types.get_mut(place) {
-                None => grown.types.push(record_type.clone()),
-                Some(known) => {
-                    let rest = known.fields.split_off(known.fields.len().min(record_type.fields.len()));
-                    known.fields.clone_from(&record_type.fields);
-                    known.fields.extend(rest);
-                }
-            }
-        }
-        grown
-    }
-}
 
 /// Refuses a file that is not ours or that a newer program wrote.
 pub(super) fn check_format(connection: &Connection) -> Result<(), StoreError> {
@@ -212,8 +71,8 @@ pub(super) fn migrate(connection: &mut Connection, wanted: &Layout) -> Result<()
 /// What turns a file of layout `old` into one of layout `new`.
 fn statements(old: &Layout, new: &Layout) -> String {
     let mut sql = String::new();
-    for (place, record_type) in new.types.iter().enumerate() {
-        match old.types.get(place) {
+    for (place, record_type) in new.types().iter().enumerate() {
+        match old.types().get(place) {
             None => create_table(&mut sql, place, record_type),
             Some(known) => alter_table(&mut sql, place, known, record_type),
         }
@@ -231,14 +90,14 @@ fn create_table(sql: &mut String, place: usize, record_type: &TypeLayout) {
          CREATE UNIQUE INDEX i{place}id ON r{place} (id);"
         ),
     );
-    for (field, index) in record_type.fields.iter().enumerate() {
+    for (field, index) in record_type.fields().iter().enumerate() {
         create_index(sql, place, field, *index);
     }
 }
 
 fn alter_table(sql: &mut String, place: usize, known: &TypeLayout, record_type: &TypeLayout) {
-    for (field, &index) in record_type.fields.iter().enumerate() {
-        let before = known.fields.get(field).copied();
+    for (field, &index) in record_type.fields().iter().enumerate() {
+        let before = known.fields().get(field).copied();
         if before == Some(index) {
             continue;
         }

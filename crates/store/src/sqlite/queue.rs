@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 
 use super::connection::Counted;
 use super::failure::fault;
-use super::layout::Layout;
 use super::tenant::Tenant;
 use super::write;
 use crate::batch::{Batch, Rejected};
 use crate::error::StoreError;
+use crate::layout::Layout;
 
 /// The most batches in one transaction, so that the first of them does not wait for ever.
 const GROUP_MAX: usize = 256;
@@ -157,7 +157,7 @@ fn one(connection: &Counted, layout: &Layout, pending: &Pending) -> Result<Verdi
     if pending.reply.is_closed() {
         return Ok(Ok(Ok(())));
     }
-    match write::check(layout, &pending.batch) {
+    match layout.check_batch(&pending.batch) {
         Ok(()) => write::apply(connection, layout, &pending.batch).map(Ok),
         Err(error) => Ok(Err(error)),
     }

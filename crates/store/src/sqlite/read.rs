@@ -6,25 +6,17 @@ use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Params, Row};
 
 use super::failure::fault;
-use super::layout::{self, Index, Layout};
-use super::sql::{Find, Texts};
+use super::layout;
+use super::sql::{Find, Select, select};
 use crate::access::{Access, Scan, SealedRow};
 use crate::error::StoreError;
-
-/// Refuses what the record types in force do not have.
-pub(super) fn check(layout: &Layout, scan: &Scan) -> Result<(), StoreError> {
-    let record_type = layout.record_type(scan.record_type)?;
-    let findable = match &scan.access {
-        Access::Tags { field, .. } => record_type.is_indexed(*field),
-        Access::Records(_) | Access::All => true,
-    };
-    if findable && record_type.has(scan.cells) { Ok(()) } else { Err(StoreError::UnknownField) }
-}
+use crate::layout::{Index, Layout};
+use crate::texts::Texts;
 
 /// Runs a checked scan, giving at most `limit` rows.
 pub(super) fn rows(
     connection: &Connection,
-    texts: &Texts,
+    texts: &Texts<Select>,
     layout: &Layout,
     scan: &Scan,
     limit: usize,
@@ -55,14 +47,14 @@ pub(super) fn rows(
 
 struct Reading<'a> {
     connection: &'a Connection,
-    texts: &'a Texts,
+    texts: &'a Texts<Select>,
     scan: &'a Scan,
     limit: usize,
 }
 
 impl Reading<'_> {
     fn statement(&self, find: Find) -> Result<CachedStatement<'_>, StoreError> {
-        let text = self.texts.select(self.scan.record_type, find, self.scan.cells);
+        let text = self.texts.of((self.scan.record_type, find, self.scan.cells), select);
         self.connection.prepare_cached(&text).map_err(fault)
     }
 

@@ -1,14 +1,8 @@
-//! The texts of the statements that read. They are kept, because putting one together takes longer than running it.
+//! The texts of the statements that read.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use countersign_model::{FieldId, FieldSet, TypeId};
-use parking_lot::RwLock;
-
-/// Every caller sees other fields, so there are many texts; beyond this many, all are made anew.
-const KEPT_MAX: usize = 4096;
 
 /// How a statement finds rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,29 +21,11 @@ pub(super) enum Find {
     All,
 }
 
-/// Statement texts by what they do.
-#[derive(Default)]
-pub(super) struct Texts {
-    known: RwLock<HashMap<(TypeId, Find, FieldSet), Arc<str>>>,
-}
+/// What a text that reads depends on.
+pub(super) type Select = (TypeId, Find, FieldSet);
 
-impl Texts {
-    pub(super) fn select(&self, record_type: TypeId, find: Find, cells: FieldSet) -> Arc<str> {
-        let key = (record_type, find, cells);
-        if let Some(text) = self.known.read().get(&key) {
-            return Arc::clone(text);
-        }
-        let text: Arc<str> = select(record_type, find, cells).into();
-        let mut known = self.known.write();
-        if known.len() >= KEPT_MAX {
-            known.clear();
-        }
-        known.insert(key, Arc::clone(&text));
-        text
-    }
-}
-
-fn select(TypeId(place): TypeId, find: Find, cells: FieldSet) -> String {
+/// The text itself.
+pub(super) fn select(&(TypeId(place), find, cells): &Select) -> String {
     if let Find::TagRows(FieldId(field)) = find {
         return format!(
             "SELECT id, seq FROM r{place} INDEXED BY i{place}x{field} \

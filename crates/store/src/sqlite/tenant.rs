@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex};
 
 use super::connection::{self, Budget, Counted};
-use super::layout::{self, Layout};
+use super::layout;
 use super::queue::Queue;
 use crate::error::StoreError;
+use crate::layout::Layout;
 
 /// A tenant whose file is open.
 pub(super) struct Tenant {

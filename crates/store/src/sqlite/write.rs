@@ -8,37 +8,9 @@ use rusqlite::types::Null;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 
 use super::failure::{fault, is_taken};
-use super::layout::{Index, Layout, TypeLayout};
 use crate::batch::{Batch, Rejected, Requirement, SealedChange};
 use crate::error::StoreError;
-
-/// Refuses a batch that names what the record types in force do not have, before anything of it is made.
-pub(super) fn check(layout: &Layout, batch: &Batch) -> Result<(), StoreError> {
-    for change in &batch.changes {
-        let known = match change {
-            SealedChange::Insert { record_type, cells, tags, .. } => {
-                let cells = cells.iter().map(|(field, _)| (*field, true));
-                layout.record_type(*record_type)?.takes(cells, tags.iter().map(|(field, _)| (*field, true)))
-            }
-            SealedChange::Update { record_type, cells, tags, .. } => {
-                let cells = cells.iter().map(|(field, cell)| (*field, cell.is_some()));
-                layout.record_type(*record_type)?.takes(cells, tags.iter().map(|(field, tag)| (*field, tag.is_some())))
-            }
-            SealedChange::Delete { record_type, .. } => layout.record_type(*record_type).is_ok(),
-        };
-        if !known {
-            return Err(StoreError::UnknownField);
-        }
-    }
-    for requirement in &batch.requires {
-        let (Requirement::Exists { record_type, field, .. } | Requirement::Absent { record_type, field, .. }) =
-            requirement;
-        if !layout.record_type(*record_type)?.is_indexed(*field) {
-            return Err(StoreError::UnknownField);
-        }
-    }
-    Ok(())
-}
+use crate::layout::{Index, Layout, TypeLayout};
 
 /// Makes a checked batch. If it is rejected or fails, the caller takes back what was made of it.
 pub(super) fn apply(

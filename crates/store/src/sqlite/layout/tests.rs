@@ -17,25 +17,6 @@ fn schema(connection: &Connection) -> Vec<String> {
 }
 
 #[test]
-fn a_layout_is_written_as_letters() {
-    for text in ["", "u", "u--i/ui", "ui/-/u"] {
-        assert_eq!(layout(text).to_text(), text);
-    }
-    assert_eq!(Layout::parse("u-x"), Err(StoreError::Damaged));
-    let types = crate::types_file::parse(
-        r#"
-        [types.a.fields]
-        free = { kind = "text", class = "public" }
-        id = { kind = "text", class = "public" }
-        [types.b.fields]
-        id = { kind = "text", class = "public" }
-        a_id = { references = "a", class = "public" }
-        "#,
-    );
-    assert_eq!(Layout::of(&types.unwrap()).to_text(), "-u/ui");
-}
-
-#[test]
 fn a_file_follows_its_types_step_by_step() {
     let mut connection = fresh();
     assert!(is_current(&connection, &layout("")).unwrap());
