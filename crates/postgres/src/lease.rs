@@ -2,15 +2,25 @@
 //!
 //! Whoever holds it renews it well before it ends, and stops by its own clock before anybody else can have it. Each
 //! holder has a term, which only grows; what is written under an older term is refused by whoever checks it.
+//!
+//! The end of a lease is a moment of the database server's clock. The fifth of its life that a holder does not use is
+//! what the clocks of a server and of one that takes its place may differ by.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::error::PgError;
 use crate::pool::Pool;
 use crate::transaction::Scope;
+
+/// Of a lease's life, how much its holder does not use.
+const UNUSED_PART: u32 = 5;
 
 /// A name that one process at a time may hold.
 pub struct Lease {
@@ -25,7 +35,7 @@ pub struct Lease {
 pub struct Leased {
     /// Grows with every holder.
     pub term: u64,
-    /// Until when its holder may act on it, by this process's own clock.
+    /// Until when its holder may act on it, by this process's own clock: earlier than it ends in the database.
     pub until: Instant,
 }
 
@@ -62,7 +72,20 @@ impl Lease {
         let term: i64 = row.try_get(0)?;
         transaction.commit().await?;
         let term = u64::try_from(term).map_err(|_| PgError::Damaged)?;
-        Ok(Leased { term, until: asked.checked_add(self.life).unwrap_or(asked) })
+        let used = self.life.saturating_sub(self.life.checked_div(UNUSED_PART).unwrap_or_default());
+        Ok(Leased { term, until: asked.checked_add(used).unwrap_or(asked) })
+    }
+
+    /// Takes it and renews it every `every`, which is to be a fraction of its life, until what comes back is dropped.
+    /// Runs on the runtime that it is called in.
+    ///
+    /// # Errors
+    /// As [`Self::hold`].
+    pub async fn keep(self, every: Duration) -> Result<Held, PgError> {
+        let Leased { term, until } = self.hold().await?;
+        let shared = Arc::new(Shared { lease: self, term, until: Mutex::new(until), lost: watch::Sender::new(false) });
+        let renewing = tokio::spawn(Arc::clone(&shared).renew(every)).abort_handle();
+        Ok(Held { shared, renewing })
     }
 
     /// Lets it go, so that another need not wait for its end.
@@ -76,5 +99,101 @@ impl Lease {
         let mut transaction = self.pool.begin(Scope::Service).await?;
         transaction.execute(&text, &[&self.name, &holder]).await?;
         transaction.commit().await.map(drop)
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A lease that is held, and renewed until this is dropped. Dropped, it ends by itself; [`Self::let_go`] ends it at once.
+pub struct Held {
+    shared: Arc<Shared>,
+    renewing: AbortHandle,
+}
+
+struct Shared {
+    lease: Lease,
+    term: u64,
+    until: Mutex<Instant>,
+    lost: watch::Sender<bool>,
+}
+
+impl Shared {
+    async fn renew(self: Arc<Self>, every: Duration) {
+        // One try that hangs must not be the last before the end.
+        let patience = self.lease.life.checked_div(4).unwrap_or(every);
+        let mut pause = every;
+        loop {
+            tokio::time::sleep(pause).await;
+            match tokio::time::timeout(patience, self.lease.hold()).await {
+                // Nobody else held it meanwhile, however long ago it ended: the term would be another.
+                Ok(Ok(leased)) if leased.term == self.term => {
+                    *self.until.lock() = leased.until;
+                    pause = every;
+                }
+                Ok(Ok(_)) => {
+                    self.lost.send_replace(true);
+                    // It is had under a term that nobody here acts under.
+                    let _ = self.lease.let_go().await;
+                    return;
+                }
+                Ok(Err(PgError::InUse)) => {
+                    self.lost.send_replace(true);
+                    return;
+                }
+                Ok(Err(_)) | Err(_) => pause = every.checked_div(4).unwrap_or(every),
+            }
+        }
+    }
+}
+
+impl Held {
+    /// The term under which it is held.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.shared.term
+    }
+
+    /// Whether its holder may act on it at this moment, by this process's own clock. Where it could not be renewed in
+    /// time this is `false`, and `true` again when it could be after all and nobody else held it meanwhile.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !*self.shared.lost.borrow() && Instant::now() < *self.shared.until.lock()
+    }
+
+    /// Becomes `true` when another process has it, or had it: it does not come back.
+    #[must_use]
+    pub fn lost(&self) -> watch::Receiver<bool> {
+        self.shared.lost.subscribe()
+    }
+
+    /// Takes note that another process has it, of which the holder has learned by other means.
+    pub fn give_up(&self) {
+        self.shared.lost.send_replace(true);
+    }
+
+    /// Ends it, so that another need not wait.
+    ///
+    /// # Errors
+    /// As [`Lease::let_go`].
+    pub async fn let_go(&self) -> Result<(), PgError> {
+        self.renewing.abort();
+        self.shared.lost.send_replace(true);
+        self.shared.lease.let_go().await
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("lease", &self.shared.lease).field("term", &self.shared.term).finish_non_exhaustive()
     }
 }

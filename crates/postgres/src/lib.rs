@@ -16,6 +16,7 @@ mod connect;
 mod error;
 mod lease;
 mod migrate;
+mod pipeline;
 mod pool;
 mod settings;
 mod setup;
@@ -27,8 +28,9 @@ pub use tokio_postgres::{Row, Statement};
 
 pub use self::blocking::Blocking;
 pub use self::error::PgError;
-pub use self::lease::{Lease, Leased};
+pub use self::lease::{Held, Lease, Leased};
 pub use self::migrate::{CORE, Migration, migrate};
+pub use self::pipeline::{Done, Step};
 pub use self::pool::Pool;
 pub use self::settings::{Identity, NotAnAddress, SCHEMA, Settings, role_of};
 pub use self::setup::{MAP, SCHEMA_ROLE, pg_hba, pg_ident, setup_sql};
