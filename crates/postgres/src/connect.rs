@@ -60,9 +60,11 @@ impl Connected {
             .connect_timeout(settings.connect_timeout)
             .tcp_user_timeout(settings.answer_timeout)
             .keepalives_idle(settings.answer_timeout)
+            // What is said here goes before what a role, which may change that for itself, or a database is set to: a
+            // commit is durable before it is answered, and no tenant's rows are seen unless a transaction says whose.
             .options(format!(
                 "-c search_path={SCHEMA} -c statement_timeout={} -c lock_timeout={} \
-                 -c idle_in_transaction_session_timeout={}",
+                 -c idle_in_transaction_session_timeout={} -c synchronous_commit=on -c countersign.tenant=",
                 ms(settings.statement_timeout),
                 ms(settings.lock_timeout),
                 ms(settings.statement_timeout),
