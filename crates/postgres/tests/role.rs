@@ -16,11 +16,13 @@ async fn what_a_role_or_a_database_is_set_to_weakens_nothing() -> Result<()> {
     taken_over
         .run(
             "ALTER ROLE CURRENT_USER SET synchronous_commit = off;
-             ALTER ROLE CURRENT_USER SET countersign.tenant = '00000000-0000-7000-8000-000000000001';
              ALTER ROLE CURRENT_USER SET search_path = pg_temp, public;",
         )
         .await?;
     taken_over.commit().await?;
+    // And an administrator that.
+    let tenant = "00000000-0000-7000-8000-000000000001";
+    server.sql("postgres", &format!("ALTER ROLE countersign_store SET countersign.tenant = '{tenant}'"))?;
     server.sql("postgres", &format!("ALTER DATABASE {DATABASE} SET synchronous_commit = local"))?;
 
     pool.renew();
