@@ -6,6 +6,7 @@
 //! ```
 
 mod batches;
+mod carrying;
 mod crowds;
 pub(crate) mod fixture;
 mod reading;
@@ -13,6 +14,7 @@ mod types;
 
 use countersign_model::{FieldId, FieldSet, TypeId};
 
+pub use self::carrying::carries;
 use self::fixture::*;
 use crate::{Access, Batch, Rejected, Scan, SealedChange, SealedRow, Store, StoreError};
 

@@ -15,6 +15,12 @@ async fn conforms() {
     conformance::run(open).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn carries_to_another() {
+    let folder = tempfile::tempdir().unwrap();
+    conformance::carries(open(&folder.path().join("here")), open(&folder.path().join("there"))).await;
+}
+
 /// The same with so few descriptors that tenants are closed all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms_with_the_least_descriptors() {
