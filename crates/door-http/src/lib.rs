@@ -35,5 +35,5 @@ pub use app::{App, AppParts};
 pub use backend::Backend;
 pub use limits::Limits;
 pub use problem::Problem;
-pub use router::{OPENAPI, REQUEST, Router, problem_response};
+pub use router::{OPENAPI, Paused, REQUEST, Router, problem_response};
 pub use server::serve;

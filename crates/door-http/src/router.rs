@@ -1,6 +1,7 @@
 //! From a request to a response: the way that every request takes, with TLS in front of it or in process.
 
 mod intake;
+mod place;
 mod reply;
 
 use std::convert::Infallible;
@@ -35,6 +36,7 @@ use crate::routes::{self, Target};
 use intake::{bearer, check_head, collect, decode_segment, dpop, is_bound, url};
 use reply::{Kept, json, kept, passed_on};
 
+pub use place::Paused;
 pub use reply::problem_response;
 
 /// Names the request; also in logs and audit records.
@@ -43,19 +45,22 @@ pub const REQUEST: HeaderName = HeaderName::from_static("countersign-request");
 /// The description of the API, as served.
 pub const OPENAPI: &str = include_str!("openapi.json");
 
-/// Answers requests. Cheap to clone.
+/// Answers requests. Cheap to clone; all clones have the same backend behind them.
 pub struct Router<B> {
-    inner: Arc<Inner<B>>,
+    place: Arc<place::Place<B>>,
+    limits: Arc<Limits>,
 }
 
+/// The router as one request meets it: its backend does not change, nor is it let go, before the request is over.
 struct Inner<B> {
     backend: Arc<B>,
-    limits: Limits,
+    limits: Arc<Limits>,
+    pass: place::Pass<B>,
 }
 
 impl<B> Clone for Router<B> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { place: Arc::clone(&self.place), limits: Arc::clone(&self.limits) }
     }
 }
 
@@ -72,13 +77,19 @@ impl<B: Backend> Router<B> {
     /// A router in front of `backend`.
     #[must_use]
     pub fn new(backend: Arc<B>, limits: Limits) -> Self {
-        Self { inner: Arc::new(Inner { backend, limits }) }
+        Self { place: Arc::new(place::Place::new(backend)), limits: Arc::new(limits) }
     }
 
     /// The limits that it holds requests to.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.inner.limits
+        &self.limits
+    }
+
+    /// Lets no more requests in and waits for those that are. Those that come meanwhile wait, as long as a request may
+    /// take altogether.
+    pub async fn pause(&self) -> Paused<B> {
+        self.place.pause().await
     }
 
     /// Answers one request. What goes wrong is in the response.
@@ -87,10 +98,25 @@ impl<B: Backend> Router<B> {
         peer: Peer,
         request: http::Request<D>,
     ) -> Response<Body> {
-        let Inner { backend, limits } = &*self.inner;
+        let deadline = deadline(&self.limits);
+        let Some(pass) = self.place.enter(deadline).await else {
+            return problem_response(&Problem::TimedOut, false);
+        };
+        let inner = Inner { backend: pass.backend(), limits: Arc::clone(&self.limits), pass };
+        inner.answer(peer, request, deadline).await
+    }
+}
+
+impl<B: Backend> Inner<B> {
+    async fn answer<D: HttpBody<Data = Bytes> + Send>(
+        &self,
+        peer: Peer,
+        request: http::Request<D>,
+        deadline: Instant,
+    ) -> Response<Body> {
+        let backend = &self.backend;
         let id = RequestId::new(backend.clock().now(), backend.entropy());
         let (parts, body) = request.into_parts();
-        let deadline = deadline(limits);
         let peer = Peer { deadline: Some(deadline), ..peer };
         let exchanged = Exchanged { id, peer, parts: &parts, body, deadline };
         let mut response = match self.respond(exchanged).await {
@@ -126,8 +152,8 @@ impl<B: Backend> Router<B> {
         mut exchanged: Exchanged<'_, D>,
     ) -> Result<Response<Body>, Problem> {
         let Parts { method, uri, headers, .. } = exchanged.parts;
-        let backend = &self.inner.backend;
-        check_head(uri, headers, &self.inner.limits)?;
+        let backend = &self.backend;
+        check_head(uri, headers, &self.limits)?;
         let (target, segment) = routes::find(method, uri.path())?;
         // RFC 9449, section 7.2: a bound token is not taken as a bearer token, whatever comes with it. Where tokens are
         // made, a proof also says which key to bind the new one to.
@@ -149,7 +175,7 @@ impl<B: Backend> Router<B> {
         exchanged: Exchanged<'_, D>,
         segment: &str,
     ) -> Result<Response<Body>, Problem> {
-        let Inner { backend, limits } = &*self.inner;
+        let Self { backend, limits, .. } = self;
         let Exchanged { id, peer, parts, body, deadline } = exchanged;
         let Parts { method, uri, headers, .. } = parts;
         let record_type = decode_segment(segment)?;
@@ -190,7 +216,7 @@ impl<B: Backend> Router<B> {
 
     /// Puts into a read where an earlier page ended. A token that is no good is left to the guard.
     async fn go_on(&self, read: &mut Read, bearer: &Bearer, text: &str) -> Result<(), Problem> {
-        let backend = &self.inner.backend;
+        let backend = &self.backend;
         if read.offset > 0 {
             return Err(Problem::Unsupported("'offset' together with 'cursor'"));
         }
@@ -204,7 +230,7 @@ impl<B: Backend> Router<B> {
     /// The next page's cursor. The query is read once more, as most answers have no next page and the request is
     /// the permit's by now.
     async fn seal(&self, parts: &Parts, answer: &answer::Answer, position: &Position) -> Option<String> {
-        let Inner { backend, limits } = &*self.inner;
+        let Self { backend, limits, .. } = self;
         let Parameters { select, filter, order, .. } =
             query::parse(parts.uri.query().unwrap_or_default(), limits).ok()?;
         let record_type = decode_segment(parts.uri.path().strip_prefix(routes::RECORDS)?).ok()?;
@@ -223,12 +249,27 @@ impl<B: Backend> Router<B> {
         request: Request,
         deadline: Instant,
     ) -> Result<answer::Answer, Problem> {
-        let backend = &self.inner.backend;
+        let backend = &self.backend;
         if matches!(request.operation, Operation::Read(_)) {
             return within(deadline, backend.records(bearer, peer, request)).await;
         }
         let backend = Arc::clone(backend);
-        detached(deadline, async move { backend.records(bearer, peer, request).await }).await
+        self.detached(deadline, async move { backend.records(bearer, peer, request).await }).await
+    }
+
+    /// Runs work to its end even if the caller goes away. Until then the backend is not let go.
+    async fn detached<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let pass = self.pass.clone();
+        let task = tokio::spawn(async move {
+            let done = work.await;
+            drop(pass);
+            done
+        });
+        within(deadline, async { task.await.unwrap_or(Err(Problem::Internal)) }).await
     }
 
     /// Passes a request on to the authority, which answers it. Nothing of it is looked at here but its size.
@@ -236,7 +277,7 @@ impl<B: Backend> Router<B> {
         &self,
         exchanged: Exchanged<'_, D>,
     ) -> Result<Response<Body>, Problem> {
-        let Inner { backend, limits } = &*self.inner;
+        let Self { backend, limits, .. } = self;
         let Exchanged { id, peer, parts, body, deadline } = exchanged;
         let Parts { method, uri, headers, .. } = parts;
         let call = PublicCall {
@@ -253,7 +294,7 @@ impl<B: Backend> Router<B> {
             certificate: peer.certificate,
         };
         let backend = Arc::clone(backend);
-        let reply = detached(deadline, async move { Ok(backend.public(call).await) }).await?;
+        let reply = self.detached(deadline, async move { Ok(backend.public(call).await) }).await?;
         Ok(passed_on(reply))
     }
 
@@ -263,7 +304,7 @@ impl<B: Backend> Router<B> {
         target: Target,
         segment: &str,
     ) -> Result<Response<Body>, Problem> {
-        let Inner { backend, limits } = &*self.inner;
+        let Self { backend, limits, .. } = self;
         let Exchanged { id, peer, parts, body, deadline } = exchanged;
         let Parts { uri, headers, .. } = parts;
         let bearer = bearer(headers);
@@ -279,7 +320,7 @@ impl<B: Backend> Router<B> {
         };
         let request = request(id, None, lower::purpose(headers)?, Operation::Control(control));
         let backend = Arc::clone(backend);
-        let reply = detached(deadline, async move { backend.control(bearer, peer, request).await }).await?;
+        let reply = self.detached(deadline, async move { backend.control(bearer, peer, request).await }).await?;
         if !welcome {
             return Err(Refusal::NoToken.into());
         }
@@ -317,14 +358,6 @@ fn deadline(limits: &Limits) -> Instant {
 
 async fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     timeout_at(deadline, work).await.unwrap_or(Err(Problem::TimedOut))
-}
-
-async fn detached<T: Send + 'static>(
-    deadline: Instant,
-    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
-) -> Result<T, Problem> {
-    let task = tokio::spawn(work);
-    within(deadline, async { task.await.unwrap_or(Err(Problem::Internal)) }).await
 }
 
 fn request(id: RequestId, tenant: Option<String>, purpose: Option<String>, operation: Operation) -> Request {
