@@ -154,7 +154,7 @@ impl KeyService {
         match spent {
             Ok(()) => Ok(()),
             Err(BudgetError::Spent(_)) => Err(self.refuse(call, judgement, Refusal::Budget).await),
-            Err(BudgetError::Journal(_)) => Err(ServiceFailure::Unavailable),
+            Err(BudgetError::Journal(_) | BudgetError::Database(_)) => Err(ServiceFailure::Unavailable),
         }
     }
 
