@@ -7,6 +7,7 @@ use countersign_audit::Reason;
 use countersign_guard::Refusal;
 use countersign_keys::KmsError;
 use countersign_policy::PolicyError;
+use countersign_postgres::PgError;
 use countersign_store::types_file::{Loss, TypesError};
 use countersign_token::MintError;
 
@@ -31,6 +32,26 @@ pub enum RegistryError {
     /// Another process has it open.
     #[error("the control database is open in another process")]
     InUse,
+    /// There is no control data in the database.
+    #[error("the database holds no control data: a deployment comes there by countersign move")]
+    Empty,
+    /// There is control data in the database already.
+    #[error("the database holds control data already, and a deployment is never overwritten")]
+    NotEmpty,
+    /// Another process is the authority now, and what this one has in memory may be old. Nothing was changed.
+    #[error("another process is the authority now")]
+    StoodDown,
+    /// The database could not be read or written. Nothing was changed.
+    #[error("the control database can't be read or written: {0}")]
+    Database(PgError),
+    /// The file with which the authority certifies itself can't be used.
+    #[error("{}: {}", .path.display(), .what)]
+    Bootstrap {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The deployment's key does not open with this key management service.
     #[error("the deployment's key can't be unwrapped: {0}")]
     Kms(#[from] KmsError),
@@ -168,6 +189,15 @@ impl ControlFailure {
             | Self::Types(_)
             | Self::Policies(_)
             | Self::Token(_) => Reason::Invalid,
+        }
+    }
+}
+
+impl From<PgError> for RegistryError {
+    fn from(error: PgError) -> Self {
+        match error {
+            PgError::InUse => Self::InUse,
+            error => Self::Database(error),
         }
     }
 }

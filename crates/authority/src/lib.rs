@@ -12,7 +12,7 @@
 //!
 //! ```
 //! # use std::sync::Arc;
-//! # use countersign_authority::{Registry, RegistryParts};
+//! # use countersign_authority::{Place, Registry, RegistryParts};
 //! # use countersign_crypto::{SystemEntropy, ssh};
 //! # use countersign_keys::FileKms;
 //! # use countersign_model::clock::SystemClock;
@@ -20,7 +20,7 @@
 //! # let dir = tempfile::tempdir()?;
 //! let operator = ssh::PrivateKey::generate_ed25519(&SystemEntropy, "operator")?;
 //! let parts = RegistryParts {
-//!     path: dir.path().join("control.db"),
+//!     place: Place::File(dir.path().join("control.db")),
 //!     kms: Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy)?).into(),
 //!     clock: Arc::new(SystemClock),
 //!     entropy: Arc::new(SystemEntropy),
@@ -35,6 +35,7 @@
 
 mod answer;
 mod authority;
+mod bootstrap;
 mod challenge;
 mod control;
 mod error;
@@ -55,6 +56,7 @@ pub use answer::{
     UserIdentity, UserKey, WhoAmI,
 };
 pub use authority::{Authority, AuthorityParts};
+pub use bootstrap::Bootstrap;
 pub use challenge::Challenge;
 pub use control::incident::BreachRules;
 pub use control::incident::view::{
@@ -64,7 +66,7 @@ pub use control::incident::view::{
 pub use error::{ControlFailure, LoginRefused, RegistryError};
 pub use front::LocalFront;
 pub use login::{LOGIN_NAMESPACE, Login};
-pub use registry::{Registry, RegistryParts};
+pub use registry::{CONTROL, Carried, Place, Registry, RegistryParts};
 pub use signing::Signing;
 pub use snapshots::{Present, RENEW, SnapshotError, Snapshots};
 pub use time::rfc3339;

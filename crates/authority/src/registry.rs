@@ -1,5 +1,6 @@
 //! The deployment's facts and keys: durable, sealed, and in memory as what the guards decide by.
 
+mod carry;
 pub(crate) mod change;
 mod db;
 pub(crate) mod fact;
@@ -7,7 +8,6 @@ mod load;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_audit::{AuditError, AuditKeys};
@@ -21,12 +21,15 @@ use countersign_model::control::Contacts;
 use countersign_model::facts::{OPERATORS, Tenant, User, UserKind};
 use countersign_model::{Clock, Entropy, GrantId, IncidentId, Name, Service, TenantId, UserId};
 use countersign_policy::Policies;
+use countersign_postgres::Held;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+pub use self::carry::Carried;
 #[cfg(test)]
 pub(crate) use self::change::REVOCATIONS_MAX;
 use self::db::Db;
+pub use self::db::{CONTROL, Place};
 use self::fact::Write;
 use self::fact::{
     CertificatesFact, EpochFact, FactsKeysFact, GrantFact, Kind, PoliciesFact, ProviderFact, SecretBytes,
@@ -43,8 +46,8 @@ const CERTIFICATE_AUTHORITY_DAYS: u32 = 3650;
 
 /// What a [`Registry`] is made of.
 pub struct RegistryParts {
-    /// Where the control database is or will be.
-    pub path: PathBuf,
+    /// Where the control data are or will be.
+    pub place: Place,
     /// Wraps the tenants' keys; the deployment's own wraps the deployment's key.
     pub kms: KmsSet,
     /// The time.
@@ -61,11 +64,15 @@ pub struct RegistryParts {
 /// The deployment's facts and keys.
 pub struct Registry {
     db: Mutex<Db>,
+    /// By which this process is the only authority, where that is not a matter of a file.
+    held: Option<Arc<Held>>,
     facts: Arc<FactsCell>,
     types_text: Mutex<Arc<str>>,
     wrapped: Arc<Wrapped>,
     tenant_keys: Arc<TenantKeys>,
     deployment_key: TenantKey,
+    /// As the key management service wrapped it.
+    wrapped_own_key: Vec<u8>,
     audit_key: Arc<SealKey>,
     certificates: CertificateAuthority,
     roster: RwLock<Arc<Roster>>,
@@ -93,7 +100,7 @@ impl WrappedKeys for Wrapped {
     }
 }
 
-fn deployment_key_aad() -> Aad {
+pub(crate) fn deployment_key_aad() -> Aad {
     Aad::new("deployment-key.1")
 }
 
@@ -161,30 +168,39 @@ impl Registry {
                 &CertificatesFact { key: SecretBytes(stored.key_pkcs8_der), certificate: stored.certificate_pem },
             )?,
         ];
-        let db = Db::create(&parts.path, &wrapped, facts_key(&deployment_key), entropy, &writes)?;
-        Self::load(parts, db, deployment_key)
+        let db = Db::create(&parts.place, &wrapped, facts_key(&deployment_key), entropy, &writes)?;
+        Self::load(parts, db, deployment_key, wrapped)
     }
 
-    /// The deployment in the file at `parts.path`. If the wrapping key was rotated, the deployment's key is wrapped by
-    /// the newest version from now on.
+    /// The deployment at `parts.place`. If the wrapping key was rotated, the deployment's key is wrapped by the newest
+    /// version from now on.
+    ///
+    /// In a database this process is the only one that has it, from now until it says so or can't say so any more: see
+    /// [`Self::is_held`].
     ///
     /// # Errors
-    /// [`RegistryError::Kms`] if the key service is not the one that wrapped the deployment's key;
+    /// [`RegistryError::InUse`] if another process has it; [`RegistryError::Kms`] if the key service is not the one that wrapped the deployment's key;
     /// [`RegistryError::Damaged`] names the first fact that does not open.
     pub fn open(parts: RegistryParts) -> Result<Arc<Self>, RegistryError> {
-        let (mut db, wrapped) = Db::open(&parts.path)?;
+        let (mut db, mut wrapped) = Db::open(&parts.place, &*parts.entropy)?;
         let (kms, aad) = (parts.kms.default_provider(), deployment_key_aad());
         let secret = kms.unwrap_key(&aad, &wrapped)?;
         if !parts.kms.is_current(&wrapped)? {
-            db.rewrap(&kms.wrap(&*parts.entropy, &aad, &secret)?)?;
+            wrapped = kms.wrap(&*parts.entropy, &aad, &secret)?;
+            db.rewrap(&*parts.entropy, &wrapped)?;
         }
         let deployment_key = TenantKey::new(secret);
         db.unlock(facts_key(&deployment_key));
-        Self::load(parts, db, deployment_key)
+        Self::load(parts, db, deployment_key, wrapped)
     }
 
-    fn load(parts: RegistryParts, db: Db, deployment_key: TenantKey) -> Result<Arc<Self>, RegistryError> {
-        let loaded = load::load(&db)?;
+    fn load(
+        parts: RegistryParts,
+        mut db: Db,
+        deployment_key: TenantKey,
+        wrapped_own_key: Vec<u8>,
+    ) -> Result<Arc<Self>, RegistryError> {
+        let loaded = load::load(&mut db)?;
         let policies =
             Policies::compile(&loaded.facts.types, &loaded.facts.policies).map_err(RegistryError::Policies)?;
         let wrapped = Arc::new(Wrapped(RwLock::new(Arc::new(loaded.wrapped))));
@@ -192,14 +208,26 @@ impl Registry {
             TenantKeys::new(parts.kms, Arc::<Wrapped>::clone(&wrapped) as Arc<dyn WrappedKeys>, parts.key_capacity)
                 .bounded(Arc::clone(&parts.clock), parts.key_open_ms);
         let state = State { facts: Arc::new(loaded.facts), policies: Arc::new(policies) };
-        Ok(Arc::new(Self {
+        let held = db.held();
+        let facts = match held.clone() {
+            // What this process has in memory decides nothing once another may have taken its place.
+            Some(held) => FactsCell::vouched_for(state, move || held.is_held()),
+            None => FactsCell::new(state),
+        };
+        let bootstrap = match parts.place {
+            Place::Postgres { bootstrap, .. } => Some(bootstrap),
+            Place::File(_) => None,
+        };
+        let registry = Arc::new(Self {
             db: Mutex::new(db),
-            facts: Arc::new(FactsCell::new(state)),
+            held,
+            facts: Arc::new(facts),
             types_text: Mutex::new(loaded.types_text.into()),
             wrapped,
             tenant_keys: Arc::new(tenant_keys),
             audit_key: Arc::new(deployment_key.seal_key("audit", 1)),
             deployment_key,
+            wrapped_own_key,
             certificates: loaded.certificates,
             roster: RwLock::new(Arc::new(loaded.roster)),
             signing: Mutex::new(loaded.signing),
@@ -212,7 +240,34 @@ impl Registry {
             changing: Arc::default(),
             clock: parts.clock,
             entropy: parts.entropy,
-        }))
+        });
+        if let Some(path) = bootstrap {
+            registry.keep_bootstrap(&path)?;
+        }
+        Ok(registry)
+    }
+
+    /// Whether this process may act as the authority at this moment. In a database that is a matter of a lease: it may
+    /// until shortly before another can take its place, and again if none has. A file has nobody else.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.as_ref().is_none_or(|held| held.is_held())
+    }
+
+    /// Waits until another process is the authority, and this one has to end: for ever, where the control data are a
+    /// file.
+    pub async fn until_lost(&self) {
+        let Some(held) = &self.held else { return std::future::pending().await };
+        // It ends with what it is of.
+        drop(held.lost().wait_for(|lost| *lost).await);
+    }
+
+    pub(crate) const fn own_key(&self) -> &TenantKey {
+        &self.deployment_key
+    }
+
+    pub(crate) fn wrapped_own_key(&self) -> Vec<u8> {
+        self.wrapped_own_key.clone()
     }
 
     /// Where the newest facts are found.

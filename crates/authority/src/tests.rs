@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use crate::people::fetch::Outbound;
 use crate::{
-    Authority, AuthorityParts, ControlFailure, LOGIN_NAMESPACE, Login, LoginRefused, Registry, RegistryError,
+    Authority, AuthorityParts, ControlFailure, LOGIN_NAMESPACE, Login, LoginRefused, Place, Registry, RegistryError,
     RegistryParts, Signing,
 };
 
@@ -121,7 +121,7 @@ pub(super) fn db(dir: &Path) -> PathBuf {
 
 pub(super) fn registry_parts(dir: &Path, clock: &Arc<ManualClock>, kms: Arc<dyn KmsProvider>) -> RegistryParts {
     RegistryParts {
-        path: db(dir),
+        place: Place::File(db(dir)),
         kms: kms.into(),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         entropy: Arc::new(SystemEntropy),

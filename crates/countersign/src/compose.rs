@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use countersign_audit::ledger::storage::{Folder, Storage};
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Options as LedgerOptions};
-use countersign_authority::{Authority, Registry, RegistryParts};
+use countersign_authority::{Authority, Place, Registry, RegistryParts};
 use countersign_crypto::SystemEntropy;
 use countersign_crypto::note::NoteKey;
 use countersign_crypto::tls::CertificateSlot;
@@ -170,7 +170,7 @@ struct Base {
 
 fn registry_parts(deployment: &Deployment, config: &Config, kms: KmsSet) -> RegistryParts {
     RegistryParts {
-        path: deployment.control_db(),
+        place: Place::File(deployment.control_db()),
         kms,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),

@@ -56,6 +56,8 @@ pub struct FactsCell {
     epoch: watch::Sender<u64>,
     heard: AtomicU64,
     max_age_ms: u64,
+    /// Whether the authority of this process still is one.
+    vouched: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl FactsCell {
@@ -65,6 +67,13 @@ impl FactsCell {
         Self::following(state, u64::MAX)
     }
 
+    /// A cell that holds this state, in the authority's own process, where that is the authority only while `vouched`
+    /// says so: at any other time it is out of date.
+    #[must_use]
+    pub fn vouched_for(state: State, vouched: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { vouched: Some(Box::new(vouched)), ..Self::new(state) }
+    }
+
     /// A cell of a service that follows the authority from elsewhere. It is out of date until [`Self::heard`] is
     /// called, and again `max_age_ms` after the moment last named there.
     #[must_use]
@@ -72,7 +81,15 @@ impl FactsCell {
         let same_since = AtomicU64::new(state.facts.epoch);
         let epoch = watch::Sender::new(state.facts.epoch);
         let newest = ArcSwap::from_pointee(state);
-        Self { newest, earlier: Mutex::default(), same_since, epoch, heard: AtomicU64::new(0), max_age_ms }
+        Self {
+            newest,
+            earlier: Mutex::default(),
+            same_since,
+            epoch,
+            heard: AtomicU64::new(0),
+            max_age_ms,
+            vouched: None,
+        }
     }
 
     /// The newest state.
@@ -173,7 +190,7 @@ impl FactsCell {
     #[must_use]
     pub fn is_fresh(&self, now: UnixMs) -> bool {
         let recent = |heard: UnixMs| now.since(heard) <= self.max_age_ms && heard.since(now) <= AHEAD_MS;
-        self.last_heard().is_none_or(recent)
+        self.last_heard().is_none_or(recent) && self.vouched.as_ref().is_none_or(|vouched| vouched())
     }
 
     /// Tells of each new epoch.

@@ -1,147 +1,186 @@
-//! The file: one table of sealed facts.
+//! Sealed facts where they are kept: a file, or a table in PostgreSQL. Both hold the same rows.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+mod file;
+mod postgres;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use countersign_crypto::{Aad, SealKey};
 use countersign_model::Entropy;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use countersign_postgres::{Blocking, Held};
 use zeroize::Zeroizing;
 
-use super::fact::{Kind, Write};
+use self::file::File;
+pub use self::postgres::CONTROL;
+use self::postgres::Table;
+use super::fact::{self, EpochFact, Kind, Write};
 use crate::error::RegistryError;
 
-/// `Csgn`: marks the file for `file(1)` and for opening.
-const APPLICATION: i64 = 0x4373_676e;
+/// Where the control data are.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In a file of their own, which one process has open at a time.
+    File(PathBuf),
+    /// In a database, whose tables [`CONTROL`] makes.
+    Postgres {
+        /// The database, as the authority's role.
+        database: Arc<Blocking>,
+        /// The file with which the authority certifies itself before it reaches the database
+        /// ([`Bootstrap`](crate::Bootstrap)). It is wrapped anew where the wrapping key was rotated.
+        bootstrap: PathBuf,
+    },
+}
 
-/// The format of the table and of the facts in it.
-const FORMAT: i64 = 1;
+/// One row: the number of a fact's kind, its id, and its sealed body.
+pub(super) type Row = (i16, Vec<u8>, Vec<u8>);
 
-/// Sealed facts on disk.
+/// What becomes of rows: by kind and id, the new sealed body, or `None` for one that goes.
+pub(super) type Changes = BTreeMap<(i16, Vec<u8>), Option<Vec<u8>>>;
+
+/// Sealed facts in their place.
 pub(super) struct Db {
-    connection: Connection,
+    kept: Kept,
     key: Option<SealKey>,
 }
 
-fn storage(error: rusqlite::Error) -> RegistryError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => RegistryError::InUse,
-        Some(ErrorCode::DiskFull) => RegistryError::Storage("no space is left"),
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            RegistryError::Storage("it is not writable")
-        }
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => RegistryError::Storage("it is damaged"),
-        _ => RegistryError::Storage("input or output failed"),
-    }
+enum Kept {
+    File(File),
+    Table(Table),
 }
 
 fn aad(kind: Kind, id: &[u8]) -> Aad {
     Aad::new("fact.1").part(&[kind as u8]).part(id)
 }
 
+fn seal(key: &SealKey, entropy: &dyn Entropy, writes: &[Write]) -> Changes {
+    let mut changes = Changes::new();
+    for write in writes {
+        let (kind, id, body) = match write {
+            Write::Put { kind, id, body } => (*kind, id, Some(key.seal(entropy, &aad(*kind, id), body))),
+            Write::Delete { kind, id } => (*kind, id, None),
+        };
+        // The last word on a row counts.
+        changes.insert((kind as i16, id.clone()), body);
+    }
+    changes
+}
+
 impl Db {
-    /// A new file at `path`, readable by its owner alone, with these facts. It appears whole or not at all: it is
-    /// made beside its place and then renamed.
+    /// A new place with these facts. They are there all or not at all.
     pub(super) fn create(
-        path: &Path,
+        place: &Place,
         wrapped: &[u8],
         key: SealKey,
         entropy: &dyn Entropy,
         writes: &[Write],
     ) -> Result<Self, RegistryError> {
-        let io = |source| RegistryError::Io { path: path.to_owned(), source };
-        if path.symlink_metadata().is_ok() {
-            return Err(RegistryError::Exists(path.to_owned()));
-        }
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(".unfinished");
-        let unfinished = PathBuf::from(unfinished);
-        // One that a crash left behind holds nothing that anybody was told of.
-        match std::fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
-        }
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(io)?;
-        // With a rollback journal the file is whole when the connection is closed.
-        let connection = Connection::open(&unfinished).map_err(storage)?;
-        connection
-            .execute_batch(&format!(
-                "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = FULL; \
-             CREATE TABLE fact (kind INTEGER NOT NULL, id BLOB NOT NULL, body BLOB NOT NULL, \
-                                PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID; \
-             PRAGMA user_version = {FORMAT}; PRAGMA application_id = {APPLICATION};"
-            ))
-            .map_err(storage)?;
-        connection
-            .execute("INSERT INTO fact VALUES (?1, ?2, ?3)", params![Kind::DeploymentKey as i64, &[][..], wrapped])
-            .map_err(storage)?;
-        let mut db = Self { connection, key: Some(key) };
-        db.write(entropy, writes)?;
-        db.connection.close().map_err(|(_, error)| storage(error))?;
-        std::fs::rename(&unfinished, path).map_err(io)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
-        Ok(Self { connection: connect(path)?, key: db.key })
+        let mut changes = seal(&key, entropy, writes);
+        changes.insert((Kind::DeploymentKey as i16, Vec::new()), Some(wrapped.to_vec()));
+        let rows = changes.into_iter().filter_map(|((kind, id), body)| Some((kind, id, body?)));
+        let rows: Vec<Row> = rows.collect();
+        let kept = match place {
+            Place::File(path) => Kept::File(File::create(path, &rows)?),
+            Place::Postgres { database, .. } => Kept::Table(Table::create(database, entropy, rows)?),
+        };
+        Ok(Self { kept, key: Some(key) })
     }
 
-    /// The file at `path` and the wrapped deployment key in it. Facts can be read after [`Self::unlock`].
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<u8>), RegistryError> {
-        let not_ours = || RegistryError::NotARegistry(path.to_owned());
-        if !path.is_file() {
-            return Err(not_ours());
+    /// What is kept at `place`, and the wrapped deployment key in it. Facts can be read after [`Self::unlock`].
+    pub(super) fn open(place: &Place, entropy: &dyn Entropy) -> Result<(Self, Vec<u8>), RegistryError> {
+        let (kept, wrapped) = match place {
+            Place::File(path) => {
+                let (file, wrapped) = File::open(path)?;
+                (Kept::File(file), wrapped)
+            }
+            Place::Postgres { database, .. } => {
+                let (table, wrapped) = Table::open(database, entropy)?;
+                (Kept::Table(table), wrapped)
+            }
+        };
+        Ok((Self { kept, key: None }, wrapped))
+    }
+
+    /// Writes these rows to a place that holds nothing, or an earlier state of the same deployment, and gives how many
+    /// there are once they were read back and compared. They are of this `epoch`, and sealed under `key`.
+    pub(super) fn carry(
+        place: &Place,
+        key: &SealKey,
+        epoch: u64,
+        entropy: &dyn Entropy,
+        rows: Vec<Row>,
+    ) -> Result<usize, RegistryError> {
+        let count = rows.len();
+        match place {
+            Place::File(path) => {
+                let file = File::create(path, &rows)?;
+                compare(rows, file.rows()?)?;
+            }
+            Place::Postgres { database, .. } => {
+                let table = Table::hold(database, entropy)?;
+                if !is_earlier(&table.reread()?, key, epoch) {
+                    return Err(RegistryError::NotEmpty);
+                }
+                table.replace(entropy, rows.clone())?;
+                compare(rows, table.reread()?)?;
+            }
         }
-        let connection = connect(path)?;
-        let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(storage);
-        if number("application_id")? != APPLICATION {
-            return Err(not_ours());
+        Ok(count)
+    }
+
+    /// Deletes every row, if this is a table.
+    pub(super) fn clear(&self, entropy: &dyn Entropy) -> Result<(), RegistryError> {
+        match &self.kept {
+            Kept::File(_) => Ok(()),
+            Kept::Table(table) => table.replace(entropy, Vec::new()),
         }
-        let found = number("user_version")?;
-        if found > FORMAT {
-            return Err(RegistryError::Newer { found, known: FORMAT });
+    }
+
+    /// All rows, as they are stored, in order.
+    pub(super) fn rows(&mut self) -> Result<Vec<Row>, RegistryError> {
+        match &mut self.kept {
+            Kept::File(file) => file.rows(),
+            Kept::Table(table) => table.rows(),
         }
-        let wrapped = connection
-            .query_row("SELECT body FROM fact WHERE kind = ?1", [Kind::DeploymentKey as i64], |row| row.get(0))
-            .optional()
-            .map_err(storage)?
-            .ok_or(RegistryError::Missing("deployment key"))?;
-        Ok((Self { connection, key: None }, wrapped))
     }
 
     /// Replaces the wrapped deployment key by the same key, wrapped again.
-    pub(super) fn rewrap(&self, wrapped: &[u8]) -> Result<(), RegistryError> {
-        let update = "UPDATE fact SET body = ?2 WHERE kind = ?1";
-        self.connection.execute(update, params![Kind::DeploymentKey as i64, wrapped]).map(|_| ()).map_err(storage)
+    pub(super) fn rewrap(&mut self, entropy: &dyn Entropy, wrapped: &[u8]) -> Result<(), RegistryError> {
+        let key = (Kind::DeploymentKey as i16, Vec::new());
+        self.apply(entropy, Changes::from([(key, Some(wrapped.to_vec()))]))
     }
 
     pub(super) fn unlock(&mut self, key: SealKey) {
         self.key = Some(key);
     }
 
-    #[cfg(test)]
-    pub(super) fn stop_writing(&self) {
-        self.connection.pragma_update(None, "query_only", true).unwrap();
+    /// By which this process is the only one, where that is not a matter of a file.
+    pub(super) fn held(&self) -> Option<Arc<Held>> {
+        match &self.kept {
+            Kept::File(_) => None,
+            Kept::Table(table) => Some(table.held()),
+        }
     }
 
-    fn key(&self) -> Result<&SealKey, RegistryError> {
-        self.key.as_ref().ok_or(RegistryError::Missing("deployment key"))
+    #[cfg(test)]
+    pub(super) fn stop_writing(&mut self) {
+        match &mut self.kept {
+            Kept::File(file) => file.stop_writing(),
+            Kept::Table(table) => table.stop_writing(),
+        }
     }
 
     /// Gives every fact, opened, to `take`.
     pub(super) fn each(
-        &self,
+        &mut self,
         mut take: impl FnMut(Kind, &[u8], &[u8]) -> Result<(), RegistryError>,
     ) -> Result<(), RegistryError> {
-        let mut statement =
-            self.connection.prepare("SELECT kind, id, body FROM fact ORDER BY kind, id").map_err(storage)?;
-        let mut rows = statement.query([]).map_err(storage)?;
-        let key = self.key()?;
-        while let Some(row) = rows.next().map_err(storage)? {
-            let (kind, id, body): (i64, Vec<u8>, Vec<u8>) =
-                (row.get(0).map_err(storage)?, row.get(1).map_err(storage)?, row.get(2).map_err(storage)?);
+        let rows = self.rows()?;
+        let key = self.key.as_ref().ok_or(RegistryError::Missing("deployment key"))?;
+        for (kind, id, body) in rows {
             let damaged = |kind| RegistryError::Damaged { kind, id: hex::encode(&id) };
-            let kind = Kind::from_number(kind).ok_or_else(|| damaged("fact of an unknown kind"))?;
+            let kind = Kind::from_number(i64::from(kind)).ok_or_else(|| damaged("fact of an unknown kind"))?;
             if kind == Kind::DeploymentKey {
                 continue;
             }
@@ -152,39 +191,41 @@ impl Db {
     }
 
     /// Makes all these changes or none; durable when it returns.
+    ///
+    /// In a database it does not return before it is known which of the two it is, unless another process has taken
+    /// its place.
     pub(super) fn write(&mut self, entropy: &dyn Entropy, writes: &[Write]) -> Result<(), RegistryError> {
         let key = self.key.as_ref().ok_or(RegistryError::Missing("deployment key"))?;
-        let transaction = self.connection.transaction().map_err(storage)?;
-        for write in writes {
-            match write {
-                Write::Put { kind, id, body } => {
-                    let sealed = key.seal(entropy, &aad(*kind, id), body);
-                    transaction
-                        .execute("INSERT OR REPLACE INTO fact VALUES (?1, ?2, ?3)", params![*kind as i64, id, sealed])
-                }
-                Write::Delete { kind, id } => {
-                    transaction.execute("DELETE FROM fact WHERE kind = ?1 AND id = ?2", params![*kind as i64, id])
-                }
-            }
-            .map_err(storage)?;
+        let changes = seal(key, entropy, writes);
+        self.apply(entropy, changes)
+    }
+
+    fn apply(&mut self, entropy: &dyn Entropy, changes: Changes) -> Result<(), RegistryError> {
+        match &mut self.kept {
+            Kept::File(file) => file.apply(&changes),
+            Kept::Table(table) => table.apply(entropy, changes),
         }
-        transaction.commit().map_err(storage)
     }
 }
 
-/// INVARIANT durable-first: with WAL and full sync a commit that has returned survives a loss of power.
-fn connect(path: &Path) -> Result<Connection, RegistryError> {
-    let connection = Connection::open(path).map_err(storage)?;
-    // Exclusive before WAL, so that no shared-memory file is made and a second process is refused.
-    connection
-        .execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-             PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; \
-             BEGIN EXCLUSIVE; COMMIT;",
-        )
-        .map_err(|error| match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => RegistryError::NotARegistry(path.to_owned()),
-            _ => storage(error),
-        })?;
-    Ok(connection)
+/// Whether these rows are none, or those of the deployment with this key at this epoch or before.
+fn is_earlier(rows: &[Row], key: &SealKey, epoch: u64) -> bool {
+    let stored = rows.iter().find(|(kind, _, _)| *kind == Kind::Epoch as i16);
+    let found = stored.and_then(|(_, id, body)| {
+        let plain = Zeroizing::new(key.open(&aad(Kind::Epoch, id), body).ok()?);
+        fact::read::<EpochFact>(Kind::Epoch, id, &plain).ok()
+    });
+    rows.is_empty() || found.is_some_and(|found| found.epoch <= epoch)
+}
+
+fn compare(mut wanted: Vec<Row>, mut found: Vec<Row>) -> Result<(), RegistryError> {
+    wanted.sort();
+    found.sort();
+    if wanted == found { Ok(()) } else { Err(RegistryError::Storage("what was carried over is not what was there")) }
+}
+
+/// The wrapped deployment key among rows.
+fn wrapped_of(rows: &[Row]) -> Result<Vec<u8>, RegistryError> {
+    let key = rows.iter().find(|(kind, _, _)| *kind == Kind::DeploymentKey as i16);
+    key.map(|(_, _, body)| body.clone()).ok_or(RegistryError::Missing("deployment key"))
 }

@@ -55,7 +55,7 @@ struct Loading {
     contacts: HashMap<TenantId, Arc<Contacts>>,
 }
 
-pub(super) fn load(db: &Db) -> Result<Loaded, RegistryError> {
+pub(super) fn load(db: &mut Db) -> Result<Loaded, RegistryError> {
     let mut loading = Loading::default();
     db.each(|kind, id, body| loading.take(kind, id, body))?;
     loading.finish()

@@ -20,7 +20,7 @@ use countersign::login::Login;
 use countersign::manage::{self, Revoked};
 use countersign::transport::Ask;
 use countersign_audit::{LedgerQuery, Verdict};
-use countersign_authority::{Registry, RegistryParts};
+use countersign_authority::{Place, Registry, RegistryParts};
 use countersign_crypto::dpop::ProofKey;
 use countersign_crypto::{Aad, SystemEntropy};
 use countersign_keys::{FileKms, KmsProvider, KmsSet};
@@ -340,7 +340,7 @@ fn facts(authority: &countersign::deployment::Deployment, folder: &Path) -> Resu
     let kms: Arc<dyn KmsProvider> = Arc::new(FileKms::open(&authority.kms_key())?);
     let open = || {
         Registry::open(RegistryParts {
-            path: authority.control_db(),
+            place: Place::File(authority.control_db()),
             kms: KmsSet::new(Arc::clone(&kms), Default::default()),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),

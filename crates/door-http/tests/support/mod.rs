@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Service};
 use countersign_authority::{
-    Authority, AuthorityParts, BreachRules, LOGIN_NAMESPACE, LocalFront, Registry, RegistryParts, Signing,
+    Authority, AuthorityParts, BreachRules, LOGIN_NAMESPACE, LocalFront, Place, Registry, RegistryParts, Signing,
 };
 use countersign_crypto::dpop::ProofKey;
 use countersign_crypto::{SystemEntropy, ssh};
@@ -134,7 +134,7 @@ impl House {
         let new_key = || ssh::PrivateKey::generate_ed25519(&SystemEntropy, "").unwrap();
         let operator = new_key();
         let parts = RegistryParts {
-            path: dir.path().join("control.db"),
+            place: Place::File(dir.path().join("control.db")),
             kms: Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy).unwrap()).into(),
             clock: clock.clone(),
             entropy: Arc::clone(&entropy),

@@ -1,0 +1,1 @@
+//! The file: private, whole, useless without its key; what it certifies.
