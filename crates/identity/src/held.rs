@@ -88,6 +88,12 @@ impl Held {
         now < self.expires()
     }
 
+    /// What the service shows at both ends of connections.
+    #[must_use]
+    pub fn slot(&self) -> Arc<CertificateSlot> {
+        Arc::clone(&self.slot)
+    }
+
     /// What is known of the authority.
     #[must_use]
     pub const fn known(&self) -> &Known {

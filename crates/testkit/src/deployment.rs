@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::postgres::{Certified, DATABASE, Postgres};
 use crate::server::Server;
 
 /// A deployment in a temporary folder that goes away with this value.
@@ -113,6 +114,25 @@ impl Deployment {
         let mut command = Command::new(&self.program);
         command.arg("serve").arg(self.dir()).args(["--listen", "127.0.0.1:0"]);
         Server::start(command, self.ca_file(), &self.log())
+    }
+
+    /// Moves the deployment, which nobody serves at this moment, to a PostgreSQL server of its own, with the commands that
+    /// its operator would use.
+    ///
+    /// # Errors
+    /// If one of them fails.
+    pub fn move_to_postgres(&self) -> Result<Postgres> {
+        let tls = self.folder.path().join("database-tls");
+        let out = tls.to_str().context("a path that is not UTF-8")?;
+        self.run(&["postgres", "certificate", "127.0.0.1", "localhost", "--out", out])?;
+        let read = |name: &str| std::fs::read_to_string(tls.join(name));
+        let (ca_pem, certificate_pem, key_pem) = (read("ca.pem")?, read("cert.pem")?, read("key.pem")?);
+        // Whoever searches what tests left would find the key of the server's certificate.
+        std::fs::remove_dir_all(&tls)?;
+        let server = Postgres::start_certified(&Certified { ca_pem, certificate_pem, key_pem }, "")?;
+        server.sql(DATABASE, &self.run(&["postgres", "sql"])?)?;
+        self.run(&["move", "--to", &server.address()])?;
+        Ok(server)
     }
 
     /// A token for `USER@TENANT`, with the key in the deployment's `keys` folder.

@@ -26,6 +26,6 @@ pub use client::Client;
 pub use deployment::Deployment;
 pub use http1::{Request, Response};
 pub use mail::{MailServer, MailTls};
-pub use postgres::{DATABASE, Postgres};
+pub use postgres::{Certified, DATABASE, Postgres};
 pub use server::Server;
 pub use webhook::{Hook, Receiver};

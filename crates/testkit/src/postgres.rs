@@ -29,7 +29,19 @@ pub struct Postgres {
     child: Child,
     folder: tempfile::TempDir,
     port: u16,
-    authority: CertificateAuthority,
+    ca_pem: String,
+    /// Nobody's but the test's own.
+    authority: Option<CertificateAuthority>,
+}
+
+/// What a server shows to its clients, and whom it trusts, all in PEM.
+pub struct Certified {
+    /// The authority of its clients' certificates.
+    pub ca_pem: String,
+    /// Its own certificate.
+    pub certificate_pem: String,
+    /// The key of that.
+    pub key_pem: String,
 }
 
 /// The account that a server runs as: not the administrator's, which it refuses.
@@ -60,6 +72,24 @@ impl Postgres {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_of(authority: CertificateAuthority, settings: &str) -> Result<Self> {
+        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let certificate = authority.issue_server(&names, SystemClock.now(), HOUR_MS)?;
+        let certified = Certified {
+            ca_pem: authority.ca_pem().to_owned(),
+            certificate_pem: certificate.certificate_pem(),
+            key_pem: certificate.expose_key_pem().to_string(),
+        };
+        let mut server = Self::start_certified(&certified, settings)?;
+        server.sql(DATABASE, &setup_sql())?;
+        server.authority = Some(authority);
+        Ok(server)
+    }
+
+    /// The same with certificates that were made elsewhere, and an empty database.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_certified(certified: &Certified, settings: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("countersign-pg-").tempdir()?;
         let account = account()?;
         give(folder.path(), account.as_ref())?;
@@ -69,28 +99,26 @@ impl Postgres {
             "initdb",
             &["-D", text(&data)?, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"],
         )?;
-        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
-        let certificate = authority.issue_server(&names, SystemClock.now(), HOUR_MS)?;
-        write(&data.join("server.pem"), &certificate.expose_pem(), account.as_ref())?;
-        write(&data.join("ca.pem"), authority.ca_pem(), account.as_ref())?;
+        write(&data.join("server.key"), &certified.key_pem, account.as_ref())?;
+        write(&data.join("server.pem"), &certified.certificate_pem, account.as_ref())?;
+        write(&data.join("ca.pem"), &certified.ca_pem, account.as_ref())?;
         // The socket is in a folder that only the server's account may enter.
-        let hba = format!("local all postgres trust\n{}", pg_hba(DATABASE, &["127.0.0.1/32"]));
+        let hba = format!("local all postgres trust\n{}", pg_hba("all", &["127.0.0.1/32"]));
         write(&data.join("pg_hba.conf"), &hba, account.as_ref())?;
         write(&data.join("pg_ident.conf"), &pg_ident(), account.as_ref())?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let config = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nssl = on\n\
-             ssl_cert_file = 'server.pem'\nssl_key_file = 'server.pem'\nssl_ca_file = 'ca.pem'\n\
+             ssl_cert_file = 'server.pem'\nssl_key_file = 'server.key'\nssl_ca_file = 'ca.pem'\n\
              ssl_min_protocol_version = 'TLSv1.3'\nfsync = off\nshared_buffers = '64MB'\nmax_connections = 200\n\
              log_line_prefix = '%m %u '\n{settings}\n",
             folder.path().display()
         );
         write(&data.join("postgresql.conf"), &config, account.as_ref())?;
         let child = serve(&account, &data, &folder.path().join("log"))?;
-        let server = Self { child, folder, port, authority };
+        let server = Self { child, folder, port, ca_pem: certified.ca_pem.clone(), authority: None };
         server.wait()?;
         server.sql("postgres", &format!("CREATE DATABASE {DATABASE}"))?;
-        server.sql(DATABASE, &setup_sql())?;
         Ok(server)
     }
 
@@ -119,9 +147,17 @@ impl Postgres {
     }
 
     /// Who its clients' certificates, and its own, are of.
+    ///
+    /// # Panics
+    /// If its certificates were made elsewhere.
     #[must_use]
-    pub const fn authority(&self) -> &CertificateAuthority {
-        &self.authority
+    #[expect(clippy::unwrap_used, reason = "a test that asks for what is not there stops")]
+    pub fn authority(&self) -> &CertificateAuthority {
+        self.own().unwrap()
+    }
+
+    fn own(&self) -> Result<&CertificateAuthority> {
+        self.authority.as_ref().context("the server's certificates were made elsewhere")
     }
 
     /// Settings for its clients.
@@ -129,7 +165,17 @@ impl Postgres {
     /// # Errors
     /// None that is to be expected.
     pub fn settings(&self) -> Result<Settings> {
-        Ok(Settings::parse(&self.address(), self.authority.ca_pem().to_owned())?)
+        Ok(Settings::parse(&self.address(), self.ca_pem.clone())?)
+    }
+
+    /// Another database in it, set up for Countersign and empty, and settings for its clients.
+    ///
+    /// # Errors
+    /// If it is there already.
+    pub fn another(&self, name: &str) -> Result<Settings> {
+        self.sql("postgres", &format!("CREATE DATABASE {name}"))?;
+        self.sql(name, &setup_sql())?;
+        Ok(Settings { database: name.to_owned(), ..self.settings()? })
     }
 
     /// A service as its clients know themselves.
@@ -155,7 +201,7 @@ impl Postgres {
     pub fn slot(&self, service: Service) -> Result<Arc<CertificateSlot>> {
         let key = WorkloadKey::generate()?;
         let id = SpiffeId::new(TRUST_DOMAIN, service.as_str(), "1")?;
-        let issued = self.authority.issue_workload(&key.request()?, &id, &[], SystemClock.now(), HOUR_MS)?;
+        let issued = self.own()?.issue_workload(&key.request()?, &id, &[], SystemClock.now(), HOUR_MS)?;
         Ok(CertificateSlot::new(&key.with_chain(issued.chain_der)?)?)
     }
 

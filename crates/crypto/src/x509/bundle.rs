@@ -33,6 +33,23 @@ impl ServerCertificate {
         text
     }
 
+    /// The key alone in PEM, for programs that want it in a file of its own.
+    #[must_use]
+    pub fn expose_key_pem(&self) -> Zeroizing<String> {
+        let room = self.key_pkcs8_der.len().saturating_mul(3).div_ceil(2).saturating_add(128);
+        let mut text = Zeroizing::new(String::with_capacity(room));
+        block(&mut text, KEY, &self.key_pkcs8_der);
+        text
+    }
+
+    /// The certificates alone in PEM.
+    #[must_use]
+    pub fn certificate_pem(&self) -> String {
+        let mut text = String::new();
+        self.chain_der.iter().for_each(|certificate| block(&mut text, CERTIFICATE, certificate));
+        text
+    }
+
     /// Reads what [`Self::expose_pem`] wrote.
     ///
     /// # Errors
@@ -99,6 +116,7 @@ mod tests {
         let text = one.expose_pem();
         assert!(text.lines().all(|line| line.len() <= LINE_CHARS));
         assert!(text.len() <= text.capacity() && text.capacity() < 2 * text.len());
+        assert_eq!(*text, *one.expose_key_pem() + &one.certificate_pem());
         let again = ServerCertificate::from_pem(&text).unwrap();
         assert_eq!((&again.chain_der, again.expires), (&one.chain_der, one.expires));
         assert_eq!(*again.key_pkcs8_der, *one.key_pkcs8_der);
