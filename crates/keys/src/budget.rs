@@ -1,29 +1,38 @@
 //! How many cells were released in plain text, counted against limits: per token, per principal, per principal and
 //! hour.
 //!
-//! A budget survives a restart and a crash, and errs towards less. What is counted in memory is always covered by a
-//! *ceiling* in the journal: before a counter passes its ceiling, a higher one, by about a hundredth of the limit, is
-//! made durable. After a crash the counters stand at their ceilings, so a crash takes at most that hundredth from what
-//! is left and never adds to it. A release within the ceiling touches memory only.
+//! A budget survives a restart and a crash, and errs towards less. It is kept in one of two places:
+//!
+//! - **In a journal**, by one process ([`Budgets::open`]). What is counted in memory is always covered by a *ceiling* in
+//!   the journal: before a counter passes its ceiling, a higher one, by about a hundredth of the limit, is made durable.
+//!   After a crash the counters stand at their ceilings, so a crash takes at most that hundredth from what is left and
+//!   never adds to it. A release within the ceiling touches memory only.
+//! - **In PostgreSQL**, by any number of processes together ([`Budgets::shared`]). Each sets aside a *portion* of what is
+//!   left for all, of about a hundredth of the limit and of no more than is asked when little is left, and spends from it
+//!   in memory. A portion is for one step of the window; what is left of it then is given back when more is needed, or
+//!   when the process ends as it should. A crash loses portions, and nothing else.
 //!
 //! Windows slide in steps of five minutes and are never shorter than they say: *one hour* is the last 60 to 65 minutes,
 //! *12 hours* the last 12 hours to 12 hours and 5 minutes. A clock that is set back charges the newest step.
 
 mod counters;
 mod journal;
+mod own;
+mod portions;
+mod shared;
 mod slot;
+mod tables;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use countersign_model::{BudgetKind, BudgetLimits, TokenId, UnixMs, UserId};
-use parking_lot::{Mutex, MutexGuard};
+use countersign_postgres::{Blocking, PgError};
 
-use self::counters::{PrincipalCounter, Shard, TokenCounter, bucket};
 pub use self::journal::JournalFault;
-use self::journal::{Journal, Replayed};
-use self::slot::{Owner, Slot};
-
-const SHARDS: usize = 64;
+use self::own::Own;
+use self::shared::Shared;
+pub use self::tables::BUDGET;
 
 /// A principal whose budget a release is charged to, and its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +62,9 @@ pub enum BudgetError {
     /// The charge could not be made durable. It counts in memory all the same.
     #[error("the budget journal can't be written: {0}")]
     Journal(#[from] JournalFault),
+    /// The operator's: the database could not be asked for more. It may have counted the charge all the same.
+    #[error("the plaintext budgets in the database can't be used: {0}")]
+    Database(#[from] PgError),
 }
 
 /// What was released so far, as the limits count it.
@@ -68,17 +80,12 @@ pub struct Used {
 
 /// The counters of every token and principal that was active in the last 12 hours.
 pub struct Budgets {
-    shards: Vec<Mutex<Shard>>,
-    journal: Journal,
+    backing: Backing,
 }
 
-/// What one attempt came to.
-enum Attempt {
-    Done,
-    /// In memory; these ceilings have to be durable before the cells may leave.
-    Cover(Vec<Slot>),
-    /// Nothing was charged, because it would need the journal.
-    NeedsJournal,
+enum Backing {
+    Own(Own),
+    Shared(Shared),
 }
 
 impl Budgets {
@@ -88,166 +95,120 @@ impl Budgets {
     /// # Errors
     /// [`JournalFault`]; a last write that a crash cut off is none, damage before it is one that names the place.
     pub fn open(path: &Path, now: UnixMs) -> Result<Self, JournalFault> {
-        let before = journal::open(path)?;
-        let Replayed { tokens, principals } = before.as_ref().map(journal::replay).transpose()?.unwrap_or_default();
-        let current = bucket(now);
-        let mut shards: Vec<Shard> = std::iter::repeat_with(Shard::default).take(SHARDS).collect();
-        for (token, counter) in tokens {
-            if let Some(shard) = shards.get_mut(shard_of(token.as_u128())).filter(|_| counter.is_live(current)) {
-                shard.tokens.insert(token, counter);
-            }
-        }
-        for (principal, buckets) in principals {
-            let counter = PrincipalCounter::replayed(buckets, current);
-            if let Some(shard) = shards.get_mut(shard_of(principal.as_u128())).filter(|_| counter.is_live(current)) {
-                shard.principals.insert(principal, counter);
-            }
-        }
-        let live: Vec<Slot> = shards.iter().flat_map(Shard::slots).collect();
-        let journal = Journal::create(path, &live)?;
-        Ok(Self { shards: shards.into_iter().map(Mutex::new).collect(), journal })
+        Ok(Self { backing: Backing::Own(Own::open(path, now)?) })
+    }
+
+    /// The budgets in a database, which any number of processes share. `database` signs in as the key service's role.
+    /// Entries older than their window by `now` are dropped, here and later.
+    ///
+    /// # Errors
+    /// [`PgError`]: [`BUDGET`] must have been run.
+    pub fn shared(database: Arc<Blocking>, now: UnixMs) -> Result<Self, PgError> {
+        Ok(Self { backing: Backing::Shared(Shared::open(database, now)?) })
     }
 
     /// Charges `cells` to the token and to every principal in `charges` (with an actor: the actor and the subject), if
     /// no limit is passed; otherwise to none of them. The smallest of the token limits holds for the token.
     ///
-    /// Blocks for a durable write when a counter passes its ceiling; see [`Self::spend_now`].
+    /// Blocks for a durable write when more is needed than is covered; see [`Self::spend_now`]. While a database can't
+    /// be reached, that is for at most 25 s.
     ///
     /// # Errors
     /// [`BudgetError`].
     pub fn spend(&self, token: TokenId, charges: &[Charge], cells: u64, now: UnixMs) -> Result<(), BudgetError> {
-        let slots = match self.attempt(token, charges, cells, now, true)? {
-            Attempt::Done | Attempt::NeedsJournal => return Ok(()),
-            Attempt::Cover(slots) => slots,
-        };
-        self.journal.commit(&slots, &|| self.live_slots())?;
-        for slot in slots {
-            self.note_durable(slot);
+        let Some(ask) = Ask::new(token, charges, cells, now) else { return Ok(()) };
+        match &self.backing {
+            Backing::Own(own) => own.spend(&ask),
+            Backing::Shared(shared) => shared.spend(ask),
         }
-        Ok(())
     }
 
     /// As [`Self::spend`] where that needs no write, which it rarely does; `None` where it does, and then nothing was
     /// charged. For callers that must not block: they call [`Self::spend`] from where they may.
     #[must_use]
     pub fn spend_now(&self, token: TokenId, charges: &[Charge], cells: u64, now: UnixMs) -> Option<Result<(), Spent>> {
-        match self.attempt(token, charges, cells, now, false) {
-            Ok(Attempt::Done) => Some(Ok(())),
-            Ok(Attempt::Cover(_) | Attempt::NeedsJournal) => None,
-            Err(spent) => Some(Err(spent)),
+        let Some(ask) = Ask::new(token, charges, cells, now) else { return Some(Ok(())) };
+        match &self.backing {
+            Backing::Own(own) => own.spend_now(&ask),
+            Backing::Shared(shared) => shared.spend_now(&ask),
         }
     }
 
-    /// What was released so far.
-    #[must_use]
-    pub fn used(&self, token: TokenId, principal: UserId, now: UnixMs) -> Used {
-        let current = bucket(now);
-        let by_token = self.shard(token.as_u128()).and_then(|shard| shard.tokens.get(&token).map(|token| token.used));
-        let (in_window, hour) = self
-            .shard(principal.as_u128())
-            .and_then(|shard| shard.principals.get(&principal).map(|principal| principal.used(current)))
-            .unwrap_or_default();
-        Used { token: by_token.unwrap_or_default(), principal: in_window, hour }
+    /// What was released so far: by this process, or by all that share them; what others have set aside counts as
+    /// released. Blocks for the database, if they are there.
+    ///
+    /// # Errors
+    /// [`BudgetError::Database`].
+    pub fn used(&self, token: TokenId, principal: UserId, now: UnixMs) -> Result<Used, BudgetError> {
+        match &self.backing {
+            Backing::Own(own) => Ok(own.used(token, principal, now)),
+            Backing::Shared(shared) => Ok(shared.used(token, principal, now)?),
+        }
     }
 
-    /// How many tokens and principals are counted.
+    /// How many tokens and principals are counted in memory.
     #[must_use]
     pub fn entries(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().entries()).sum()
+        match &self.backing {
+            Backing::Own(own) => own.entries(),
+            Backing::Shared(shared) => shared.entries(),
+        }
     }
 
-    fn attempt(
-        &self,
-        token: TokenId,
-        charges: &[Charge],
-        cells: u64,
-        now: UnixMs,
-        may_write: bool,
-    ) -> Result<Attempt, Spent> {
-        if cells == 0 {
-            return Ok(Attempt::Done);
+    /// Gives back what was set aside and not used, before the process ends. They can be used afterwards. Blocks.
+    ///
+    /// # Errors
+    /// [`BudgetError::Database`]; then some of it is lost until its window has passed.
+    pub fn close(&self) -> Result<(), BudgetError> {
+        match &self.backing {
+            Backing::Own(_) => Ok(()),
+            Backing::Shared(shared) => Ok(shared.close()?),
         }
-        let current = bucket(now);
-        let charges = without_repeats(charges);
+    }
+
+    /// Has `other` count no less than these do, for every token and principal. Doing it again changes nothing more, so
+    /// that it can be repeated until nobody uses these any longer. Says for how many. Blocks.
+    ///
+    /// # Errors
+    /// [`BudgetError`]; `other` may count some of them already.
+    pub fn carry_to(&self, other: &Self, now: UnixMs) -> Result<u64, BudgetError> {
+        let counts = match &self.backing {
+            Backing::Own(own) => own.counts(),
+            Backing::Shared(shared) => shared.counts(now)?,
+        };
+        let number = counts.len() as u64;
+        match &other.backing {
+            Backing::Own(own) => own.raise(&counts, now)?,
+            Backing::Shared(shared) => shared.raise(counts)?,
+        }
+        Ok(number)
+    }
+}
+
+impl std::fmt::Debug for Budgets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Budgets").finish_non_exhaustive()
+    }
+}
+
+/// What is asked to be charged.
+#[derive(Debug, Clone)]
+struct Ask {
+    token: TokenId,
+    /// The smallest of the charges' token limits.
+    per_token: u64,
+    /// Each principal once.
+    charges: Vec<Charge>,
+    cells: u64,
+    now: UnixMs,
+}
+
+impl Ask {
+    /// `None` if it comes to nothing.
+    fn new(token: TokenId, charges: &[Charge], cells: u64, now: UnixMs) -> Option<Self> {
         let per_token = charges.iter().map(|charge| charge.limits.per_token).min().unwrap_or(0);
-        let mut shards = self.lock(token, &charges);
-        // First look, change nothing: all or nothing.
-        let mut covered = shards.token(token, current).fits(cells, per_token)?;
-        for charge in &charges {
-            covered &= shards.principal(charge.principal, current).fits(cells, charge, current)?;
-        }
-        if !(covered || may_write) {
-            return Ok(Attempt::NeedsJournal);
-        }
-        let mut slots = Vec::new();
-        slots.extend(shards.token(token, current).charge(token, cells, per_token));
-        for charge in &charges {
-            slots.extend(shards.principal(charge.principal, current).charge(charge, cells, current));
-        }
-        Ok(if slots.is_empty() { Attempt::Done } else { Attempt::Cover(slots) })
+        (cells > 0).then(|| Self { token, per_token, charges: without_repeats(charges), cells, now })
     }
-
-    fn lock(&self, token: TokenId, charges: &[Charge]) -> Locked<'_> {
-        let principals = charges.iter().map(|charge| shard_of(charge.principal.as_u128()));
-        let mut wanted: Vec<usize> = std::iter::once(shard_of(token.as_u128())).chain(principals).collect();
-        // In one order everywhere, so that two never wait for each other.
-        wanted.sort_unstable();
-        wanted.dedup();
-        let lock = |index: usize| self.shards.get(index).map(|shard| (index, shard.lock()));
-        Locked { shards: wanted.into_iter().filter_map(lock).collect() }
-    }
-
-    fn shard(&self, id: u128) -> Option<MutexGuard<'_, Shard>> {
-        self.shards.get(shard_of(id)).map(Mutex::lock)
-    }
-
-    fn note_durable(&self, slot: Slot) {
-        match slot.owner {
-            Owner::Token(id) => {
-                if let Some(counter) = self.shard(id.as_u128()).as_mut().and_then(|shard| shard.tokens.get_mut(&id)) {
-                    counter.note_durable(slot.ceiling);
-                }
-            }
-            Owner::Principal(id) => {
-                let mut shard = self.shard(id.as_u128());
-                if let Some(counter) = shard.as_mut().and_then(|shard| shard.principals.get_mut(&id)) {
-                    counter.note_durable(slot.bucket, slot.ceiling);
-                }
-            }
-        }
-    }
-
-    /// Everything that has to be in the journal, for writing it anew.
-    fn live_slots(&self) -> Vec<Slot> {
-        self.shards.iter().flat_map(|shard| shard.lock().slots().collect::<Vec<_>>()).collect()
-    }
-}
-
-/// The shards that one release concerns.
-struct Locked<'a> {
-    shards: Vec<(usize, MutexGuard<'a, Shard>)>,
-}
-
-impl Locked<'_> {
-    fn token(&mut self, id: TokenId, current: u32) -> &mut TokenCounter {
-        self.of(id.as_u128()).token(id, current)
-    }
-
-    fn principal(&mut self, id: UserId, current: u32) -> &mut PrincipalCounter {
-        self.of(id.as_u128()).principal(id, current)
-    }
-
-    #[expect(clippy::expect_used, reason = "`lock` takes the shard of every id that is asked for here")]
-    fn of(&mut self, id: u128) -> &mut Shard {
-        let wanted = shard_of(id);
-        let found = self.shards.iter_mut().find(|(index, _)| *index == wanted);
-        &mut found.expect("locked").1
-    }
-}
-
-/// By the end of the id, which is random.
-fn shard_of(id: u128) -> usize {
-    id.checked_rem(SHARDS as u128).and_then(|shard| usize::try_from(shard).ok()).unwrap_or_default()
 }
 
 /// A principal named twice is charged once, within the smaller limits.

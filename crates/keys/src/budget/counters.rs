@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use countersign_model::{BudgetKind, TokenId, UnixMs, UserId};
 
-use super::slot::{Owner, Slot};
+use super::slot::{Counted, Owner, Slot};
 use super::{Charge, Spent};
 
 /// One step of the sliding windows.
-const BUCKET_MS: u64 = 5 * 60 * 1000;
-const HOUR_BUCKETS: u32 = 12;
-const WINDOW_BUCKETS: u32 = 12 * HOUR_BUCKETS;
+pub(super) const BUCKET_MS: u64 = 5 * 60 * 1000;
+pub(super) const HOUR_BUCKETS: u32 = 12;
+pub(super) const WINDOW_BUCKETS: u32 = 12 * HOUR_BUCKETS;
 
 /// A ceiling rises by this part of the limit, but by no more than [`CHUNK_MAX`], so that a limit that is set later
 /// means something after a crash.
@@ -25,7 +25,8 @@ pub(super) fn bucket(now: UnixMs) -> u32 {
     now.0.checked_div(BUCKET_MS).and_then(|bucket| u32::try_from(bucket).ok()).unwrap_or(u32::MAX)
 }
 
-fn chunk(limit: u64) -> u64 {
+/// How far ahead of what is used something is set aside.
+pub(super) fn chunk(limit: u64) -> u64 {
     (limit / CHUNKS).clamp(1, CHUNK_MAX)
 }
 
@@ -59,6 +60,18 @@ impl Shard {
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
         let tokens = self.tokens.iter().map(|(id, counter)| counter.slot(*id));
         tokens.chain(self.principals.iter().flat_map(|(id, counter)| counter.slots(*id)))
+    }
+
+    /// What was used, without ceilings.
+    pub(super) fn counts(&self) -> impl Iterator<Item = Counted> {
+        let tokens = self
+            .tokens
+            .iter()
+            .map(|(id, counter)| Counted { owner: Owner::Token(*id), steps: vec![(counter.first, counter.used)] });
+        tokens.chain(self.principals.iter().map(|(id, counter)| Counted {
+            owner: Owner::Principal(*id),
+            steps: counter.buckets.iter().copied().collect(),
+        }))
     }
 
     /// Drops what no limit counts any more, each time the shard has doubled.
@@ -96,6 +109,13 @@ impl TokenCounter {
     /// With another slot of the journal.
     pub(super) fn merge(&mut self, ceiling: u64, first: u32) {
         *self = Self::replayed(self.used.max(ceiling), self.first.max(first));
+    }
+
+    /// Counts no less than this. It is durable once the journal has this counter's slot.
+    pub(super) fn raise(&mut self, steps: &[(u32, u64)]) {
+        let sum = steps.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
+        self.used = self.used.max(sum);
+        self.first = steps.iter().map(|(step, _)| *step).fold(self.first, u32::max);
     }
 
     pub(super) fn is_live(&self, current: u32) -> bool {
@@ -147,6 +167,20 @@ impl PrincipalCounter {
         let buckets: VecDeque<_> = buckets.into_iter().filter(|(bucket, _)| in_window(*bucket, current)).collect();
         let last = buckets.back().map_or(0, |(_, count)| *count);
         Self { buckets, durable: last, asked: last }
+    }
+
+    /// Counts no less than this. It is durable once the journal has this counter's slots.
+    pub(super) fn raise(&mut self, steps: &[(u32, u64)], current: u32) {
+        let last = self.buckets.back().map(|(step, _)| *step);
+        let mut merged: BTreeMap<u32, u64> = self.buckets.iter().copied().collect();
+        for (step, count) in steps.iter().filter(|(step, _)| in_window(*step, current)) {
+            let highest = merged.entry(*step).or_default();
+            *highest = (*highest).max(*count);
+        }
+        self.buckets = merged.into_iter().collect();
+        if self.buckets.back().map(|(step, _)| *step) != last {
+            (self.durable, self.asked) = (0, 0);
+        }
     }
 
     pub(super) fn is_live(&self, current: u32) -> bool {
@@ -216,6 +250,6 @@ impl PrincipalCounter {
     }
 }
 
-fn in_window(bucket: u32, current: u32) -> bool {
+pub(super) fn in_window(bucket: u32, current: u32) -> bool {
     bucket.saturating_add(WINDOW_BUCKETS) >= current
 }

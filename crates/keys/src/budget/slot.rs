@@ -19,10 +19,18 @@ const HEADER: u8 = 0xC5;
 const MAGIC: &[u8; 16] = b"CSbudget journal";
 const VERSION: u32 = 1;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whose budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Owner {
     Token(TokenId),
     Principal(UserId),
+}
+
+/// What somebody had, by step, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) owner: Owner,
+    pub(super) steps: Vec<(u32, u64)>,
 }
 
 /// A counter's ceiling.

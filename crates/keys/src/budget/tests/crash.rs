@@ -32,7 +32,7 @@ fn reopened(bytes: &[u8], now: UnixMs) -> Result<(TempDir, Budgets), JournalFaul
 fn never_more_left(after: &Budgets, before: &Budgets, now: UnixMs) {
     for number in 0..4 {
         let (after, before) =
-            (after.used(token(number), user(number), now), before.used(token(number), user(number), now));
+            (used(&after, token(number), user(number), now), used(&before, token(number), user(number), now));
         let less = after.token < before.token || after.principal < before.principal || after.hour < before.hour;
         assert!(!less, "{after:?} {before:?}");
         // And a crash takes no more than a hundredth of a limit.
@@ -94,8 +94,8 @@ fn a_write_that_was_cut_anywhere_is_left_out_and_what_was_before_it_stays() {
         }
         for end in synced..=torn.len() {
             let (_dir, after) = reopened(&torn[..end], NOW).unwrap();
-            assert!(after.used(token(1), user(1), NOW).token >= 5);
-            assert!(after.used(token(1), user(1), NOW).principal >= 5);
+            assert!(used(&after, token(1), user(1), NOW).token >= 5);
+            assert!(used(&after, token(1), user(1), NOW).principal >= 5);
         }
     }
 }
@@ -142,7 +142,7 @@ fn a_step_that_is_over_costs_what_was_used_of_it_and_not_its_ceiling() {
     }
     let full = fs::read(dir.path().join("budget")).unwrap();
     let (_dir, after) = reopened(&full, now).unwrap();
-    assert_eq!(after.used(token(1), user(1), now).principal, 49 + 20);
+    assert_eq!(used(&after, token(1), user(1), now).principal, 49 + 20);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_journal_written_anew_while_in_use_loses_nothing() {
             let budgets = &budgets;
             scope.spawn(move || {
                 for round in 0..50 {
-                    budgets.journal.rewrite_at(20);
+                    own(&budgets).journal.rewrite_at(20);
                     let charges = [Charge { principal: user(thread), limits }];
                     budgets.spend(token(thread), &charges, 900, NOW.plus_ms(round * MINUTE_MS)).unwrap();
                 }
@@ -168,10 +168,10 @@ fn a_journal_written_anew_while_in_use_loses_nothing() {
     assert!(full.len() < 64 * 200, "{}", full.len());
     let (_dir, after) = reopened(&full, now).unwrap();
     for number in 0..4 {
-        let used = after.used(token(number), user(number), now);
+        let used = used(&after, token(number), user(number), now);
         assert!((45_000..=46_000).contains(&used.token) && (45_000..=46_000).contains(&used.principal), "{used:?}");
     }
-    budgets.journal.rewrite_at(u32::MAX);
+    own(&budgets).journal.rewrite_at(u32::MAX);
 }
 
 const CHILD: &str = "COUNTERSIGN_TEST_BUDGET";
@@ -182,7 +182,7 @@ fn spends_until_it_is_killed() {
     let Some(path) = std::env::var_os(CHILD) else { return };
     let budgets = Budgets::open(&PathBuf::from(path), NOW).unwrap();
     let limits = BudgetLimits { per_token: 20_000, per_principal: 20_000, per_hour: 20_000 };
-    for count in budgets.used(token(1), user(1), NOW).token + 1.. {
+    for count in used(&budgets, token(1), user(1), NOW).token + 1.. {
         if budgets.spend(token(1), &[Charge { principal: user(1), limits }], 1, NOW).is_err() {
             return;
         }
@@ -209,7 +209,7 @@ fn killed_while_it_spends_it_comes_back_with_no_more_left() {
         // What it still said before it was gone.
         highest = output.last().unwrap_or(highest);
         child.wait().unwrap();
-        let after = Budgets::open(&path, NOW).unwrap().used(token(1), user(1), NOW);
+        let after = used(&Budgets::open(&path, NOW).unwrap(), token(1), user(1), NOW);
         assert!(after.token >= highest && after.principal >= highest, "{after:?} {highest}");
         highest = after.token;
     }
