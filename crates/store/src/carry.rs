@@ -12,6 +12,7 @@ use countersign_crypto::Tag;
 use countersign_model::{FieldId, RecordId, TenantId, TypeId};
 
 use crate::error::StoreError;
+use crate::layout::TypeLayout;
 
 pub use bring::{Brought, bring, bring_noted};
 pub use noting::{Noted, Noting};
@@ -27,6 +28,14 @@ pub struct CarriedRow {
     pub cells: Vec<(FieldId, Vec<u8>)>,
     /// Tags, in the order of their fields.
     pub tags: Vec<(FieldId, Tag)>,
+}
+
+impl CarriedRow {
+    /// Whether the type has these fields, and a tag for each cell of an indexed one.
+    pub(crate) fn fits(&self, fields: &TypeLayout) -> bool {
+        let cells = self.cells.iter().map(|(field, _)| (*field, true));
+        fields.takes(cells, self.tags.iter().map(|(field, _)| (*field, true)))
+    }
 }
 
 impl std::fmt::Debug for CarriedRow {

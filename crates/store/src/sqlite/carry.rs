@@ -51,7 +51,7 @@ impl Shared {
         let tenant = self.tenant(id)?;
         let layout = self.prepare(&tenant)?;
         let fields = layout.record_type(record_type)?;
-        if !rows.iter().all(|row| fits(fields, row)) {
+        if !rows.iter().all(|row| row.fits(fields)) {
             return Err(StoreError::UnknownField);
         }
         tenant.with_writer(|connection| {
@@ -60,12 +60,6 @@ impl Shared {
             transaction.commit().map_err(fault)
         })
     }
-}
-
-/// Whether the type has these fields.
-fn fits(fields: &TypeLayout, row: &CarriedRow) -> bool {
-    let cells = row.cells.iter().map(|(field, _)| (*field, true));
-    fields.takes(cells, row.tags.iter().map(|(field, _)| (*field, true)))
 }
 
 fn columns(fields: &TypeLayout) -> String {
