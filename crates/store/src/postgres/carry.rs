@@ -9,8 +9,8 @@ use countersign_model::{FieldId, RecordId, TenantId, TypeId};
 use countersign_postgres::{PgError, Row, Scope, ToSql};
 use uuid::Uuid;
 
-use super::{PostgresStore, Shared};
 use super::failure::{damaged, fault};
+use super::{PostgresStore, Shared};
 use crate::carry::{CarriedRow, Carry};
 use crate::error::StoreError;
 use crate::layout::TypeLayout;
@@ -53,9 +53,8 @@ impl<'a> Columns<'a> {
     fn of(fields: &TypeLayout, rows: &'a [CarriedRow]) -> Result<Self, StoreError> {
         let mut bytes = Vec::new();
         for field in (0u8..=u8::MAX).map(FieldId).take(fields.len()) {
-            let cell = |row: &'a CarriedRow| {
-                row.cells.iter().find(|(of, _)| *of == field).map(|(_, cell)| cell.as_slice())
-            };
+            let cell =
+                |row: &'a CarriedRow| row.cells.iter().find(|(of, _)| *of == field).map(|(_, cell)| cell.as_slice());
             bytes.push(rows.iter().map(cell).collect());
         }
         for field in fields.indexed() {
@@ -156,8 +155,11 @@ impl Carry for PostgresStore {
         self.shared.know(tenant).await?;
         let types = self.shared.types();
         let fields = types.layout.record_type(record_type)?;
-        let sql =
-            format!("SELECT {} FROM r{} WHERE tenant = $1 AND id = ANY($2) ORDER BY id", columns(fields), record_type.0);
+        let sql = format!(
+            "SELECT {} FROM r{} WHERE tenant = $1 AND id = ANY($2) ORDER BY id",
+            columns(fields),
+            record_type.0
+        );
         let ids: Vec<Uuid> = records.iter().map(|record| record.uuid()).collect();
         let rows = self.shared.carry_out(tenant, &sql.into(), &[&tenant.uuid(), &ids]).await?;
         rows.iter().map(|row| carried(row, fields)).collect()
