@@ -11,11 +11,13 @@
 //! - Whose rows a transaction may see is set for that transaction alone ([`Scope`]).
 //! - A commit whose answer was lost is [`PgError::Unknown`], and never anything else.
 
+mod at_once;
 mod blocking;
 mod connect;
 mod error;
 mod lease;
 mod migrate;
+mod pace;
 mod pipeline;
 mod pool;
 mod settings;
@@ -30,6 +32,7 @@ pub use self::blocking::Blocking;
 pub use self::error::PgError;
 pub use self::lease::{Held, Lease, Leased};
 pub use self::migrate::{CORE, Migration, migrate};
+pub use self::pace::Pace;
 pub use self::pipeline::{Done, Step};
 pub use self::pool::Pool;
 pub use self::settings::{Identity, NotAnAddress, SCHEMA, Settings, role_of};

@@ -1,5 +1,6 @@
 //! Connections that are kept.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::connect::Connected;
 use crate::error::PgError;
+use crate::pace::Pace;
 use crate::settings::{Identity, Settings};
 use crate::transaction::{Scope, Transaction};
 
@@ -52,6 +54,45 @@ impl Pool {
         };
         connection.take(place);
         Ok(Lent { connection, pool: Arc::clone(self) })
+    }
+
+    /// Runs statements outside a transaction, each by itself, on a connection of its own, without a limit of time at the
+    /// server: what builds an index while others write.
+    ///
+    /// # Errors
+    /// What the database may meet. Those before the one that failed are done.
+    pub async fn alone(&self, statements: &[String]) -> Result<(), PgError> {
+        let era = self.era.load(Ordering::Acquire);
+        let connection = Connected::open(&self.settings, &self.identity, era).await?;
+        connection.client.batch_execute("SET statement_timeout = 0").await?;
+        for statement in statements {
+            connection.client.batch_execute(statement).await?;
+        }
+        Ok(())
+    }
+
+    /// Does `work` again while nothing was done because of a server that is away or others that were at the same, until
+    /// [`Settings::patience`] is over.
+    ///
+    /// # Errors
+    /// What the last try gave.
+    pub async fn patiently<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, PgError>
+    where
+        F: Future<Output = Result<T, PgError>>,
+    {
+        let mut pace = Pace::new(self.settings.patience);
+        loop {
+            match work().await {
+                Err(error) if error.is_retryable() && pace.wait().await => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// How long to try again what can be tried again.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        Pace::new(self.settings.patience)
     }
 
     /// Trusts no connection any more that was made until now.

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_model::TenantId;
 use futures_util::future::{join, join3};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
 use crate::error::PgError;
 use crate::pool::Lent;
@@ -34,7 +35,7 @@ pub enum Outcome {
 ///
 /// Isolation is the server's own (read committed on PostgreSQL): one statement sees one moment.
 pub struct Transaction {
-    lent: Lent,
+    pub(crate) lent: Lent,
     scope: Scope,
     begun: bool,
 }
@@ -55,9 +56,21 @@ impl Transaction {
         }
     }
 
-    async fn statement(&mut self, text: &Arc<str>) -> Result<Statement, PgError> {
+    pub(crate) async fn statement(&mut self, text: &Arc<str>) -> Result<Statement, PgError> {
         let timeout = self.lent.pool.settings.answer_timeout;
         tokio::time::timeout(timeout, self.lent.connection.statement(text)).await.map_err(|_| PgError::Lost)?
+    }
+
+    /// What has to be sent first, if it has not begun yet. Begun from now on.
+    pub(crate) fn to_open(&mut self) -> Option<String> {
+        let opening = (!self.begun).then(|| self.opening());
+        self.begun = true;
+        opening
+    }
+
+    /// The connection, and how long to wait for an answer.
+    pub(crate) fn client(&self) -> (&Client, Duration) {
+        (&self.lent.connection.client, self.lent.pool.settings.answer_timeout)
     }
 
     /// Runs one statement and gives its rows.

@@ -2,7 +2,7 @@
 //!
 //! ```ignore
 //! let folder = tempfile::tempdir()?;
-//! conformance::run(|place| MyStore::open(&folder.path().join(place.to_string()))).await;
+//! conformance::run(async |place| MyStore::open(&folder.path().join(place.to_string()))).await;
 //! ```
 
 mod batches;
@@ -25,35 +25,35 @@ use crate::{Access, Batch, Rejected, Scan, SealedChange, SealedRow, Store, Store
 ///
 /// # Panics
 /// If the store does not do what it must.
-pub async fn run<S: Store + 'static>(make: impl Fn(u32) -> S) {
-    reading::cells_and_nulls(&make(0)).await;
-    reading::by_records(&make(1)).await;
-    reading::by_tags(&make(2)).await;
-    reading::pages(&make(3)).await;
-    reading::what_is_not_there(&make(4)).await;
-    reading::tenants_are_separate(&make(5)).await;
-    batches::versions(&make(10)).await;
-    batches::all_or_nothing(&make(11)).await;
-    batches::uniqueness(&make(12)).await;
-    batches::requirements(&make(13)).await;
-    batches::empty_and_unknown(&make(14)).await;
-    types::types_grow(&make(20)).await;
-    types::indexes_come_and_go(&make(21)).await;
-    types::any_records(&make(22)).await;
-    crowds::one_winner(make(30)).await;
-    crowds::references_hold(make(31)).await;
-    crowds::no_half_batches(make(32)).await;
-    crowds::given_up(make(33)).await;
+pub async fn run<S: Store + 'static>(make: impl AsyncFn(u32) -> S) {
+    reading::cells_and_nulls(&make(0).await).await;
+    reading::by_records(&make(1).await).await;
+    reading::by_tags(&make(2).await).await;
+    reading::pages(&make(3).await).await;
+    reading::what_is_not_there(&make(4).await).await;
+    reading::tenants_are_separate(&make(5).await).await;
+    batches::versions(&make(10).await).await;
+    batches::all_or_nothing(&make(11).await).await;
+    batches::uniqueness(&make(12).await).await;
+    batches::requirements(&make(13).await).await;
+    batches::empty_and_unknown(&make(14).await).await;
+    types::types_grow(&make(20).await).await;
+    types::indexes_come_and_go(&make(21).await).await;
+    types::any_records(&make(22).await).await;
+    crowds::one_winner(make(30).await).await;
+    crowds::references_hold(make(31).await).await;
+    crowds::no_half_batches(make(32).await).await;
+    crowds::given_up(make(33).await).await;
     reopened(&make).await;
 }
 
 /// A store that was closed and opened again gives the same.
-async fn reopened<S: Store>(make: &impl Fn(u32) -> S) {
+async fn reopened<S: Store>(make: &impl AsyncFn(u32) -> S) {
     const PLACE: u32 = 40;
     let tenants = [tenant(1), tenant(2)];
     let mut before = Vec::new();
     {
-        let store = make(PLACE);
+        let store = make(PLACE).await;
         for one in tenants {
             store.create_tenant(one).await.unwrap();
         }
@@ -66,7 +66,7 @@ async fn reopened<S: Store>(make: &impl Fn(u32) -> S) {
             before.push(everything(&store, one).await);
         }
     }
-    let store = make(PLACE);
+    let store = make(PLACE).await;
     store.apply_types(&library()).await.unwrap();
     for (one, before) in tenants.into_iter().zip(before) {
         assert_eq!(before.len(), 299);

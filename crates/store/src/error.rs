@@ -30,6 +30,10 @@ pub enum StoreError {
         /// The newest that this program knows.
         known: u32,
     },
+    /// The operator's: the tables are not at the record types in force. The authority brings them there; this program may
+    /// not.
+    #[error("the database's tables are not at the record types in force")]
+    TablesBehind,
     /// The operator's: two programs want to be the one that keeps this data.
     #[error("another program has this store open")]
     InUse,
@@ -48,6 +52,9 @@ pub enum Unavailable {
     /// Too many files are open.
     #[error("no file can be opened")]
     Files,
+    /// No database server that takes writes answers.
+    #[error("the database can't be reached")]
+    Unreachable,
     /// Somebody else holds it.
     #[error("it is held by somebody else")]
     Busy,

@@ -1,11 +1,11 @@
-//! Where records rest: record types, the [`Store`] trait and the embedded backend.
+//! Where records rest: record types, the [`Store`] trait and its backends: embedded, and in PostgreSQL.
 //!
 //! A store keeps sealed cells, keyed tags and identifiers that Countersign made. It never sees a value or a key,
 //! so nothing in this crate can leak one. It finds records by identifier, by the equality of a tag, or by going
 //! through all of them; whatever else a filter asks is answered by the engine after unsealing.
 //!
 //! It is not where access is decided: the tenant is an argument, taken by the caller from a verified token, and
-//! every backend keeps tenants apart by construction ([`sqlite`]: one file each).
+//! every backend keeps tenants apart by construction ([`sqlite`]: one file each; [`postgres`]: row security).
 //!
 //! ```
 //! let types = countersign_store::types_file::parse(
@@ -32,6 +32,7 @@ pub mod carry;
 pub mod conformance;
 mod error;
 mod layout;
+pub mod postgres;
 pub mod sqlite;
 mod texts;
 pub mod types_file;
@@ -42,6 +43,7 @@ use countersign_model::{RecordTypes, TenantId, TypeId};
 pub use access::{Access, Scan, SealedRow};
 pub use batch::{Batch, Rejected, Requirement, SealedChange};
 pub use error::{StoreError, Unavailable};
+pub use postgres::PostgresStore;
 pub use sqlite::{Options, SqliteStore};
 
 /// A place for sealed records. `conformance` says in tests what every implementation must do.

@@ -11,7 +11,8 @@ mod many;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn conforms() {
     let folder = tempfile::tempdir().unwrap();
-    let open = |place: u32| SqliteStore::open(&folder.path().join(place.to_string()), Options::default()).unwrap();
+    let open =
+        async |place: u32| SqliteStore::open(&folder.path().join(place.to_string()), Options::default()).unwrap();
     conformance::run(open).await;
 }
 
@@ -26,7 +27,7 @@ async fn carries_to_another() {
 async fn conforms_with_the_least_descriptors() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { descriptors_max: 0, cache_bytes_max: 0, readers_kept: 0 };
-    conformance::run(|place| open_with(&folder.path().join(place.to_string()), options)).await;
+    conformance::run(async |place| open_with(&folder.path().join(place.to_string()), options)).await;
 }
 
 /// A store that was dropped is closed once the thread that led its last group of writes is done with it.

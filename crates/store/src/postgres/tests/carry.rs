@@ -4,7 +4,7 @@ use countersign_crypto::Tag;
 use countersign_model::RecordId;
 
 use super::*;
-use crate::carry::{Carry as _, CarriedRow, bring};
+use crate::carry::{CarriedRow, Carry as _, bring};
 use crate::conformance::fixture::*;
 use crate::sqlite::{Options, SqliteStore};
 

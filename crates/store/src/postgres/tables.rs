@@ -1,0 +1,179 @@
+//! Tables, and bringing them up to the record types in force while others use them.
+//!
+//! The role that services have owns nothing; all of this is done as `countersign_schema`, by the authority. Each step can
+//! be done again, so that one that was cut off is simply done again from the start; what the tables are is written into
+//! `layout` last.
+//!
+//! - A column is added without a value, which rewrites nothing.
+//! - INVARIANT tag-with-cell is a check of the table's own, so that a writer that does not know yet of an index that was just
+//!   added is refused. It is added without a look at the rows (`NOT VALID`) and validated afterwards, while others read and
+//!   write. A field that is newly indexed has no cells yet (`types_file::merge_knowing`); if it has, the validation fails.
+//! - The index of a table that is there is built while others write (`CONCURRENTLY`).
+//! - What needs a table to itself for a moment waits a fifth of a second for it and then lets those pass that wait behind.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_postgres::{Migration, Pace, PgError, Pool, Scope};
+
+use crate::layout::{Index, Layout, TypeLayout};
+
+/// The tables that do not depend on record types.
+pub const RECORDS: Migration = Migration {
+    part: "records",
+    steps: &["
+        CREATE TABLE layout (one boolean PRIMARY KEY CHECK (one), version bigint NOT NULL, types text NOT NULL);
+        INSERT INTO layout VALUES (true, 0, '');
+        ALTER TABLE layout ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE layout FORCE ROW LEVEL SECURITY;
+        CREATE POLICY own ON layout USING (current_user IN ('countersign_store', 'countersign_schema'));
+        GRANT SELECT ON layout TO countersign_store;
+
+        CREATE TABLE tenant (tenant uuid PRIMARY KEY);
+        ALTER TABLE tenant ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE tenant FORCE ROW LEVEL SECURITY;
+        CREATE POLICY own ON tenant USING (current_user = 'countersign_store');
+        GRANT SELECT, INSERT ON tenant TO countersign_store;
+
+        CREATE TABLE written (tenant uuid NOT NULL, id uuid NOT NULL, at timestamptz NOT NULL, PRIMARY KEY (tenant, id));
+        CREATE INDEX written_at ON written (tenant, at);
+        ALTER TABLE written ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE written FORCE ROW LEVEL SECURITY;
+        CREATE POLICY tenant ON written
+            USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
+            WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
+        GRANT SELECT, INSERT, UPDATE, DELETE ON written TO countersign_store;
+    "],
+};
+
+/// How long a step waits for a table, in milliseconds. Whoever comes after it waits as long.
+const LOCK_MS: u32 = 200;
+/// How long to try.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The layout of the tables, and its version.
+pub(super) async fn stored(pool: &Arc<Pool>) -> Result<(i64, Layout), PgError> {
+    let text: Arc<str> = "SELECT version, types FROM layout".into();
+    let rows = pool.patiently(async || pool.begin(Scope::Service).await?.read(&text, &[]).await).await?;
+    let row = rows.first().ok_or(PgError::Damaged)?;
+    let layout = Layout::parse(row.try_get(1)?).map_err(|_| PgError::Damaged)?;
+    Ok((row.try_get(0)?, layout))
+}
+
+/// Brings the tables up to `wanted`. `pool` is that of their owner.
+pub(super) async fn bring(pool: &Arc<Pool>, wanted: &Layout) -> Result<(), PgError> {
+    let write: Arc<str> = "UPDATE layout SET version = version + 1, types = $2 WHERE version = $1".into();
+    loop {
+        let (version, old) = stored(pool).await?;
+        let new = old.grown_to(wanted);
+        if new == old {
+            return Ok(());
+        }
+        let steps = Steps::between(&old, &new);
+        locking(pool, &steps.together).await?;
+        pool.alone(&steps.alone).await?;
+        let types = new.to_text();
+        let mut transaction = pool.begin(Scope::Service).await?;
+        let written = transaction.execute(&write, &[&version, &types]).await?;
+        transaction.commit().await?;
+        // Otherwise somebody else was faster, and perhaps made something else of it.
+        if written == 1 {
+            return Ok(());
+        }
+    }
+}
+
+/// Runs what needs tables to itself, again and again until it gets them.
+async fn locking(pool: &Arc<Pool>, sql: &str) -> Result<(), PgError> {
+    let mut pace = Pace::new(PATIENCE);
+    loop {
+        let tried = async {
+            let mut transaction = pool.begin(Scope::Service).await?;
+            transaction.run(&format!("SET LOCAL lock_timeout = {LOCK_MS};\n{sql}")).await?;
+            transaction.commit().await.map(drop)
+        };
+        match tried.await {
+            Err(PgError::TimedOut | PgError::Contention | PgError::Lost | PgError::Unreachable | PgError::Unknown)
+                if pace.wait().await => {}
+            done => return done,
+        }
+    }
+}
+
+/// What turns tables of one layout into those of another.
+struct Steps {
+    /// In one transaction.
+    together: String,
+    /// After that, each by itself.
+    alone: Vec<String>,
+}
+
+impl Steps {
+    fn between(old: &Layout, new: &Layout) -> Self {
+        let mut steps = Self { together: String::new(), alone: Vec::new() };
+        let nothing = TypeLayout::default();
+        for (place, record_type) in new.types().iter().enumerate() {
+            let known = old.types().get(place);
+            if known.is_none() {
+                steps.push(format_args!(
+                    "CREATE TABLE IF NOT EXISTS r{place} (
+                         tenant uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL, PRIMARY KEY (tenant, id));
+                     ALTER TABLE r{place} ENABLE ROW LEVEL SECURITY;
+                     ALTER TABLE r{place} FORCE ROW LEVEL SECURITY;
+                     DROP POLICY IF EXISTS tenant ON r{place};
+                     CREATE POLICY tenant ON r{place}
+                         USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
+                         WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
+                     GRANT SELECT, INSERT, UPDATE, DELETE ON r{place} TO countersign_store;"
+                ));
+            }
+            let before = known.unwrap_or(&nothing);
+            for (field, &index) in record_type.fields().iter().enumerate() {
+                let was = before.fields().get(field).copied();
+                if was != Some(index) {
+                    steps.field((place, field), was, index, known.is_none());
+                }
+            }
+        }
+        steps
+    }
+
+    /// `fresh`: nobody knows of the table yet.
+    fn field(&mut self, (place, field): (usize, usize), was: Option<Index>, index: Index, fresh: bool) {
+        if was.is_none() {
+            self.push(format_args!("ALTER TABLE r{place} ADD COLUMN IF NOT EXISTS c{field} bytea;"));
+        }
+        // Of another kind, or left half built by a step that was cut off.
+        self.push(format_args!("DROP INDEX IF EXISTS i{place}x{field};"));
+        if index == Index::None {
+            // Its check goes with it.
+            self.push(format_args!("ALTER TABLE r{place} DROP COLUMN IF EXISTS x{field};"));
+            return;
+        }
+        self.push(format_args!(
+            "ALTER TABLE r{place} ADD COLUMN IF NOT EXISTS x{field} bytea;
+             ALTER TABLE r{place} DROP CONSTRAINT IF EXISTS k{place}x{field};
+             ALTER TABLE r{place} ADD CONSTRAINT k{place}x{field} CHECK ((c{field} IS NULL) = (x{field} IS NULL)) NOT VALID;"
+        ));
+        // Records of one tag lie in the index in the order of their ids, so that a page of them is one short walk.
+        let (unique, columns) = match index {
+            Index::Unique => ("UNIQUE ", format!("tenant, x{field}")),
+            Index::Plain | Index::None => ("", format!("tenant, x{field}, id")),
+        };
+        let online = if fresh { "" } else { "CONCURRENTLY " };
+        let create = format!("CREATE {unique}INDEX {online}i{place}x{field} ON r{place} ({columns})");
+        let validate = format!("ALTER TABLE r{place} VALIDATE CONSTRAINT k{place}x{field}");
+        if fresh {
+            self.push(format_args!("{create};\n{validate};"));
+        } else {
+            self.alone.extend([validate, create]);
+        }
+    }
+
+    fn push(&mut self, statement: std::fmt::Arguments<'_>) {
+        // Writing to a string can't fail.
+        let _ = self.together.write_fmt(statement);
+        self.together.push('\n');
+    }
+}

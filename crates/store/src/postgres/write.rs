@@ -1,0 +1,217 @@
+//! Making a batch: all of its statements in one go, then the commit.
+//!
+//! Each batch has an id that is stored with it (`written`). A commit whose answer was lost is asked for again by that id:
+//! storing it a second time waits for the first attempt, if that is still under way, and then either collides with it or
+//! does not.
+//!
+//! INVARIANT references-hold, although each statement sees its own moment: whoever makes a reference locks what it points
+//! at (`FOR KEY SHARE`) after the change; whoever removes that has it locked since the removal, and looks for references
+//! after it. Whichever comes second waits for the first to be over and sees what it did.
+
+use std::sync::Arc;
+
+use countersign_crypto::Tag;
+use countersign_model::{FieldId, TenantId, TypeId};
+use countersign_postgres::{Done, Outcome, PgError, Pool, Scope, Step, ToSql, Transaction};
+use uuid::Uuid;
+
+use super::failure::fault;
+use super::sql::Text;
+use super::stepwise;
+use super::types::Types;
+use crate::batch::{Batch, Rejected, Requirement, SealedChange};
+use crate::error::StoreError;
+
+pub(super) type Verdict = Result<(), Rejected>;
+
+/// Why an attempt ended early.
+pub(super) enum Ended {
+    /// What the database met.
+    Database(PgError),
+    /// What the batch itself has, or what was found stored.
+    Store(StoreError),
+}
+
+impl From<PgError> for Ended {
+    fn from(error: PgError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<StoreError> for Ended {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// One batch on its way.
+pub(super) struct Writing<'a> {
+    pub(super) pool: &'a Arc<Pool>,
+    pub(super) types: &'a Types,
+    pub(super) tenant: TenantId,
+    pub(super) id: Uuid,
+    pub(super) batch: &'a Batch,
+}
+
+impl Writing<'_> {
+    /// Makes the batch, trying again what was not done, until it is known how it came out or patience is over.
+    pub(super) async fn make(&self) -> Result<Verdict, StoreError> {
+        let mut pace = self.pool.pace();
+        // A commit of this batch was asked for and not answered.
+        let mut doubt = false;
+        // It is not simply made: a step at a time says why.
+        let mut stepwise = false;
+        loop {
+            let made = if stepwise { stepwise::attempt(self).await.map(Some) } else { self.attempt().await };
+            match made {
+                Ok(Some(verdict)) => return Ok(verdict),
+                Ok(None) => {
+                    stepwise = true;
+                    continue;
+                }
+                Err(Ended::Store(error)) => return Err(if doubt { StoreError::Unknown } else { error }),
+                Err(Ended::Database(error)) => {
+                    doubt |= error == PgError::Unknown;
+                    // While in doubt, an earlier attempt may be what is waited for.
+                    let again = error.is_retryable() || doubt && matches!(error, PgError::Unknown | PgError::TimedOut);
+                    if !(again && pace.wait().await) {
+                        return Err(if doubt { StoreError::Unknown } else { fault(error) });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything at once. `None` if it can't be made like that.
+    async fn attempt(&self) -> Result<Option<Verdict>, Ended> {
+        let mut steps = vec![self.note()];
+        for change in &self.batch.changes {
+            steps.push(self.change(change)?);
+        }
+        for required in &self.batch.requires {
+            steps.push(self.required(required)?);
+        }
+        let mut transaction = self.pool.begin(Scope::Tenant(self.tenant)).await?;
+        let mut done = transaction.together(&steps).await?.into_iter();
+        if touched(done.next())? == 0 {
+            return self.confirm(transaction).await.map(Some);
+        }
+        for _ in &self.batch.changes {
+            match touched(done.next()) {
+                Ok(1) => {}
+                Ok(_) | Err(PgError::Unique { .. }) => {
+                    transaction.roll_back().await?;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for (place, required) in self.batch.requires.iter().enumerate() {
+            let rows = done.next().unwrap_or(Err(PgError::Lost))?.rows;
+            if let Err(rejected) = verdict(place, required, !rows.is_empty()) {
+                transaction.roll_back().await?;
+                return Ok(Some(Err(rejected)));
+            }
+        }
+        commit(transaction).await?;
+        Ok(Some(Ok(())))
+    }
+
+    /// The batch's id, stored with it.
+    pub(super) fn note(&self) -> Step<'_> {
+        let text = "INSERT INTO written (tenant, id, at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING";
+        Step { text: text.into(), params: vec![Box::new(self.tenant.uuid()), Box::new(self.id)] }
+    }
+
+    /// The batch was made by an earlier attempt. That one may have been committed without the standbys; this commit, which
+    /// comes after it, is confirmed by them.
+    pub(super) async fn confirm(&self, mut transaction: Transaction) -> Result<Verdict, Ended> {
+        let text: Arc<str> = "UPDATE written SET at = now() WHERE tenant = $1 AND id = $2".into();
+        transaction.execute(&text, &[&self.tenant.uuid(), &self.id]).await?;
+        commit(transaction).await?;
+        Ok(Ok(()))
+    }
+
+    /// The statement of a change.
+    pub(super) fn change<'b>(&self, change: &'b SealedChange) -> Result<Step<'b>, StoreError> {
+        let mut params: Vec<Box<dyn ToSql + Sync + Send + 'b>> = vec![Box::new(self.tenant.uuid())];
+        let (record_type, text) = match change {
+            SealedChange::Insert { record_type, record, cells, tags } => {
+                let fields = self.types.layout.record_type(*record_type)?;
+                params.push(Box::new(record.uuid()));
+                for field in (0..=u8::MAX).map(FieldId).take(fields.len()) {
+                    let cell = cells.iter().find(|(named, _)| *named == field);
+                    params.push(Box::new(cell.map(|(_, cell)| cell.as_slice())));
+                }
+                for field in fields.indexed() {
+                    let tag = tags.iter().find(|(named, _)| *named == field);
+                    params.push(Box::new(tag.map(|(_, tag)| tag.0.as_slice())));
+                }
+                (record_type, Text::Insert(*record_type))
+            }
+            SealedChange::Update { record_type, record, version, cells, tags } => {
+                params.push(Box::new(record.uuid()));
+                params.push(Box::new(number(*version)));
+                for (_, cell) in cells {
+                    params.push(Box::new(cell.as_deref()));
+                }
+                for (_, tag) in tags {
+                    params.push(Box::new(tag.as_ref().map(|tag| tag.0.as_slice())));
+                }
+                let names = cells.iter().map(|(field, _)| *field).collect();
+                (record_type, Text::Update(*record_type, names, tags.iter().map(|(field, _)| *field).collect()))
+            }
+            SealedChange::Delete { record_type, record, version } => {
+                params.push(Box::new(record.uuid()));
+                params.push(Box::new(number(*version)));
+                (record_type, Text::Delete(*record_type))
+            }
+        };
+        Ok(Step { text: self.types.text(*record_type, text)?, params })
+    }
+
+    /// The statement of a requirement.
+    pub(super) fn required<'b>(&self, required: &'b Requirement) -> Result<Step<'b>, StoreError> {
+        match required {
+            Requirement::Exists { record_type, field, tag } => {
+                self.by_tag(*record_type, Text::Held(*record_type, *field), tag)
+            }
+            Requirement::Absent { record_type, field, tag } => {
+                self.by_tag(*record_type, Text::Holder(*record_type, *field), tag)
+            }
+        }
+    }
+
+    /// A statement about who has a tag.
+    pub(super) fn by_tag<'b>(&self, record_type: TypeId, text: Text, tag: &'b Tag) -> Result<Step<'b>, StoreError> {
+        let params: Vec<Box<dyn ToSql + Sync + Send + 'b>> =
+            vec![Box::new(self.tenant.uuid()), Box::new(tag.0.as_slice())];
+        Ok(Step { text: self.types.text(record_type, text)?, params })
+    }
+}
+
+fn touched(done: Option<Result<Done, PgError>>) -> Result<u64, PgError> {
+    Ok(done.unwrap_or(Err(PgError::Lost))?.touched)
+}
+
+/// Whether a requirement holds.
+pub(super) const fn verdict(requirement: usize, required: &Requirement, found: bool) -> Verdict {
+    match (required, found) {
+        (Requirement::Exists { .. }, false) => Err(Rejected::Missing { requirement }),
+        (Requirement::Absent { .. }, true) => Err(Rejected::Present { requirement }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn commit(transaction: Transaction) -> Result<(), PgError> {
+    match transaction.commit().await? {
+        Outcome::Committed => Ok(()),
+        // A statement had failed without anybody noticing: nothing was done.
+        Outcome::RolledBack => Err(PgError::Contention),
+    }
+}
+
+/// No record has a version that the database can't hold, so one that is too large matches none.
+pub(super) fn number(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(-1)
+}
