@@ -14,6 +14,7 @@ mod hello;
 mod ledger;
 mod load;
 mod log;
+mod postgres;
 mod questions;
 mod report;
 mod scale;
@@ -58,6 +59,7 @@ const GROUPS: &[Group] = &[
     ("wire", wire::measure),
     ("cipher", cipher::measure),
     ("durable", durable::measure),
+    ("postgres", postgres::measure),
     ("ledger", ledger::measure),
     ("log", log::measure),
     ("questions", questions::measure),
