@@ -41,7 +41,7 @@ impl Transaction {
         for step in steps {
             statements.push(self.statement(&step.text).await?);
         }
-        let opening = self.to_open();
+        let opening = self.opens();
         let (client, timeout) = self.client();
         let work = async {
             let sent = in_order(steps.iter().zip(&statements).map(|(step, statement)| run(client, statement, step)));

@@ -62,7 +62,7 @@ impl Transaction {
     }
 
     /// What has to be sent first, if it has not begun yet. Begun from now on.
-    pub(crate) fn to_open(&mut self) -> Option<String> {
+    pub(crate) fn opens(&mut self) -> Option<String> {
         let opening = (!self.begun).then(|| self.opening());
         self.begun = true;
         opening
