@@ -194,6 +194,9 @@ impl Drop for Held {
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("lease", &self.shared.lease).field("term", &self.shared.term).finish_non_exhaustive()
+        f.debug_struct("Held")
+            .field("lease", &self.shared.lease)
+            .field("term", &self.shared.term)
+            .finish_non_exhaustive()
     }
 }
