@@ -1,6 +1,7 @@
 //! A whole transaction in one round trip.
 
 use futures_util::future::{Either, join3, ready};
+use tokio::time::Instant;
 
 use crate::error::PgError;
 use crate::pipeline::{Done, Step, in_order, run};
@@ -19,10 +20,11 @@ impl Transaction {
         for step in steps {
             statements.push(self.statement(&step.text).await?);
         }
-        // What was said of an earlier one is over.
-        self.lent.connection.take_warning();
+        self.enter()?;
+        self.forget_warning();
         let opening = self.opens();
         let (client, timeout) = self.client();
+        let asked = Instant::now();
         // Polled in this order, so sent in this order.
         let work = join3(
             opening
@@ -32,22 +34,23 @@ impl Transaction {
             client.simple_query("COMMIT"),
         );
         let (opened, done, ended) = tokio::time::timeout(timeout, work).await.map_err(|_| PgError::Unknown)?;
-        // The server has said why it took all back; or nothing was heard, of the commit either.
-        let failed = |error: tokio_postgres::Error| match error.as_db_error() {
-            Some(_) => PgError::from(error),
-            None => PgError::Unknown,
+        let done = opened.and_then(|()| done.into_iter().collect::<Result<Vec<_>, _>>());
+        let done = match done {
+            Ok(done) => self.leave(Ok(done))?,
+            Err(error) => {
+                // The server has said why it took all back; or nothing was heard, of the commit either.
+                let said = error.as_db_error().is_some();
+                let error = self.leave(Err::<(), _>(PgError::from(error)));
+                if said && ended.is_ok() {
+                    self.taken_back();
+                }
+                return Err(if said { error.err().unwrap_or(PgError::Unknown) } else { PgError::Unknown });
+            }
         };
-        opened.map_err(failed)?;
-        let done = done.into_iter().collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        ended.map_err(|error| match PgError::from(error) {
-            known @ (PgError::Contention | PgError::Unique { .. }) => known,
-            _ => PgError::Unknown,
-        })?;
-        // It is committed on one machine that may be lost.
-        if self.lent.connection.take_warning() {
-            return Err(PgError::Unknown);
+        for (one, statement) in done.iter().zip(&statements) {
+            self.note(Some(one), statement);
         }
-        self.lent.give_back();
+        self.committed(asked, ended.map(drop))?;
         Ok(done)
     }
 }

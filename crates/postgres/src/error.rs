@@ -80,6 +80,11 @@ impl PgError {
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => Self::Damaged,
             // A primary that was made a standby while the connection was open.
             SqlState::READ_ONLY_SQL_TRANSACTION => Self::Lost,
+            // The server ended the connection because nothing came; a prepared statement whose tables have changed, or that
+            // the server does not know any more. Another connection does not have that.
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+            | SqlState::FEATURE_NOT_SUPPORTED
+            | SqlState::INVALID_SQL_STATEMENT_NAME => Self::Lost,
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION
             | SqlState::INVALID_PASSWORD
             | SqlState::INVALID_CATALOG_NAME => Self::Forbidden,

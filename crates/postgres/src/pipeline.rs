@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::error::PgError;
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, within};
 
 /// One statement of several.
 pub struct Step<'a> {
@@ -41,22 +41,34 @@ impl Transaction {
         for step in steps {
             statements.push(self.statement(&step.text).await?);
         }
+        self.enter()?;
         let opening = self.opens();
         let (client, timeout) = self.client();
         let work = async {
             let sent = in_order(steps.iter().zip(&statements).map(|(step, statement)| run(client, statement, step)));
-            match opening {
-                None => Ok(sent.await),
-                Some(opening) => {
-                    let (opened, done) = join(client.batch_execute(&opening), sent).await;
-                    opened.map(|()| done)
-                }
-            }
+            let Some(opening) = opening else { return Ok(sent.await) };
+            let (opened, done) = join(client.batch_execute(&opening), sent).await;
+            opened.map(|()| done)
         };
         // Many statements take longer than one.
         let patience = timeout.saturating_mul(u32::try_from(steps.len() / 1000).unwrap_or(1).saturating_add(1));
-        let done = tokio::time::timeout(patience, work).await.map_err(|_| PgError::Lost)??;
-        Ok(done.into_iter().map(|one| one.map_err(PgError::from)).collect())
+        let done = within(patience, work).await;
+        let done = self.leave(done)?;
+        let mut out = Vec::with_capacity(done.len());
+        for (one, statement) in done.into_iter().zip(&statements) {
+            self.note(one.as_ref().ok(), statement);
+            out.push(self.leave(one.map_err(PgError::from)));
+        }
+        Ok(out)
+    }
+}
+
+impl Transaction {
+    /// What a statement came to.
+    pub(crate) fn note(&mut self, done: Option<&Done>, statement: &Statement) {
+        if done.is_some_and(|done| done.touched > 0) && statement.columns().is_empty() {
+            self.note_change();
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Settings {
     pub lock_timeout: Duration,
     /// How long to wait for an answer before a connection is given up. Default 5 s.
     pub answer_timeout: Duration,
+    /// How long to wait for a connection while all are in use. Default 5 s.
+    pub wait_max: Duration,
     /// How long to try again what was not done: longer than it takes another server to be made the primary. Default 25 s.
     pub patience: Duration,
     /// How long a server that has proved to be the primary is believed to be it. A proof is a commit that its
@@ -66,6 +68,7 @@ impl Settings {
             statement_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(2),
             answer_timeout: Duration::from_secs(5),
+            wait_max: Duration::from_secs(5),
             patience: Duration::from_secs(25),
             proof_max: Duration::from_secs(3),
         })

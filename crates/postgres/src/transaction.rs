@@ -1,11 +1,13 @@
 //! One transaction.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_model::TenantId;
 use futures_util::future::{join, join3};
+use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -35,14 +37,20 @@ pub enum Outcome {
 ///
 /// Isolation is the server's own (read committed on PostgreSQL): one statement sees one moment.
 pub struct Transaction {
-    pub(crate) lent: Lent,
+    lent: Lent,
     scope: Scope,
     begun: bool,
+    /// A statement was sent and its answer is awaited, or is no longer.
+    busy: bool,
+    /// A statement failed, so that the server takes all of it back.
+    failed: bool,
+    /// It changed something, so that its commit is one that standbys confirm.
+    changed: bool,
 }
 
 impl Transaction {
     pub(crate) const fn new(lent: Lent, scope: Scope) -> Self {
-        Self { lent, scope, begun: false }
+        Self { lent, scope, begun: false, busy: false, failed: false, changed: false }
     }
 
     /// What begins it: for this transaction alone, so that the connection forgets it at its end.
@@ -54,11 +62,6 @@ impl Transaction {
             }
             Scope::Service => "BEGIN".to_owned(),
         }
-    }
-
-    pub(crate) async fn statement(&mut self, text: &Arc<str>) -> Result<Statement, PgError> {
-        let timeout = self.lent.pool.settings.answer_timeout;
-        tokio::time::timeout(timeout, self.lent.connection.statement(text)).await.map_err(|_| PgError::Lost)?
     }
 
     /// What has to be sent first, if it has not begun yet. Begun from now on.
@@ -73,25 +76,58 @@ impl Transaction {
         (&self.lent.connection.client, self.lent.pool.settings.answer_timeout)
     }
 
+    /// Something is about to be sent. Not if somebody stopped waiting for what was sent before: nobody knows then what the
+    /// server makes of it.
+    pub(crate) const fn enter(&mut self) -> Result<(), PgError> {
+        if self.busy {
+            return Err(PgError::Lost);
+        }
+        self.busy = true;
+        Ok(())
+    }
+
+    /// It was answered.
+    pub(crate) fn leave<T>(&mut self, answered: Result<T, PgError>) -> Result<T, PgError> {
+        self.busy = false;
+        if let Err(error) = &answered {
+            self.failed = true;
+            // Also a prepared statement whose tables have changed: it is prepared anew on another connection.
+            if *error == PgError::Lost {
+                self.lent.connection.spoil();
+            }
+        }
+        answered
+    }
+
+    /// It changed something.
+    pub(crate) const fn note_change(&mut self) {
+        self.changed = true;
+    }
+
+    pub(crate) async fn statement(&mut self, text: &Arc<str>) -> Result<Statement, PgError> {
+        let timeout = self.lent.pool.settings.answer_timeout;
+        self.enter()?;
+        let made = tokio::time::timeout(timeout, self.lent.connection.statement(text)).await;
+        self.leave(made.unwrap_or(Err(PgError::Lost)))
+    }
+
     /// Runs one statement and gives its rows.
     ///
     /// # Errors
     /// [`PgError`]; after one, nothing but [`Self::roll_back`] is of use.
     pub async fn query(&mut self, text: &Arc<str>, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PgError> {
         let statement = self.statement(text).await?;
-        let timeout = self.lent.pool.settings.answer_timeout;
-        let (begun, opening) = (self.begun, self.opening());
-        self.begun = true;
-        let client = &self.lent.connection.client;
+        self.enter()?;
+        let opening = self.opens();
+        let (client, timeout) = self.client();
         let work = async {
-            if begun {
-                return client.query(&statement, params).await;
-            }
+            let Some(opening) = opening else { return client.query(&statement, params).await };
             // Both are sent before the first is answered.
             let (opened, rows) = join(client.batch_execute(&opening), client.query(&statement, params)).await;
             opened.and(rows)
         };
-        Ok(tokio::time::timeout(timeout, work).await.map_err(|_| PgError::Lost)??)
+        let rows = within(timeout, work).await;
+        self.leave(rows)
     }
 
     /// Runs one statement and says how many rows it touched.
@@ -100,18 +136,17 @@ impl Transaction {
     /// As [`Self::query`].
     pub async fn execute(&mut self, text: &Arc<str>, params: &[&(dyn ToSql + Sync)]) -> Result<u64, PgError> {
         let statement = self.statement(text).await?;
-        let timeout = self.lent.pool.settings.answer_timeout;
-        let (begun, opening) = (self.begun, self.opening());
-        self.begun = true;
-        let client = &self.lent.connection.client;
+        self.enter()?;
+        let opening = self.opens();
+        let (client, timeout) = self.client();
         let work = async {
-            if begun {
-                return client.execute(&statement, params).await;
-            }
-            let (opened, rows) = join(client.batch_execute(&opening), client.execute(&statement, params)).await;
-            opened.and(rows)
+            let Some(opening) = opening else { return client.execute(&statement, params).await };
+            let (opened, touched) = join(client.batch_execute(&opening), client.execute(&statement, params)).await;
+            opened.and(touched)
         };
-        Ok(tokio::time::timeout(timeout, work).await.map_err(|_| PgError::Lost)??)
+        let touched = within(timeout, work).await;
+        self.changed |= touched.as_ref().is_ok_and(|touched| *touched > 0) && statement.columns().is_empty();
+        self.leave(touched)
     }
 
     /// Runs statements without parameters or rows: what makes tables.
@@ -119,13 +154,19 @@ impl Transaction {
     /// # Errors
     /// As [`Self::query`].
     pub async fn run(&mut self, text: &str) -> Result<(), PgError> {
-        let opening = self.opening();
-        let client = &self.lent.connection.client;
-        if !self.begun {
-            client.batch_execute(&opening).await?;
-            self.begun = true;
-        }
-        Ok(client.batch_execute(text).await?)
+        self.enter()?;
+        let opening = self.opens();
+        let (client, timeout) = self.client();
+        let work = async {
+            if let Some(opening) = opening {
+                client.batch_execute(&opening).await?;
+            }
+            client.batch_execute(text).await
+        };
+        // Each statement has its time.
+        let patience = self.lent.pool.settings.statement_timeout.saturating_mul(4).saturating_add(timeout);
+        let done = within(patience, work).await;
+        self.leave(done)
     }
 
     /// One statement that only reads, begun and ended in the same round trip.
@@ -134,45 +175,85 @@ impl Transaction {
     /// As [`Self::query`].
     pub async fn read(mut self, text: &Arc<str>, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PgError> {
         let statement = self.statement(text).await?;
-        let (timeout, opening) = (self.lent.pool.settings.answer_timeout, self.opening());
-        let client = &self.lent.connection.client;
-        let work = join3(
-            client.batch_execute(&opening),
-            client.query(&statement, params),
-            // Nothing was changed, so there is nothing to commit; after an error it ends the transaction all the same.
-            client.batch_execute("ROLLBACK"),
-        );
-        let (opened, rows, ended) = tokio::time::timeout(timeout, work).await.map_err(|_| PgError::Lost)?;
-        opened?;
-        ended?;
+        self.enter()?;
+        let opening = self.opening();
+        let (client, timeout) = self.client();
+        let work = async {
+            let (opened, rows, ended) = join3(
+                client.batch_execute(&opening),
+                client.query(&statement, params),
+                // Nothing was changed, so there is nothing to commit; after an error it ends the transaction all the same.
+                client.batch_execute("ROLLBACK"),
+            )
+            .await;
+            opened?;
+            ended?;
+            Ok(rows)
+        };
+        // Without an end nobody uses it again.
+        let rows = within(timeout, work).await?.map_err(PgError::from);
+        let rows = self.leave(rows);
+        let timely = self.is_timely();
         self.lent.give_back();
-        Ok(rows?)
+        if timely { rows } else { Err(PgError::Lost) }
     }
 
-    /// Makes it durable, on the synchronous standbys too.
+    /// Whether the answer came while the server's proof could still be believed. If this process was stopped in between, it
+    /// may be as old as that.
+    fn is_timely(&self) -> bool {
+        let settings = &self.lent.pool.settings;
+        self.lent.connection.is_proven(settings.proof_max.saturating_add(settings.answer_timeout))
+    }
+
+    /// Makes it durable, on the synchronous standbys too. One in which a statement failed is taken back.
     ///
     /// # Errors
     /// [`PgError::Unknown`] if the answer was lost. Anything else: nothing was done.
     pub async fn commit(self) -> Result<Outcome, PgError> {
+        if self.failed {
+            return self.roll_back().await.map(|()| Outcome::RolledBack);
+        }
         if !self.begun {
             self.lent.give_back();
             return Ok(Outcome::Committed);
         }
-        // What was said of an earlier one is over.
+        // Not asked for.
+        if self.busy || self.lent.connection.client.is_closed() {
+            return Err(PgError::Lost);
+        }
+        self.forget_warning();
+        let asked = Instant::now();
+        let (client, timeout) = self.client();
+        let said = tokio::time::timeout(timeout, client.simple_query("COMMIT")).await.map_err(|_| PgError::Unknown)?;
+        self.committed(asked, said.map(drop))?;
+        Ok(Outcome::Committed)
+    }
+
+    /// The server took all of it back by itself, and said so.
+    pub(crate) fn taken_back(self) {
+        self.lent.give_back();
+    }
+
+    /// What was said of an earlier commit is over.
+    pub(crate) fn forget_warning(&self) {
         self.lent.connection.take_warning();
-        let timeout = self.lent.pool.settings.answer_timeout;
-        let committing = self.lent.connection.client.simple_query("COMMIT");
-        let said = tokio::time::timeout(timeout, committing).await.map_err(|_| PgError::Unknown)?;
+    }
+
+    /// What came of a commit that was asked for at `asked`.
+    pub(crate) fn committed(mut self, asked: Instant, said: Result<(), tokio_postgres::Error>) -> Result<(), PgError> {
         match said {
             Err(error) => match PgError::from(error) {
                 known @ (PgError::Contention | PgError::Unique { .. }) => Err(known),
                 _ => Err(PgError::Unknown),
             },
             // It is committed on one machine that may be lost.
-            Ok(_) if self.lent.connection.take_warning() => Err(PgError::Unknown),
-            Ok(_) => {
+            Ok(()) if self.lent.connection.take_warning() => Err(PgError::Unknown),
+            Ok(()) => {
+                if self.changed {
+                    self.lent.connection.note_proof(asked);
+                }
                 self.lent.give_back();
-                Ok(Outcome::Committed)
+                Ok(())
             }
         }
     }
@@ -180,16 +261,27 @@ impl Transaction {
     /// Takes it back.
     ///
     /// # Errors
-    /// [`PgError::Lost`]; it is taken back all the same.
+    /// [`PgError::Lost`]; it is taken back all the same. Also if what was read in it may be from the past.
     pub async fn roll_back(self) -> Result<(), PgError> {
-        if self.begun {
-            let timeout = self.lent.pool.settings.answer_timeout;
-            let ended = self.lent.connection.client.batch_execute("ROLLBACK");
-            tokio::time::timeout(timeout, ended).await.map_err(|_| PgError::Lost)??;
+        if self.busy {
+            return Err(PgError::Lost);
         }
+        if self.begun {
+            let (client, timeout) = self.client();
+            within(timeout, client.batch_execute("ROLLBACK")).await?;
+        }
+        let timely = self.is_timely();
         self.lent.give_back();
-        Ok(())
+        if timely { Ok(()) } else { Err(PgError::Lost) }
     }
+}
+
+/// An answer, or none in time.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, PgError> {
+    tokio::time::timeout(limit, work).await.map_err(|_| PgError::Lost)?.map_err(PgError::from)
 }
 
 impl fmt::Debug for Transaction {

@@ -9,13 +9,12 @@
 //!   added is refused. It is added without a look at the rows (`NOT VALID`) and validated afterwards, while others read and
 //!   write. A field that is newly indexed has no cells yet (`types_file::merge_knowing`); if it has, the validation fails.
 //! - The index of a table that is there is built while others write (`CONCURRENTLY`).
-//! - What needs a table to itself for a moment waits a fifth of a second for it and then lets those pass that wait behind.
+//! - What needs a table to itself for a moment lets others pass ([`TableChange`]).
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use countersign_postgres::{Migration, Pace, PgError, Pool, Scope};
+use countersign_postgres::{Migration, PgError, Pool, Scope, TableChange};
 
 use crate::layout::{Index, Layout, TypeLayout};
 
@@ -44,13 +43,18 @@ pub const RECORDS: Migration = Migration {
             USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
             WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
         GRANT SELECT, INSERT, UPDATE, DELETE ON written TO countersign_store;
+
+        CREATE TABLE once (tenant uuid NOT NULL, id bytea NOT NULL, at bigint NOT NULL, request bytea NOT NULL,
+            answer bytea NOT NULL, PRIMARY KEY (tenant, id));
+        CREATE INDEX once_at ON once (tenant, at);
+        ALTER TABLE once ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE once FORCE ROW LEVEL SECURITY;
+        CREATE POLICY tenant ON once
+            USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
+            WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
+        GRANT SELECT, INSERT, DELETE ON once TO countersign_store;
     "],
 };
-
-/// How long a step waits for a table, in milliseconds. Whoever comes after it waits as long.
-const LOCK_MS: u32 = 200;
-/// How long to try.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The layout of the tables, and its version.
 pub(super) async fn stored(pool: &Arc<Pool>) -> Result<(i64, Layout), PgError> {
@@ -71,32 +75,16 @@ pub(super) async fn bring(pool: &Arc<Pool>, wanted: &Layout) -> Result<(), PgErr
             return Ok(());
         }
         let steps = Steps::between(&old, &new);
-        locking(pool, &steps.together).await?;
+        TableChange::new(pool).run(&steps.together).await?;
         pool.alone(&steps.alone).await?;
         let types = new.to_text();
         let mut transaction = pool.begin(Scope::Service).await?;
         let written = transaction.execute(&write, &[&version, &types]).await?;
-        transaction.commit().await?;
-        // Otherwise somebody else was faster, and perhaps made something else of it.
-        if written == 1 {
-            return Ok(());
-        }
-    }
-}
-
-/// Runs what needs tables to itself, again and again until it gets them.
-async fn locking(pool: &Arc<Pool>, sql: &str) -> Result<(), PgError> {
-    let mut pace = Pace::new(PATIENCE);
-    loop {
-        let tried = async {
-            let mut transaction = pool.begin(Scope::Service).await?;
-            transaction.run(&format!("SET LOCAL lock_timeout = {LOCK_MS};\n{sql}")).await?;
-            transaction.commit().await.map(drop)
-        };
-        match tried.await {
-            Err(PgError::TimedOut | PgError::Contention | PgError::Lost | PgError::Unreachable | PgError::Unknown)
-                if pace.wait().await => {}
-            done => return done,
+        match transaction.commit().await {
+            Ok(_) if written == 1 => return Ok(()),
+            // Somebody else was faster, and perhaps made something else of it; or it was us, unheard.
+            Ok(_) | Err(PgError::Unknown) => {}
+            Err(error) => return Err(error),
         }
     }
 }
