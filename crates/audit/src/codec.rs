@@ -158,6 +158,7 @@ const fn verdict_code(verdict: Verdict) -> u8 {
         Verdict::Changed => 3,
         Verdict::Refused => 4,
         Verdict::Failed => 5,
+        Verdict::Unknown => 6,
     }
 }
 

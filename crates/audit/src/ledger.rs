@@ -11,6 +11,7 @@
 //! is on disk can be verified without opening it ([`verify`]).
 
 mod answer;
+pub mod carry;
 mod exposures;
 mod frame;
 mod index;
@@ -187,6 +188,7 @@ impl Ledger {
             urgent_per_batch: options.batch_max,
             lazy: options.lazy_max,
             lazy_wait: std::time::Duration::from_millis(options.lazy_ms),
+            patience: storage.patience(),
         };
         let queue = Arc::new(Queue::new(bounds));
         let (storage_of, queue_of) = (Arc::clone(&storage), Arc::clone(&queue));

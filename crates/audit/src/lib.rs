@@ -57,6 +57,7 @@ pub mod conformance;
 mod error;
 mod leaf;
 pub mod ledger;
+pub mod postgres;
 pub mod receipt;
 pub mod reconcile;
 mod record;

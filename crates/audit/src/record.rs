@@ -23,11 +23,15 @@ pub enum Verdict {
     Refused,
     /// Admitted, and then nothing was released or changed.
     Failed,
+    /// Admitted, and it is not known whether records were changed: the storage's answer was lost, or what followed the
+    /// change failed.
+    Unknown,
 }
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Self; 5] = [Self::Intent, Self::Released, Self::Changed, Self::Refused, Self::Failed];
+    pub const ALL: [Self; 6] =
+        [Self::Intent, Self::Released, Self::Changed, Self::Refused, Self::Failed, Self::Unknown];
 
     /// The word used in answers.
     #[must_use]
@@ -38,6 +42,7 @@ impl Verdict {
             Self::Changed => "changed",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -113,6 +118,8 @@ reasons! {
     Differs = "differs",
     /// A ledger's log was rolled back or has two histories: what it says contradicts what a witness has seen.
     Forked = "forked",
+    /// The answer to a change was lost.
+    Unknown = "unknown",
 }
 
 /// One audit record. Written once, never changed.

@@ -50,6 +50,8 @@ pub(super) struct Bounds {
     pub(super) lazy: usize,
     /// How long a lazy record is to wait at the longest.
     pub(super) lazy_wait: Duration,
+    /// How long the storage may take for a write that succeeds in the end.
+    pub(super) patience: Duration,
 }
 
 pub(super) struct Queue {
@@ -126,7 +128,7 @@ impl Queue {
         let pending = Pending { leaves, done: None };
         let mut state = self.state.lock();
         let bytes = state.lazy_bytes.saturating_add(pending.bytes());
-        let patience = self.bounds.lazy_wait.saturating_add(HANGS);
+        let patience = self.bounds.lazy_wait.saturating_add(HANGS).saturating_add(self.bounds.patience);
         let hangs = state.lazy_since.is_some_and(|since| since.elapsed() > patience);
         let full = state.lazy() >= self.bounds.lazy || bytes > LAZY_BYTES_MAX;
         if state.closed || state.failed.is_some() || hangs || full {

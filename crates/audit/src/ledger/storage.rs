@@ -2,11 +2,15 @@
 //! away at any moment, and so that something else than a folder can serve: named files that are written at a place,
 //! replaced whole, and made durable.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 const OWNER_MAY_WRITE: u32 = 0o200;
 /// What the name of a file ends with that is about to take the place of another.
@@ -57,6 +61,18 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// [`io::ErrorKind::PermissionDenied`] if not, or what the system says.
     fn check_writable(&self) -> io::Result<()>;
+
+    /// Whether a sync of any file, or a replacement, makes durable in one step all that was written to whatever file until
+    /// then: what was written together is there together, or none of it.
+    fn is_atomic(&self) -> bool {
+        false
+    }
+
+    /// How long a sync may take that succeeds in the end, besides the time that a disk takes: a database that fails over
+    /// is waited for.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// An open file.

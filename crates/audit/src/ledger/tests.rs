@@ -8,6 +8,7 @@ mod log;
 mod old;
 mod reading;
 mod retain;
+mod storages;
 mod tallies;
 mod terms;
 mod verify;

@@ -217,6 +217,12 @@ impl Writer {
         let leaves = || batch.iter().flat_map(|pending| &pending.leaves);
         leaves().for_each(|leaf| frames.push(&leaf.bytes));
         self.end.file.write_all_at(frames.bytes(), self.end.size)?;
+        let records = self.end.records.saturating_add(frames.starts().len() as u64);
+        let mark = Mark { records, check: frames.check() };
+        let is_atomic = self.storage.is_atomic();
+        if is_atomic {
+            self.mark.write_all_at(&mark.to_bytes(), 0)?;
+        }
         let started = Instant::now();
         self.end.file.sync()?;
         self.last_sync = started.elapsed();
@@ -230,10 +236,11 @@ impl Writer {
         }
         drop(index);
         self.end.size = self.end.size.saturating_add(frames.bytes().len() as u64);
-        self.end.records = self.end.records.saturating_add(frames.starts().len() as u64);
-        self.end.check = frames.check();
-        // A mark that lags is true all the same; so a failure to write it is no failure of the append.
-        let _ = self.mark.write_all_at(&self.end.mark().to_bytes(), 0);
+        (self.end.records, self.end.check) = (mark.records, mark.check);
+        if !is_atomic {
+            // A mark that lags is true all the same; so a failure to write it is no failure of the append.
+            let _ = self.mark.write_all_at(&mark.to_bytes(), 0);
+        }
         self.well();
         self.durable.send_replace(self.end.records);
         Ok(())
@@ -251,16 +258,20 @@ impl Writer {
         if file.size()? < self.end.size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        let mark = self.storage.open_writable(mark_name)?;
         file.truncate(self.end.size)?;
+        if self.storage.is_atomic() {
+            // It may be that of the write that failed.
+            mark.write_all_at(&self.end.mark().to_bytes(), 0)?;
+        }
         file.sync()?;
-        self.end.file = file;
-        self.mark = self.storage.open_writable(mark_name)?;
+        (self.end.file, self.mark) = (file, mark);
         Ok(())
     }
 
     fn roll(&mut self) -> io::Result<()> {
         let number = self.end.segment.checked_add(1).ok_or(io::ErrorKind::FileTooLarge)?;
-        let mark: Mark = self.end.mark();
+        let mark = self.end.mark();
         self.end = create_segment(&*self.storage, self.service, number, mark)?;
         self.index.write().begin(number, self.end.records);
         Ok(())

@@ -28,6 +28,8 @@ struct Share {
     sum: Option<Tally>,
     /// Whose data; the first that it named.
     tenant: Option<TenantId>,
+    /// It does not know whether it changed anything.
+    unsure: bool,
     /// In what it contradicted itself.
     torn: [bool; 3],
 }
@@ -47,6 +49,7 @@ impl Share {
         self.knows = true;
         let ends = entry.verdict != Verdict::Intent;
         self.ended |= ends;
+        self.unsure |= entry.verdict == Verdict::Unknown;
         let Some(tally) = &entry.tally else { return };
         match (self.tenant, entry.tenant) {
             (Some(before), Some(tenant)) if before != tenant => self.tear(Part::Tenant),
@@ -203,7 +206,8 @@ impl Said {
                 differs => held(Part::Fields, differs),
             }
         }
-        let writers = spoke.iter().filter(|(service, _)| *service != Service::Keys);
+        // Who does not know what it wrote contradicts nobody. The others' records are what shows it.
+        let writers = spoke.iter().filter(|(service, share)| *service != Service::Keys && !share.unsure);
         held(
             Part::Written,
             all_equal(&writers.map(|(service, share)| (*service, share.written())).collect::<Vec<_>>()),

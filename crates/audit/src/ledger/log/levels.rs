@@ -81,13 +81,14 @@ impl LevelsWriter {
         Self { storage, files: Vec::new() }
     }
 
-    /// Writes hashes of a level at a place, and makes them durable.
+    /// Writes hashes of a level at a place. Durable at the latest when what rests on them is: if that does not make it so
+    /// by itself, now.
     pub(super) fn write(&mut self, level: u8, from: u64, hashes: &[Hash]) -> io::Result<()> {
         let file = self.file(level)?;
         file.check_linked()?;
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
         file.write_all_at(&bytes, from.saturating_mul(Hash::BYTES as u64))?;
-        file.sync()
+        if self.storage.is_atomic() { Ok(()) } else { file.sync() }
     }
 
     /// Cuts what lies after so many hashes of a level: what a write left that was never finished.

@@ -1,0 +1,150 @@
+//! Carrying a ledger from one storage to another, byte by byte: it is the same ledger then, under the same checkpoints.
+//!
+//! It can be begun while the ledger is written to, gone on with as often as one likes, and must be ended once when nobody
+//! writes to it any more. What the target has already is not copied again. [`same`] tells whether it is all there.
+
+use std::io;
+
+use super::log::level_name;
+use super::recover::segment_number;
+use super::storage::{FRESH, LogFile, Storage, read_all, read_if_there};
+
+/// How much is read, written and made durable at a time.
+const PIECE: usize = 4 << 20;
+/// So much of the end of what the target has is held against the source, before more is added.
+const OVERLAP: usize = 64 << 10;
+
+/// Copies a ledger's files, as far as the target does not have them, and removes what the source does not have.
+/// `progress` is told how many bytes of how many are there.
+///
+/// # Errors
+/// What the system says. It may be called again.
+pub fn copy(from: &dyn Storage, to: &dyn Storage, progress: &mut dyn FnMut(u64, u64)) -> io::Result<()> {
+    let names = files(from)?;
+    let (mut done, mut total) = (0u64, 0u64);
+    for name in &names {
+        total = total.saturating_add(size(from, name)?);
+    }
+    for name in &names {
+        // It may be one that was removed meanwhile.
+        let Some(source) = there(from.open(name))? else { continue };
+        if only_grows(name) {
+            grow(&*source, to, name, &mut |bytes| {
+                done = done.saturating_add(bytes);
+                progress(done, total.max(done));
+            })?;
+        } else {
+            let bytes = read_all(&*source)?;
+            if read_if_there(to, name)?.as_ref() != Some(&bytes) {
+                to.replace(name, &bytes)?;
+            }
+            done = done.saturating_add(bytes.len() as u64);
+            progress(done, total.max(done));
+        }
+    }
+    for name in to.list()? {
+        if !names.contains(&name) {
+            there(to.remove(&name))?;
+        }
+    }
+    to.sync_folder()
+}
+
+/// The first file that is not the same in both, or only in one; `None` if they are the same to the last byte.
+///
+/// # Errors
+/// What the system says.
+pub fn differing(one: &dyn Storage, other: &dyn Storage) -> io::Result<Option<String>> {
+    let (names, others) = (files(one)?, files(other)?);
+    let only = |these: &[String], those: &[String]| these.iter().find(|name| !those.contains(name)).cloned();
+    if let Some(name) = only(&names, &others).or_else(|| only(&others, &names)) {
+        return Ok(Some(name));
+    }
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for name in names {
+        let (one, other) = (one.open(&name)?, other.open(&name)?);
+        let size = one.size()?;
+        if other.size()? != size {
+            return Ok(Some(name));
+        }
+        let mut at = 0;
+        while at < size {
+            let length = piece(size, at);
+            left.resize(length, 0);
+            right.resize(length, 0);
+            one.read_exact_at(&mut left, at)?;
+            other.read_exact_at(&mut right, at)?;
+            if left != right {
+                return Ok(Some(name));
+            }
+            at = at.saturating_add(length as u64);
+        }
+    }
+    Ok(None)
+}
+
+/// Whether both have the same files, the same to the last byte.
+///
+/// # Errors
+/// What the system says.
+pub fn same(one: &dyn Storage, other: &dyn Storage) -> io::Result<bool> {
+    differing(one, other).map(|name| name.is_none())
+}
+
+/// A ledger's files, without what a process that was killed has left of writing one.
+fn files(storage: &dyn Storage) -> io::Result<Vec<String>> {
+    let mut names = storage.list()?;
+    names.retain(|name| !name.ends_with(FRESH));
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn there<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(it) => Ok(Some(it)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn size(storage: &dyn Storage, name: &str) -> io::Result<u64> {
+    there(storage.open(name))?.map_or(Ok(0), |file| file.size())
+}
+
+/// Whether a file is only added to, except that an end may be cut that was never acknowledged.
+fn only_grows(name: &str) -> bool {
+    segment_number(name).is_some() || (0..=countersign_tlog::MAX_LEVEL).any(|level| level_name(level) == name)
+}
+
+fn piece(size: u64, at: u64) -> usize {
+    usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX).min(PIECE)
+}
+
+/// Brings the target's file to what the source has.
+fn grow(source: &dyn LogFile, to: &dyn Storage, name: &str, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
+    let size = source.size()?;
+    let target = to.open_writable(name)?;
+    let mut at = target.size()?.min(size);
+    target.truncate(at)?;
+    // What it has is what was copied before. Its end tells whether the source was cut since, and written on.
+    let overlap = usize::try_from(at).unwrap_or(usize::MAX).min(OVERLAP);
+    let (mut left, mut right) = (vec![0; overlap], vec![0; overlap]);
+    let from = at.saturating_sub(overlap as u64);
+    source.read_exact_at(&mut left, from)?;
+    target.read_exact_at(&mut right, from)?;
+    if left != right {
+        at = 0;
+        target.truncate(0)?;
+    }
+    progress(at);
+    let mut bytes = Vec::new();
+    while at < size {
+        bytes.resize(piece(size, at), 0);
+        source.read_exact_at(&mut bytes, at)?;
+        target.write_all_at(&bytes, at)?;
+        target.sync()?;
+        at = at.saturating_add(bytes.len() as u64);
+        progress(bytes.len() as u64);
+    }
+    target.sync()
+}
