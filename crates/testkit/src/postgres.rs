@@ -246,6 +246,35 @@ impl Postgres {
         self.wait()
     }
 
+    /// Sends a signal to the server's own process and to those of its connections, such as `STOP` and `CONT`: as if the
+    /// machine stood still.
+    ///
+    /// # Errors
+    /// If it can't be sent.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        for process in self.processes()? {
+            // One that ended meanwhile needs none.
+            let _ = crate::server::signal(signal, process);
+        }
+        Ok(())
+    }
+
+    /// The server's own process and those that it started.
+    fn processes(&self) -> Result<Vec<u32>> {
+        let own = self.child.id();
+        let mut all = vec![own];
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // After the name, which may hold anything: the state, and then the parent.
+            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+            if parent == Some(own) {
+                all.push(id);
+            }
+        }
+        Ok(all)
+    }
+
     fn end(&mut self, signal: &str) -> Result<()> {
         crate::server::signal(signal, self.child.id())?;
         self.child.wait()?;
