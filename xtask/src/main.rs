@@ -8,6 +8,7 @@ mod bench;
 mod edges;
 mod files;
 mod fuzz;
+mod ha;
 mod licences;
 mod links;
 mod process;
@@ -24,6 +25,9 @@ cargo xtask bench [--quick] [--only ROW[,ROW…]]
     Measures, prints one table and writes target/bench.json.
 cargo xtask fuzz [TARGET…] [--seconds N] [--seed N] [--coverage]
     Runs the fuzz targets for longer than `test` does. --coverage builds them with libFuzzer.
+cargo xtask ha-test [--quick] [--only FAULT[,FAULT…]] [--keep]
+    Three data centres on this machine, and everything that can happen to one of them, while a checker keeps every
+    acknowledged write and every answer. Prints one table and writes target/ha.json. As root.
 ";
 
 fn main() -> ExitCode {
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         Some("test") => steps::test(rest),
         Some("bench") => bench::bench(rest),
         Some("fuzz") => fuzz::fuzz(rest),
+        Some("ha-test") => ha::ha_test(rest),
         Some("help" | "--help" | "-h") | None => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)

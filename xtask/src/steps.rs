@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::process::{cargo, run};
-use crate::{edges, files, fuzz, licences, links, suites, tools};
+use crate::{edges, files, fuzz, ha, licences, links, suites, tools};
 
 /// How a step that did not fail ended.
 pub enum Outcome {
@@ -65,6 +65,11 @@ const STEPS: &[Step] = &[
         "services apart: one taken over gets nothing, wrong records are reported, certificates renew under load",
         suites::apart,
     ),
+    built(
+        "postgres",
+        "on PostgreSQL: the doors, the matrix of roles and fields as on the embedded backend, the program, services apart",
+        suites::postgres,
+    ),
     built("curl", "as one process and as four: the commands that the documentation shows, with curl", suites::curl),
     built("python", "as one process and as four: postgrest from PyPI works unchanged", suites::python),
     built("node", "as one process and as four: @supabase/postgrest-js from npm works unchanged", suites::node),
@@ -77,6 +82,11 @@ const STEPS: &[Step] = &[
     built("detections", "what the demo is made to do is told of by webhook and by mail", suites::detections),
     built("leaks", "as one process and as four: no value, token or key where it should not be", suites::leaks),
     built(
+        "database",
+        "PostgreSQL's administrator finds nothing of the data, roles get no more than they have, nothing leaks past a cancel",
+        suites::database,
+    ),
+    built(
         "measures",
         "promtool reads what is measured, a request is one trace at every service, and nobody's data is in it",
         suites::measures,
@@ -85,6 +95,7 @@ const STEPS: &[Step] = &[
     built("scan", "testssl.sh and sslyze find nothing above LOW at any of their ports", suites::scan),
     built("three-days", "what a deployment stored in three simulated days opens nothing any more", suites::three_days),
     built("crash", "SIGKILL under write load loses nothing that was acknowledged", suites::crash),
+    built("ha", "three data centres: killed, frozen, cut off, full, restarted; nothing lost, nothing stale", ha::step),
 ];
 
 struct Done {

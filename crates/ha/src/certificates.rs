@@ -1,7 +1,6 @@
 //! The certificates of one data centre's machine.
 
-use countersign_crypto::x509::{CertificateAuthority, MachineUse, X509Error};
-use countersign_model::UnixMs;
+use countersign_crypto::x509::{MachineUse, ServerCertificate, X509Error};
 use zeroize::Zeroizing;
 
 use crate::inventory::Datacentre;
@@ -24,31 +23,30 @@ pub struct Certificate {
     pub pem: Zeroizing<String>,
 }
 
-/// What a data centre's PostgreSQL, Patroni and etcd show each other and what they trust, with new keys.
+/// What a data centre's PostgreSQL, Patroni and etcd show each other and what they trust, with new keys. `issue` is the
+/// deployment's authority: from names and use to a certificate, of at most [`LIFETIME_MS`].
 ///
 /// # Errors
-/// [`X509Error::Lifetime`] for one of zero or over [`LIFETIME_MS`]; [`X509Error::Generation`].
+/// What `issue` says.
 pub fn certificates(
-    authority: &CertificateAuthority,
     datacentre: &Datacentre,
-    now: UnixMs,
-    lifetime_ms: u64,
+    ca_pem: &str,
+    issue: impl Fn(&[String], MachineUse) -> Result<ServerCertificate, X509Error>,
 ) -> Result<Vec<Certificate>, X509Error> {
     let node = [MEMBER.to_owned(), datacentre.address.to_string(), "127.0.0.1".to_owned(), "localhost".to_owned()];
     let client = |role: &str| [role.to_owned()];
     let mut made = Vec::new();
+    // What to trust first: whoever sees a certificate sees that, too.
+    for folder in ["postgres", "etcd"] {
+        made.push(Certificate { path: format!("{folder}/ca.pem"), pem: Zeroizing::new(ca_pem.to_owned()) });
+    }
     for (path, names, usage) in [
         ("postgres/node.pem", node.as_slice(), MachineUse::Peer),
         ("postgres/replicator.pem", client(REPLICATOR).as_slice(), MachineUse::Client),
         ("postgres/rewind.pem", client(REWIND).as_slice(), MachineUse::Client),
         ("etcd/node.pem", node.as_slice(), MachineUse::Peer),
     ] {
-        let issued = authority.issue_machine(names, usage, now, lifetime_ms)?;
-        made.push(Certificate { path: path.to_owned(), pem: issued.expose_pem() });
-    }
-    for folder in ["postgres", "etcd"] {
-        let pem = Zeroizing::new(authority.ca_pem().to_owned());
-        made.push(Certificate { path: format!("{folder}/ca.pem"), pem });
+        made.push(Certificate { path: path.to_owned(), pem: issue(names, usage)?.expose_pem() });
     }
     Ok(made)
 }

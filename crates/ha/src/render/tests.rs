@@ -11,7 +11,7 @@ fn refused(change: impl Fn(&str) -> String) -> (usize, Reason) {
 }
 
 fn line_of(text: &str) -> usize {
-    EXAMPLE.lines().position(|line| line.contains(text)).unwrap() + 1
+    EXAMPLE.lines().position(|line| line.contains(text)).unwrap().saturating_add(1)
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn each_data_centre_has_its_own() {
     );
     assert!(etcd.contains("--listen-client-urls https://127.0.0.1:2379"));
     assert!(files.iter().all(|file| file.is_program == file.path.ends_with(".sh")));
-    assert_eq!(files.len(), 3 * (TEMPLATES.len() + 1));
+    assert_eq!(files.len(), TEMPLATES.len().saturating_add(1).saturating_mul(3));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn what_makes_no_sense_is_refused_with_its_line() {
     assert_eq!(refused(replaced("\"/usr/bin/etcd\"", "\"/usr/bin/etcd; x\"")), (1, Reason::Path("etcd")));
     assert_eq!(refused(replaced("election_ms = 1000", "election_ms = 200")), (1, Reason::Etcd));
     let (line, reason) = refused(|text| format!("{text}fsync = \"off\"\n"));
-    assert_eq!((line, reason), (EXAMPLE.lines().count() + 1, Reason::Setting("fsync".into())));
+    assert_eq!((line, reason), (EXAMPLE.lines().count().saturating_add(1), Reason::Setting("fsync".into())));
     let (line, reason) = refused(replaced("cluster = ", "claster = "));
     assert!(matches!(reason, Reason::Text(_)) && line == line_of("cluster = \"countersign\""), "{line} {reason}");
     let two = |text: &str| {
