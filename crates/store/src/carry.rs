@@ -9,12 +9,13 @@ mod noting;
 
 use async_trait::async_trait;
 use countersign_crypto::Tag;
-use countersign_model::{FieldId, RecordId, TenantId, TypeId};
+use countersign_model::{FieldId, RecordId, TenantId, TypeId, UnixMs};
 
+use crate::batch::Once;
 use crate::error::StoreError;
 use crate::layout::TypeLayout;
 
-pub use bring::{Brought, bring, bring_noted};
+pub use bring::{Brought, Step, bring, bring_known, bring_noted};
 pub use noting::{Noted, Noting};
 
 /// One record with everything that is stored of it. Two are equal if the same is stored.
@@ -92,4 +93,23 @@ pub trait Carry: Send + Sync {
         gone: &[RecordId],
         rows: Vec<CarriedRow>,
     ) -> Result<(), StoreError>;
+
+    /// What is known of batches that are made at most once, in the order of their times and ids, at most `limit`, from
+    /// the one after `after` and not from before `since`.
+    ///
+    /// # Errors
+    /// As [`crate::Store::done`].
+    async fn known(
+        &self,
+        tenant: TenantId,
+        since: UnixMs,
+        after: Option<(UnixMs, [u8; 32])>,
+        limit: usize,
+    ) -> Result<Vec<Once>, StoreError>;
+
+    /// Stores that; what is known already stays as it is. Durable when it returns.
+    ///
+    /// # Errors
+    /// As [`crate::Store::write`].
+    async fn put_known(&self, tenant: TenantId, known: Vec<Once>) -> Result<(), StoreError>;
 }

@@ -1,10 +1,10 @@
 //! Comparing two backends row by row, and making one like the other.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::AddAssign;
 
-use countersign_model::{RecordId, TenantId, TypeId};
+use countersign_model::{RecordId, TenantId, TypeId, UnixMs};
 
 use super::{CarriedRow, Carry, Noted};
 use crate::error::StoreError;
@@ -14,6 +14,8 @@ const PAGE_BYTES: usize = 2 << 20;
 /// Rows of a page: the first is small, as nobody knows yet how large its rows are.
 const FIRST_PAGE: usize = 128;
 const PAGE_MAX: usize = 4096;
+/// Answers that are kept of batches are small.
+const KNOWN_PAGE: usize = 500;
 
 /// What was found and done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,8 +44,20 @@ impl Brought {
     }
 }
 
-/// Compares all records of a type of a tenant and carries what is different. What was stored by this was not compared
-/// again: a second time that finds both the same is the proof. `reached` hears of rows as they are done.
+/// How far [`bring`] has come.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// Records of the source that were compared so far.
+    pub rows: u64,
+    /// Records that are stored next.
+    pub put: &'a [CarriedRow],
+    /// Records that are removed next.
+    pub gone: &'a [RecordId],
+}
+
+/// Compares all records of a type of a tenant and carries what is different. `each` hears of every step before it is
+/// taken. What was stored by this was not compared again: that is for whoever hears of it, or for a second time that
+/// finds both the same.
 ///
 /// # Errors
 /// What either storage may meet. It can be begun again; what was carried stays.
@@ -51,7 +65,7 @@ pub async fn bring(
     from: &dyn Carry,
     to: &dyn Carry,
     (tenant, record_type): (TenantId, TypeId),
-    mut reached: impl FnMut(u64) + Send,
+    mut each: impl FnMut(Step<'_>) + Send,
 ) -> Result<Brought, StoreError> {
     let (mut source, mut target) = (Walk::new(from), Walk::new(to));
     let mut brought = Brought::default();
@@ -74,14 +88,14 @@ pub async fn bring(
             (None, None) => {}
         }
         if pending.bytes >= PAGE_BYTES || pending.gone.len() >= PAGE_MAX || pending.rows.len() >= PAGE_MAX {
+            each(pending.step(brought.rows));
             brought += pending.store(to, tenant, record_type).await?;
-            reached(brought.rows);
         } else if source.buffered == 0 {
-            reached(brought.rows);
+            each(Step { rows: brought.rows, put: &[], gone: &[] });
         }
     }
+    each(pending.step(brought.rows));
     brought += pending.store(to, tenant, record_type).await?;
-    reached(brought.rows);
     Ok(brought)
 }
 
@@ -125,6 +139,37 @@ pub async fn bring_noted(
         left.extend(records.into_iter().filter(differs).map(|record| (tenant, record_type, record)));
     }
     Ok((brought, left))
+}
+
+/// Carries what is known of batches that are made at most once, from those of `since` on, and reads it back. Says how
+/// many there are.
+///
+/// # Errors
+/// As [`bring`]; [`StoreError::Damaged`] if something else is known of one of them already.
+pub async fn bring_known(from: &dyn Carry, to: &dyn Carry, tenant: TenantId, since: UnixMs) -> Result<u64, StoreError> {
+    let (mut after, mut brought) = (None, 0u64);
+    loop {
+        let page = from.known(tenant, since, after, KNOWN_PAGE).await?;
+        let Some(last) = page.last() else { return Ok(brought) };
+        let end = (last.at, last.id);
+        to.put_known(tenant, page.clone()).await?;
+        let mut there = HashMap::new();
+        let mut place = after;
+        // Others may be there that are forgotten at the source.
+        loop {
+            let found = to.known(tenant, since, place, KNOWN_PAGE).await?;
+            place = found.last().map(|last| (last.at, last.id));
+            there.extend(found.into_iter().map(|once| (once.id, once)));
+            if place.is_none_or(|place| place >= end) {
+                break;
+            }
+        }
+        if !page.iter().all(|once| there.get(&once.id) == Some(once)) {
+            return Err(StoreError::Damaged);
+        }
+        brought = brought.saturating_add(count(page.len()));
+        after = Some(end);
+    }
 }
 
 fn count(number: usize) -> u64 {
@@ -184,6 +229,10 @@ impl Pending {
     fn put(&mut self, row: CarriedRow) {
         self.bytes = self.bytes.saturating_add(bytes(&row));
         self.rows.push(row);
+    }
+
+    fn step(&self, rows: u64) -> Step<'_> {
+        Step { rows, put: &self.rows, gone: &self.gone }
     }
 
     async fn store(&mut self, to: &dyn Carry, tenant: TenantId, record_type: TypeId) -> Result<Brought, StoreError> {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use countersign_model::{RecordId, RecordTypes, TenantId, TypeId};
+use countersign_model::{RecordId, RecordTypes, TenantId, TypeId, UnixMs};
 use parking_lot::Mutex;
 
 use crate::batch::SealedChange;
 use crate::error::StoreError;
-use crate::{Batch, Rejected, Scan, SealedRow, Store};
+use crate::{Batch, Done, Rejected, Scan, SealedRow, Store};
 
 /// A record of a tenant and type.
 type Place = (TenantId, TypeId, RecordId);
@@ -21,6 +21,8 @@ pub struct Noted {
     pub changed: BTreeSet<Place>,
     /// Tenants that were made.
     pub tenants: BTreeSet<TenantId>,
+    /// Tenants with batches that are made at most once.
+    pub known: BTreeSet<TenantId>,
     /// Whether the record types were replaced.
     pub types: bool,
 }
@@ -29,7 +31,7 @@ impl Noted {
     /// Whether nothing was.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.tenants.is_empty() && !self.types
+        self.changed.is_empty() && self.tenants.is_empty() && self.known.is_empty() && !self.types
     }
 }
 
@@ -75,19 +77,27 @@ impl Noting {
 struct Under<'a> {
     noting: &'a Noting,
     changed: Vec<Place>,
+    known: Option<TenantId>,
 }
 
 impl<'a> Under<'a> {
-    fn way(noting: &'a Noting, changed: Vec<Place>) -> Self {
-        noting.note(|noted| noted.changed.extend(changed.iter().copied()));
-        Self { noting, changed }
+    fn way(noting: &'a Noting, tenant: TenantId, batch: &Batch) -> Self {
+        let under = Self { noting, changed: named(tenant, batch), known: batch.once.as_ref().map(|_| tenant) };
+        under.note();
+        under
+    }
+
+    fn note(&self) {
+        self.noting.note(|noted| {
+            noted.changed.extend(self.changed.iter().copied());
+            noted.known.extend(self.known);
+        });
     }
 }
 
 impl Drop for Under<'_> {
     fn drop(&mut self) {
-        let changed = std::mem::take(&mut self.changed);
-        self.noting.note(|noted| noted.changed.extend(changed));
+        self.note();
     }
 }
 
@@ -119,8 +129,12 @@ impl Store for Noting {
     }
 
     async fn write(&self, tenant: TenantId, batch: Batch) -> Result<Result<(), Rejected>, StoreError> {
-        let _under = Under::way(self, named(tenant, &batch));
+        let _under = Under::way(self, tenant, &batch);
         self.inner.write(tenant, batch).await
+    }
+
+    async fn done(&self, tenant: TenantId, id: [u8; 32], now: UnixMs) -> Result<Option<Done>, StoreError> {
+        self.inner.done(tenant, id, now).await
     }
 
     async fn count(&self, tenant: TenantId, record_type: TypeId) -> Result<u64, StoreError> {

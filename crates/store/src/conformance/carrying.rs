@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use countersign_model::{TenantId, UnixMs};
+
 use super::fixture::*;
-use crate::carry::{Brought, CarriedRow, Carry, Noting, bring, bring_noted};
-use crate::{Access, Batch, SealedChange, Store, StoreError};
+use crate::carry::{Brought, CarriedRow, Carry, Noting, bring, bring_known, bring_noted};
+use crate::{Access, Batch, Done, Once, Rejected, SealedChange, Store, StoreError};
 
 const TYPES: [countersign_model::TypeId; 2] = [BOOK, LOAN];
 
@@ -47,16 +49,16 @@ pub async fn carries<A: Store + Carry + 'static, B: Store + Carry + 'static>(her
     };
     let changes =
         vec![recode(2, 1, None), recode(1, 1, Some(70)), insert(900, 3), delete(1, 2), recode(2, 2, Some(70))];
-    noting.write(two, Batch { changes, requires: vec![] }).await.unwrap().unwrap();
+    noting.write(two, Batch { changes, requires: vec![], once: None }).await.unwrap().unwrap();
     let swap = vec![recode(9, 1, Some(1)), recode(10, 1, Some(2))];
-    noting.write(one, Batch { changes: swap, requires: vec![] }).await.unwrap().unwrap();
+    noting.write(one, Batch { changes: swap, requires: vec![], once: None }).await.unwrap().unwrap();
     let noted = noting.take();
     assert_eq!(noted.changed.len(), 5);
     let (brought, left) = bring_noted(&*here, &there, &noted).await.unwrap();
     assert_eq!((brought.put, brought.removed, left.len()), (4, 1, 0));
     same(&*here, &there).await;
     let swap = vec![recode(9, 2, None), recode(10, 2, Some(1)), recode(9, 3, Some(2))];
-    noting.write(one, Batch { changes: swap, requires: vec![] }).await.unwrap().unwrap();
+    noting.write(one, Batch { changes: swap, requires: vec![], once: None }).await.unwrap().unwrap();
     let (_, left) = bring_noted(&*here, &there, &noting.take()).await.unwrap();
     assert!(left.is_empty(), "both are replaced together");
     assert!(all(&*here, &there).await.is_same());
@@ -78,6 +80,8 @@ pub async fn carries<A: Store + Carry + 'static, B: Store + Carry + 'static>(her
     assert_eq!((brought.put, brought.removed), (2, 0));
     same(&there, &*here).await;
 
+    known(&*here, &there, one).await;
+
     // Twice is once; what the types don't have is refused; a damaged version is not stored.
     let rows = here.rows(one, BOOK, None, 3).await.unwrap();
     there.put(one, BOOK, &[], rows.clone()).await.unwrap();
@@ -90,6 +94,33 @@ pub async fn carries<A: Store + Carry + 'static, B: Store + Carry + 'static>(her
     assert_eq!(there.rows(tenant(3), BOOK, None, 1).await, Err(StoreError::UnknownTenant));
     let after = here.rows(one, BOOK, Some(rows[1].record), 1).await.unwrap();
     assert_eq!(after, rows[2..]);
+}
+
+/// What is known of batches that are made at most once.
+async fn known<A: Store + Carry, B: Store + Carry>(here: &A, there: &B, one: TenantId) {
+    let once = |number: u16, at: u64| Once {
+        id: [(number >> 8) as u8 ^ (number as u8); 32].map(|byte| byte ^ (number as u8)),
+        at: UnixMs(at),
+        done: Done { request: [number as u8; 32], answer: number.to_be_bytes().to_vec() },
+    };
+    assert_eq!(bring_known(here, there, one, UnixMs(0)).await, Ok(0));
+    let made: Vec<Once> =
+        (0..250).map(|number| once(number << 8 | number, 1_000_000 + u64::from(number % 3))).collect();
+    for once in &made {
+        let empty = Batch { once: Some(once.clone()), ..Batch::default() };
+        here.write(one, empty).await.unwrap().unwrap();
+    }
+    assert_eq!(here.known(one, UnixMs(0), None, 10).await.unwrap().len(), 10);
+    assert_eq!(bring_known(here, there, one, UnixMs(0)).await, Ok(250));
+    assert_eq!(bring_known(here, there, one, UnixMs(1_000_002)).await, Ok(83), "twice is once");
+    let all = there.known(one, UnixMs(0), None, usize::MAX).await.unwrap();
+    assert_eq!(all, here.known(one, UnixMs(0), None, usize::MAX).await.unwrap());
+    assert_eq!(there.done(one, made[7].id, UnixMs(1_000_100)).await, Ok(Some(made[7].done.clone())));
+    let again = Batch { once: Some(made[7].clone()), ..Batch::default() };
+    assert_eq!(there.write(one, again).await, Ok(Err(Rejected::Done)), "what was made is not made again elsewhere");
+    let other = Once { done: Done { request: [9; 32], answer: vec![] }, ..made[7].clone() };
+    there.put_known(one, vec![other]).await.unwrap();
+    assert_eq!(there.done(one, made[7].id, UnixMs(1_000_100)).await, Ok(Some(made[7].done.clone())));
 }
 
 async fn all(from: &dyn Carry, to: &dyn Carry) -> Brought {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use countersign_crypto::Tag;
-use countersign_model::{FieldId, RecordId, TenantId, TypeId};
+use countersign_model::{FieldId, RecordId, TenantId, TypeId, UnixMs};
 use countersign_postgres::{PgError, Row, Scope, ToSql};
 use uuid::Uuid;
 
 use super::failure::{damaged, fault};
-use super::{PostgresStore, Shared};
+use super::{PostgresStore, Shared, once};
+use crate::batch::Once;
 use crate::carry::{CarriedRow, Carry};
 use crate::error::StoreError;
 use crate::layout::TypeLayout;
@@ -192,4 +193,28 @@ impl Carry for PostgresStore {
         });
         done.await.map_err(fault)
     }
+
+    async fn known(
+        &self,
+        tenant: TenantId,
+        since: UnixMs,
+        after: Option<(UnixMs, [u8; 32])>,
+        limit: usize,
+    ) -> Result<Vec<Once>, StoreError> {
+        self.shared.know(tenant).await?;
+        once::known(&self.shared.pool, tenant, since, after, limit).await
+    }
+
+    async fn put_known(&self, tenant: TenantId, known: Vec<Once>) -> Result<(), StoreError> {
+        self.shared.know(tenant).await?;
+        let pool = &self.shared.pool;
+        // Doing it twice is doing it once, so what may have been done is done again.
+        let put = pool.patiently(async || again(once::put_known(pool, tenant, &known).await));
+        put.await.map_err(fault)
+    }
+}
+
+/// What may have been done, as something that was not.
+fn again<T>(done: Result<T, PgError>) -> Result<T, PgError> {
+    done.map_err(|error| if error == PgError::Unknown { PgError::Lost } else { error })
 }

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use async_trait::async_trait;
 use countersign_crypto::Tag;
-use countersign_model::{FieldId, RecordId, TenantId, TypeId};
+use countersign_model::{FieldId, RecordId, TenantId, TypeId, UnixMs};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use super::failure::fault;
-use super::{Shared, SqliteStore};
+use super::{Shared, SqliteStore, once};
+use crate::batch::Once;
 use crate::carry::{CarriedRow, Carry};
 use crate::error::StoreError;
 use crate::layout::TypeLayout;
@@ -200,5 +201,35 @@ impl Carry for SqliteStore {
     ) -> Result<(), StoreError> {
         let gone = gone.to_vec();
         self.blocking(move |shared| shared.carry_in(tenant, record_type, &gone, &rows)).await
+    }
+
+    async fn known(
+        &self,
+        tenant: TenantId,
+        since: UnixMs,
+        after: Option<(UnixMs, [u8; 32])>,
+        limit: usize,
+    ) -> Result<Vec<Once>, StoreError> {
+        self.blocking(move |shared| {
+            let tenant = shared.tenant(tenant)?;
+            let reader = tenant.reader()?;
+            let known = once::known(reader.connection()?, since, after, limit)?;
+            reader.give_back();
+            Ok(known)
+        })
+        .await
+    }
+
+    async fn put_known(&self, tenant: TenantId, known: Vec<Once>) -> Result<(), StoreError> {
+        self.blocking(move |shared| {
+            shared.tenant(tenant)?.with_writer(|connection| {
+                let transaction = connection.transaction().map_err(fault)?;
+                for one in &known {
+                    once::note(&transaction, one)?;
+                }
+                transaction.commit().map_err(fault)
+            })
+        })
+        .await
     }
 }
