@@ -61,7 +61,8 @@ impl Default for Roster {
     }
 }
 
-/// The roles of which a deployment has one service: two would each keep a part of the records, or of the budgets.
+/// The roles of which a deployment without a database has one service: two would each keep a part of the records, or of the
+/// budgets.
 const ONLY_ONE: [&str; 2] = ["keys", "store"];
 
 impl Roster {

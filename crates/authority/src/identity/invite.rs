@@ -42,7 +42,9 @@ impl Authority {
         if place.and_then(|place| roster.services.get(&place)).is_some_and(|one| is_remembered(one, now)) {
             return Err(invalid("name", "another one: a service of that name was removed within the last hour"));
         }
-        if let Some(other) = roster.only_one(role, instance) {
+        // Where everything is in a database, any number of them share it.
+        let has_database = self.registry.losing().is_some();
+        if !has_database && let Some(other) = roster.only_one(role, instance) {
             return Err(ControlFailure::Exists { what: "service of that role", name: other.to_owned() });
         }
         if roster.invitations.len() >= WAITING_MAX {
