@@ -19,6 +19,7 @@ mod http1;
 mod mail;
 pub mod oidc;
 mod postgres;
+mod proxy;
 mod server;
 mod webhook;
 
@@ -27,5 +28,6 @@ pub use deployment::Deployment;
 pub use http1::{Request, Response};
 pub use mail::{MailServer, MailTls};
 pub use postgres::{Certified, DATABASE, Postgres};
+pub use proxy::Proxy;
 pub use server::Server;
 pub use webhook::{Hook, Receiver};
