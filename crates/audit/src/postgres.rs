@@ -24,13 +24,16 @@ use parking_lot::Mutex;
 
 use self::files::{Files, Needs, copy_out};
 use self::look::Look;
-use self::table::{NotTaken, PATIENCE, Table, Turn, io_error};
+use self::table::{NotTaken, Table, Turn, io_error};
 use crate::ledger::storage::{LogFile, Storage};
 
 pub use self::table::LEDGER;
 
 /// How many chunks are read at a time.
 const READ: u64 = 64;
+/// How long a database that fails over is waited for. One that is made the primary by the end of a lease is it within
+/// 30 s as a rule, so this turns most of that into waiting.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// A ledger in the database, taken over from whoever had it.
 pub struct PostgresStorage(Arc<Shared>);
@@ -59,7 +62,15 @@ impl PostgresStorage {
     /// # Errors
     /// [`PgError`]; waits for a database that fails over.
     pub fn open(database: Arc<Blocking>, ledger: &str) -> Result<Self, PgError> {
-        let table = Table::new(database, ledger)?;
+        Self::open_patiently(database, ledger, PATIENCE)
+    }
+
+    /// As [`Self::open`], waiting for so long for a database that fails over.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_patiently(database: Arc<Blocking>, ledger: &str, patience: Duration) -> Result<Self, PgError> {
+        let table = Table::new(database, ledger, patience)?;
         let (Turn { epoch, turn }, files) = table.take_over()?;
         let state = Mutex::new(State { files: Files::new(files), ..State::default() });
         Ok(Self(Arc::new(Shared { table, epoch, turn: Mutex::new(turn), state, fenced: AtomicBool::new(false) })))
@@ -70,7 +81,7 @@ impl PostgresStorage {
     /// # Errors
     /// [`PgError::Settings`] if that can't be a ledger's name.
     pub fn look(database: Arc<Blocking>, ledger: &str) -> Result<impl Storage + use<>, PgError> {
-        Ok(Look::new(Table::new(database, ledger)?))
+        Ok(Look::new(Table::new(database, ledger, PATIENCE)?))
     }
 }
 
@@ -191,7 +202,7 @@ impl Storage for PostgresStorage {
     }
 
     fn patience(&self) -> Duration {
-        PATIENCE
+        self.0.table.patience()
     }
 }
 

@@ -3,6 +3,12 @@
 //! replaced whole, and made durable.
 
 #[cfg(any(test, feature = "conformance"))]
+#[expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a broken rule is a failed test"
+)]
 pub mod conformance;
 
 use std::fs::{File, OpenOptions};

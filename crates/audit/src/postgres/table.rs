@@ -54,9 +54,6 @@ const PUT: &str = "INSERT INTO ledger_part (ledger, file, start, bytes) \
 /// `not_null_violation`, which is what [`TURN`] fails with.
 const NOT_NULL: &str = "23502";
 
-/// How long a database that fails over is waited for, from its first failure on. After that whoever asks is refused at
-/// once, until it is back.
-pub(super) const PATIENCE: Duration = Duration::from_secs(25);
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 const NAME_MAX: usize = 255;
@@ -125,6 +122,9 @@ impl From<PgError> for NotTaken {
 pub(super) struct Table {
     database: Arc<Blocking>,
     ledger: Arc<str>,
+    /// How long a database that fails over is waited for, from its first failure on. After that whoever asks is refused at
+    /// once, until it is back.
+    patience: Duration,
     /// Since when nothing could be read, and nothing written.
     reads: Outage,
     writes: Outage,
@@ -135,13 +135,18 @@ struct Outage(Mutex<Option<Instant>>);
 
 impl Table {
     /// The ledger `SERVICE/INSTANCE`.
-    pub(super) fn new(database: Arc<Blocking>, ledger: &str) -> Result<Self, PgError> {
+    pub(super) fn new(database: Arc<Blocking>, ledger: &str, patience: Duration) -> Result<Self, PgError> {
         let is_name = ledger.len() <= NAME_MAX && ledger.bytes().all(|byte| byte.is_ascii_graphic());
         let parts = ledger.split_once('/');
         if !is_name || parts.is_none_or(|(service, instance)| service.is_empty() || instance.is_empty()) {
             return Err(PgError::Settings);
         }
-        Ok(Self { database, ledger: ledger.into(), reads: Outage::default(), writes: Outage::default() })
+        let (reads, writes) = (Outage::default(), Outage::default());
+        Ok(Self { database, ledger: ledger.into(), patience, reads, writes })
+    }
+
+    pub(super) const fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Takes the ledger over, and gives its files.
@@ -255,7 +260,7 @@ impl Table {
                 Err(error) => error,
             };
             let passes = error.is_retryable() || matches!(error, PgError::Unknown | PgError::TimedOut);
-            if !passes || outage.0.lock().get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+            if !passes || outage.0.lock().get_or_insert_with(Instant::now).elapsed() >= self.patience {
                 return Err(error);
             }
             std::thread::sleep(pause);
