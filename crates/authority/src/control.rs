@@ -168,7 +168,9 @@ pub(crate) fn called(service: &'static str) -> impl FnOnce(ServiceFailure) -> Co
         ServiceFailure::Kms(error @ KmsFailure::Unknown) => {
             ControlFailure::Invalid { field: "kms".to_owned(), expected: format!("a configured name: {error}") }
         }
-        ServiceFailure::Unavailable | ServiceFailure::Damaged => ControlFailure::Unavailable(service),
+        ServiceFailure::Unavailable | ServiceFailure::Unknown | ServiceFailure::Damaged => {
+            ControlFailure::Unavailable(service)
+        }
     }
 }
 

@@ -90,6 +90,7 @@ pub fn event(record: &Value, tenant: &str) -> Value {
     let (status, status_id) = match text(record, "verdict") {
         Some("released" | "changed") => ("Success", 1),
         Some("refused" | "failed") => ("Failure", 2),
+        Some("unknown") => ("Unknown", 0),
         _ => ("Intent", 99),
     };
     put("status", status.into());
@@ -149,7 +150,7 @@ fn time(record: &Value) -> i64 {
 fn severity(record: &Value) -> u8 {
     match (text(record, "verdict"), text(record, "reason")) {
         (_, Some(reason)) if SUSPICIOUS.contains(&reason) => MEDIUM,
-        (Some("refused" | "failed"), _) => LOW,
+        (Some("refused" | "failed" | "unknown"), _) => LOW,
         _ if text(record, "action") == Some("break_glass") => MEDIUM,
         _ => INFORMATIONAL,
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use countersign_crypto::SealKey;
-use countersign_engine::Engine;
+use countersign_engine::{Engine, Once};
 use countersign_guard::{Bearer, EpochGap, Guard, Peer};
 use countersign_model::Service;
 use countersign_model::{Clock, Entropy, Request, TenantId, UserId};
@@ -67,12 +67,18 @@ impl App {
 }
 
 impl Backend for App {
-    async fn records(&self, bearer: Option<Bearer>, peer: Peer, request: Request) -> Result<Answer, Problem> {
+    async fn records(
+        &self,
+        bearer: Option<Bearer>,
+        peer: Peer,
+        request: Request,
+        once: Option<Once>,
+    ) -> Result<Answer, Problem> {
         let permit = self.parts.guard.admit(bearer, &peer, request).await?;
         let (tenant, user) = (permit.principal().tenant, permit.principal().user);
-        let answer = self.parts.engine.execute(permit).await?;
-        let countersign_engine::Answer { columns, rows, affected, created, .. } = answer;
-        Ok(Answer { tenant, user, columns, rows, affected, created })
+        let answer = self.parts.engine.execute_once(permit, once).await?;
+        let countersign_engine::Answer { columns, rows, affected, created, replayed, .. } = answer;
+        Ok(Answer { tenant, user, columns, rows, affected, created, replayed })
     }
 
     async fn control(&self, bearer: Option<Bearer>, peer: Peer, request: Request) -> Result<Reply, Problem> {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use countersign_crypto::SealKey;
+use countersign_engine::Once;
 use countersign_guard::{Bearer, Peer};
 use countersign_model::{Clock, Entropy, Request, TenantId, UserId};
 use countersign_services::{PublicCall, PublicReply};
@@ -15,12 +16,13 @@ use crate::rest::answer::Answer;
 ///
 /// A request without a token is passed on like any other: refusing it, and putting that on record, is the guard's.
 pub trait Backend: Send + Sync + 'static {
-    /// Answers a request about records.
+    /// Answers a request about records; a change with a `once` is made at most once.
     fn records(
         &self,
         bearer: Option<Bearer>,
         peer: Peer,
         request: Request,
+        once: Option<Once>,
     ) -> impl Future<Output = Result<Answer, Problem>> + Send;
 
     /// Answers a control request.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_crypto::{SealKey, SecretKey, SystemEntropy};
-use countersign_engine::Failure;
+use countersign_engine::{Failure, Once};
 use countersign_guard::{Bearer, Peer, Refusal, TokenError};
 use countersign_model::clock::ManualClock;
 use countersign_model::query::Column;
@@ -121,7 +121,13 @@ impl Fake {
 }
 
 impl Backend for Fake {
-    async fn records(&self, bearer: Option<Bearer>, peer: Peer, request: Request) -> Result<Answer, Problem> {
+    async fn records(
+        &self,
+        bearer: Option<Bearer>,
+        peer: Peer,
+        request: Request,
+        once: Option<Once>,
+    ) -> Result<Answer, Problem> {
         self.state.lock().peer = Some(peer);
         self.admit(bearer.as_ref(), &request).await?;
         let (record_type, count, reads) = match &request.operation {
@@ -143,6 +149,7 @@ impl Backend for Fake {
             rows: RowSet { rows: vec![row], total: count.then_some(1), next },
             affected: (!reads).then_some(1),
             created: (!reads).then_some(1),
+            replayed: once.is_some(),
         })
     }
 

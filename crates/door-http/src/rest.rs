@@ -9,6 +9,7 @@ pub mod body;
 pub mod cursor;
 pub mod filter;
 pub mod lower;
+pub mod once;
 pub mod order;
 pub mod prefer;
 pub mod query;

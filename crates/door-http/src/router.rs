@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use countersign_engine::Failure;
+use countersign_engine::{Failure, Once};
 use countersign_guard::{Bearer, Peer, Refusal};
 use countersign_model::request::{Delete, Door, Filter, Insert, Operation, Read, Update};
 use countersign_model::row::Position;
@@ -30,6 +30,7 @@ use crate::problem::{Part, Problem};
 use crate::rest::answer::{self, Body};
 use crate::rest::cursor::{self, Binding};
 use crate::rest::lower::{self, Lowered};
+use crate::rest::once::{self, Asked};
 use crate::rest::query::{self, Parameters};
 use crate::routes::{self, Target};
 
@@ -188,25 +189,27 @@ impl<B: Backend> Inner<B> {
             Some(bearer) if welcome => bearer,
             bearer => {
                 let request = request(id, None, None, bare(method, record_type));
-                let refused = self.run(bearer, peer, request, deadline).await.err();
+                let refused = self.run(bearer, peer, request, None, deadline).await.err();
                 return Err(refused.unwrap_or(Refusal::NoToken.into()));
             }
         };
         let body = if writes { collect(body, limits.body_bytes, deadline).await? } else { Bytes::new() };
         let query = uri.query().unwrap_or_default();
+        let once = once::once(&Asked { method, path: uri.path(), query, headers, body: &body })?;
         let incoming = lower::Incoming { method, record_type, query, headers, body: &body };
         let Lowered { mut operation, tenant, purpose, form, cursor } = lower::lower(incoming, limits)?;
         if let (Operation::Read(read), Some(text)) = (&mut operation, cursor) {
             self.go_on(read, &bearer, &text).await?;
         }
         let request = request(id, tenant, purpose, operation);
-        let mut answer = self.run(Some(bearer), peer, request, deadline).await.map_err(|problem| match problem {
-            // The bound was put there because one record was asked for.
-            Problem::Failed(Failure::TooManyAffected { max: 0 | 1, .. }) if form.wants_one() => {
-                Problem::NotOne { none: false }
-            }
-            other => other,
-        })?;
+        let mut answer =
+            self.run(Some(bearer), peer, request, once, deadline).await.map_err(|problem| match problem {
+                // The bound was put there because one record was asked for.
+                Problem::Failed(Failure::TooManyAffected { max: 0 | 1, .. }) if form.wants_one() => {
+                    Problem::NotOne { none: false }
+                }
+                other => other,
+            })?;
         let next = match answer.rows.next.take() {
             Some(position) if !form.wants_one() => self.seal(parts, &answer, &position).await,
             _ => None,
@@ -247,14 +250,20 @@ impl<B: Backend> Inner<B> {
         bearer: Option<Bearer>,
         peer: Peer,
         request: Request,
+        once: Option<Once>,
         deadline: Instant,
     ) -> Result<answer::Answer, Problem> {
         let backend = &self.backend;
         if matches!(request.operation, Operation::Read(_)) {
-            return within(deadline, backend.records(bearer, peer, request)).await;
+            return within(deadline, backend.records(bearer, peer, request, once)).await;
         }
         let backend = Arc::clone(backend);
-        self.detached(deadline, async move { backend.records(bearer, peer, request).await }).await
+        let answer = self.detached(deadline, async move { backend.records(bearer, peer, request, once).await });
+        // It goes on, and nobody knows yet to what end.
+        answer.await.map_err(|problem| match problem {
+            Problem::TimedOut | Problem::Internal => Problem::Failed(Failure::Unknown),
+            other => other,
+        })
     }
 
     /// Runs work to its end even if the caller goes away. Until then the backend is not let go.

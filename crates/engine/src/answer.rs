@@ -16,12 +16,14 @@ pub struct Answer {
     pub affected: Option<u64>,
     /// How many of those were made.
     pub created: Option<u64>,
+    /// It is the answer to an earlier request for the same change; nothing was changed now.
+    pub replayed: bool,
     /// Proof that the record is durable.
     pub receipt: Receipt,
 }
 
-/// Why an admitted request was not done. Nothing was changed, except that after [`Failure::AuditUnavailable`] or
-/// [`Failure::Unavailable`] a change may have been made whose answer could not be given.
+/// Why an admitted request was not answered. Nothing was changed, except that after [`Failure::Unknown`], and after a
+/// refusal to give back what was changed, a change may have been made.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Failure {
     /// The caller's: a row of the change is outside what is permitted, or a callee refused.
@@ -63,6 +65,16 @@ pub enum Failure {
     /// Nobody's: others kept changing the same records. Trying again is safe.
     #[error("others changed the same records at the same time")]
     Contention,
+    /// The caller's: the idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The caller's: a request with the same idempotency key is being answered.
+    #[error("a request with the same idempotency key is under way")]
+    UnderWay,
+    /// The operator's: a change was asked for, and what came of it, or its record, could not be had. It is made or it
+    /// isn't.
+    #[error("it is unknown whether the change was made")]
+    Unknown,
     /// The operator's: the audit record could not be written.
     #[error("the audit record could not be written")]
     AuditUnavailable,

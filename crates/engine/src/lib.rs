@@ -36,9 +36,11 @@ use countersign_store::{Batch, Rejected, Scan, SealedRow};
 use parking_lot::Mutex;
 
 pub use answer::{Answer, Failure};
+pub use write::once::Once;
 
 use spent::Spent;
 use trace::Trace;
+use write::once::UnderWay;
 
 /// Bounds on the work of one request.
 #[derive(Debug, Clone)]
@@ -63,6 +65,7 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     limits: EngineLimits,
+    under_way: UnderWay,
 }
 
 /// What executing one permit has at hand.
@@ -75,6 +78,8 @@ struct Work<'a> {
     tally: &'a Mutex<Tally>,
     /// Nobody waits for the answer any more.
     given_up: &'a AtomicBool,
+    /// The change is to be made at most once.
+    once: Option<Once>,
 }
 
 /// Somebody waits for an answer, until this is dropped.
@@ -121,7 +126,7 @@ impl Engine {
         entropy: Arc<dyn Entropy>,
         limits: EngineLimits,
     ) -> Self {
-        Self { keys, records, clock, entropy, limits }
+        Self { keys, records, clock, entropy, limits, under_way: UnderWay::default() }
     }
 
     /// Does what the permit permits. The audit record is durable before this returns.
@@ -133,20 +138,38 @@ impl Engine {
     /// # Errors
     /// [`Failure`]; the failure is on record too.
     pub async fn execute(&self, permit: Permit) -> Result<Answer, Failure> {
+        self.execute_once(permit, None).await
+    }
+
+    /// The same. A change that comes with a `once` is made at most once: who asks for it again gets the first answer,
+    /// with records as they are now.
+    ///
+    /// # Errors
+    /// [`Failure`]; the failure is on record too.
+    pub async fn execute_once(&self, permit: Permit, once: Option<Once>) -> Result<Answer, Failure> {
         let waiting = Waiting::default();
         let (engine, waited_for) = (self.clone(), Arc::clone(&waiting.0));
-        let to_the_end = tokio::spawn(async move { engine.to_the_end(permit, &waited_for).await });
-        let answer = to_the_end.await.unwrap_or(Err(Failure::Unavailable));
+        let reads = matches!(permit.judged(), Judged::Read(_));
+        let to_the_end = tokio::spawn(async move { engine.to_the_end(permit, once, &waited_for).await });
+        let broken = if reads { Failure::Unavailable } else { Failure::Unknown };
+        let answer = to_the_end.await.unwrap_or(Err(broken));
         drop(waiting);
         answer
     }
 
-    async fn to_the_end(&self, permit: Permit, given_up: &AtomicBool) -> Result<Answer, Failure> {
+    async fn to_the_end(&self, permit: Permit, once: Option<Once>, given_up: &AtomicBool) -> Result<Answer, Failure> {
         let mut trace = Trace::default();
         let tally = Mutex::new(Tally::new(permit.principal().token, permit.epoch()));
-        let done = self.perform(&permit, &mut trace, &tally, given_up).await;
+        let begun = once.map(|once| self.under_way.begin(permit.principal(), &once));
+        let done = match begun {
+            Some(None) => Err(Failure::UnderWay),
+            _ => self.perform(&permit, once, &mut trace, &tally, given_up).await,
+        };
         let accesses = trace.into_accesses();
-        let tally = Some(tally.into_inner());
+        let tally = tally.into_inner();
+        let written = tally.written > 0;
+        let done = done.map_err(|failure| if written { failure.after_a_change() } else { failure });
+        let tally = Some(tally);
         let done = match done {
             Ok(done) => done,
             Err(failure) => {
@@ -156,14 +179,22 @@ impl Engine {
             }
         };
         let request = permit.request().id;
-        let settlement = Settlement { accesses, affected: done.affected, tally, ..Settlement::default() };
-        let receipt = permit.settle(settlement).await?;
+        let settlement = if done.replayed {
+            Settlement { accesses, tally, detail: Some(REPLAYED.to_owned()), ..Settlement::default() }
+        } else {
+            Settlement { accesses, affected: done.affected, tally, ..Settlement::default() }
+        };
+        let receipt = permit.settle(settlement).await.map_err(|refusal| {
+            let failure = Failure::from(refusal);
+            if written { failure.after_a_change() } else { failure }
+        })?;
         Ok(Answer {
             request,
             columns: done.columns,
             rows: done.rows,
             affected: done.affected,
             created: done.created,
+            replayed: done.replayed,
             receipt,
         })
     }
@@ -171,6 +202,7 @@ impl Engine {
     async fn perform(
         &self,
         permit: &Permit,
+        once: Option<Once>,
         trace: &mut Trace,
         tally: &Mutex<Tally>,
         given_up: &AtomicBool,
@@ -179,11 +211,11 @@ impl Engine {
         let state = permit.state();
         let keys = self.keys.release(&call).await?;
         let spent = Spent::new(&self.limits);
-        let work = Work { engine: self, call, types: &state.facts.types, keys, spent, tally, given_up };
+        let work = Work { engine: self, call, types: &state.facts.types, keys, spent, tally, given_up, once };
         match permit.judged() {
             Judged::Read(query) => {
                 let rows = work.read(query, trace).await?;
-                Ok(Done { columns: query.columns.clone(), rows, affected: None, created: None })
+                Ok(Done { columns: query.columns.clone(), rows, affected: None, created: None, replayed: false })
             }
             Judged::Insert(insertion) => work.insert(permit, insertion, trace).await,
             Judged::Change(change) => work.change(permit, change, trace).await,
@@ -199,7 +231,12 @@ struct Done {
     rows: countersign_model::RowSet,
     affected: Option<u64>,
     created: Option<u64>,
+    /// It was made before.
+    replayed: bool,
 }
+
+/// What the record of an answer says that was given before.
+const REPLAYED: &str = "idempotency key: answered before";
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
@@ -217,6 +254,7 @@ impl From<ServiceFailure> for Failure {
             ServiceFailure::Unavailable => Self::Unavailable,
             ServiceFailure::Kms(failure) => Self::Kms(failure),
             ServiceFailure::Damaged => Self::Damaged,
+            ServiceFailure::Unknown => Self::Unknown,
         }
     }
 }
@@ -231,16 +269,30 @@ impl From<CellError> for Failure {
 }
 
 impl Failure {
+    /// What it means to the caller once records were changed. A refusal to give them back stays what it is.
+    fn after_a_change(self) -> Self {
+        match self {
+            Self::Unavailable | Self::AuditUnavailable | Self::Kms(_) | Self::Damaged | Self::Contention => {
+                Self::Unknown
+            }
+            other => other,
+        }
+    }
+
     /// The word for it in audit records.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Refused(refusal) => refusal.reason(),
             Self::ScanLimit { .. } | Self::TooManyAffected { .. } => Reason::Limit,
-            Self::UniqueTaken { .. } | Self::MissingReference { .. } | Self::StillReferenced | Self::Contention => {
-                Reason::Conflict
-            }
+            Self::UniqueTaken { .. }
+            | Self::MissingReference { .. }
+            | Self::StillReferenced
+            | Self::Contention
+            | Self::KeyReused
+            | Self::UnderWay => Reason::Conflict,
             Self::AuditUnavailable | Self::Unavailable | Self::Kms(_) => Reason::Unavailable,
+            Self::Unknown => Reason::Unknown,
             Self::Damaged => Reason::Damaged,
         }
     }

@@ -5,6 +5,7 @@
 
 mod change;
 mod insert;
+pub(crate) mod once;
 mod reference;
 mod rejected;
 

@@ -124,6 +124,7 @@ impl Permit {
     /// [`Refusal::AuditUnavailable`] if the record can't be written: nothing may be answered from the records read.
     pub async fn settle(self, settlement: Settlement) -> Result<Receipt, Refusal> {
         let verdict = match (&settlement.failed, settlement.affected) {
+            (Some(Reason::Unknown), _) => Verdict::Unknown,
             (Some(_), _) => Verdict::Failed,
             (None, Some(_)) => Verdict::Changed,
             (None, None) => Verdict::Released,

@@ -184,7 +184,8 @@ fn take(told: &mut TenantRadius, sets: &mut BTreeMap<TypeId, Sets>, one: &Gather
         let count = told.managed.entry(one.action.clone()).or_default();
         *count = count.saturating_add(1);
     }
-    let done = |verdict| matches!(verdict, Verdict::Released | Verdict::Changed);
+    // What may have been done counts as done.
+    let done = |verdict| matches!(verdict, Verdict::Released | Verdict::Changed | Verdict::Unknown);
     match &one.gateway {
         Some(said) if done(said.verdict) => {}
         Some(Said { verdict: Verdict::Intent, .. }) if one.written.is_some() => {}

@@ -46,6 +46,9 @@ pub enum ServiceFailure {
     /// The key service can't reach what wraps the tenant's key.
     #[error(transparent)]
     Kms(#[from] KmsFailure),
+    /// A change was asked for and its answer was lost: it is made or it isn't.
+    #[error("it is unknown whether the change was made")]
+    Unknown,
     /// What it keeps is damaged.
     #[error("stored data is damaged")]
     Damaged,

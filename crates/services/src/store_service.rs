@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use countersign_audit::{Access as Accessed, RecordSet, Verdict};
+use countersign_crypto::sha256;
 use countersign_guard::{Guard, Judgement, Refusal};
 use countersign_model::control::Control;
 use countersign_model::query::Judged;
 use countersign_model::{FieldSet, Opened, Service, TenantId, TypeId};
-use countersign_store::{Access, Batch, Rejected, Requirement, Scan, SealedChange, SealedRow, Store, StoreError};
+use countersign_store::{Access, Batch, Done, Rejected, Requirement, Scan, SealedChange, SealedRow, Store, StoreError};
 
 use crate::call::{BEYOND, Call, ServiceFailure};
 use crate::key_service::KeyRelease;
@@ -21,8 +22,16 @@ pub trait Records: Send + Sync {
     /// Sealed rows of the token's tenant, within what the request may use.
     async fn read(&self, call: &Call<'_>, scan: &Scan) -> Result<Vec<SealedRow>, ServiceFailure>;
 
-    /// Changes sealed rows of the token's tenant, within what the request may change. Durable when it returns.
+    /// Changes sealed rows of the token's tenant, within what the request may change. Durable when it returns. Whose a
+    /// batch is that is to be made once, and when, is put in by the store.
     async fn write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure>;
+
+    /// What is known of a change that the same principal asked for before, by the digest that it goes by
+    /// ([`Once::id`](countersign_store::Once), as the gateway has it). For a request that changes records.
+    async fn done(&self, call: &Call<'_>, id: [u8; 32]) -> Result<Option<Done>, ServiceFailure> {
+        let _ = (call, id);
+        Err(ServiceFailure::Unavailable)
+    }
 
     /// Makes room for a tenant that the request adds. For the authority alone.
     async fn create_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<(), ServiceFailure>;
@@ -108,8 +117,12 @@ impl Records for StoreService {
         Ok(rows)
     }
 
-    async fn write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {
+    async fn write(&self, call: &Call<'_>, mut batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {
         let (judgement, reach) = self.judge(call, FROM_GATEWAY).await?;
+        if let Some(once) = &mut batch.once {
+            once.id = own(&judgement, &once.id);
+            once.at = self.guard.clock().now();
+        }
         // What is required only tells what is there, unless it is for a change.
         let only_asks = batch.changes.is_empty() && !batch.requires.is_empty();
         let within = !only_asks
@@ -139,6 +152,15 @@ impl Records for StoreService {
         Ok(written)
     }
 
+    async fn done(&self, call: &Call<'_>, id: [u8; 32]) -> Result<Option<Done>, ServiceFailure> {
+        let (judgement, _) = self.judge(call, FROM_GATEWAY).await?;
+        if !matches!(judgement.judged, Judged::Insert(_) | Judged::Change(_)) {
+            return Err(self.beyond_of(call, &judgement).await);
+        }
+        let (id, now) = (own(&judgement, &id), self.guard.clock().now());
+        self.store.done(judgement.principal.tenant, id, now).await.map_err(failure)
+    }
+
     async fn create_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<(), ServiceFailure> {
         let (judgement, _) = self.judge(call, FROM_AUTHORITY).await?;
         let Judged::Control(Control::TenantAdd { .. }) = judgement.judged else {
@@ -154,6 +176,17 @@ impl Records for StoreService {
         };
         self.store.any_records(record_type).await.map_err(failure)
     }
+}
+
+/// INVARIANT once-is-own: by what a principal calls a change, only the same principal's change is found.
+fn own(judgement: &Judgement, id: &[u8; 32]) -> [u8; 32] {
+    let principal = &judgement.principal;
+    let mut parts = b"countersign once 1".to_vec();
+    parts.extend(principal.tenant.as_bytes());
+    parts.extend(principal.user.as_bytes());
+    parts.extend(principal.actor.iter().flat_map(|actor| *actor.user.as_bytes()));
+    parts.extend(id);
+    sha256(&parts)
 }
 
 fn accessed(record_type: TypeId, fields: FieldSet, filter_fields: FieldSet, rows: u64) -> Accessed {
@@ -202,6 +235,7 @@ fn requirement_within(requirement: &Requirement, reach: &Reach) -> bool {
 fn failure(error: StoreError) -> ServiceFailure {
     match error {
         StoreError::Damaged => ServiceFailure::Damaged,
+        StoreError::Unknown => ServiceFailure::Unknown,
         _ => ServiceFailure::Unavailable,
     }
 }

@@ -1,7 +1,7 @@
 //! Changes that are made together or not at all.
 
 use countersign_crypto::Tag;
-use countersign_model::{FieldId, RecordId, TypeId};
+use countersign_model::{FieldId, RecordId, TypeId, UnixMs};
 
 /// Changes of one tenant's records, made all or none, in their order.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -10,6 +10,44 @@ pub struct Batch {
     pub changes: Vec<SealedChange>,
     /// What must hold after them for any of them to stay.
     pub requires: Vec<Requirement>,
+    /// Makes it at most once.
+    pub once: Option<Once>,
+}
+
+/// For how long it is known that a batch was made. Afterwards the same id is a new one.
+pub const ONCE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What a batch is known by, so that it is made at most once, and what is to be known of it afterwards. Stored in the
+/// batch's own transaction, also with a batch that changes nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Once {
+    /// Whose it is and what they call it, as a digest. A batch under an id that there is already is [`Rejected::Done`].
+    pub id: [u8; 32],
+    /// When.
+    pub at: UnixMs,
+    /// Its outcome.
+    pub done: Done,
+}
+
+/// What is known of a batch that was made.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Digest of the request that it was made for.
+    pub request: [u8; 32],
+    /// What came of it, in whatever form the caller wants it back. No value of any record.
+    pub answer: Vec<u8>,
+}
+
+impl std::fmt::Debug for Once {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Once").field("done", &self.done).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Done with {} bytes of answer", self.answer.len())
+    }
 }
 
 impl std::fmt::Debug for Batch {
@@ -128,4 +166,6 @@ pub enum Rejected {
         /// The change, by its place in the batch.
         change: usize,
     },
+    /// A batch under the same [`Once::id`] was made before.
+    Done,
 }

@@ -9,6 +9,7 @@ mod batches;
 mod carrying;
 mod crowds;
 pub(crate) mod fixture;
+mod once;
 mod reading;
 mod types;
 
@@ -37,6 +38,8 @@ pub async fn run<S: Store + 'static>(make: impl AsyncFn(u32) -> S) {
     batches::uniqueness(&make(12).await).await;
     batches::requirements(&make(13).await).await;
     batches::empty_and_unknown(&make(14).await).await;
+    once::at_most_once(&make(15).await).await;
+    once::of_many_at_once_one(make(16).await).await;
     types::types_grow(&make(20).await).await;
     types::indexes_come_and_go(&make(21).await).await;
     types::any_records(&make(22).await).await;
@@ -45,6 +48,7 @@ pub async fn run<S: Store + 'static>(make: impl AsyncFn(u32) -> S) {
     crowds::no_half_batches(make(32).await).await;
     crowds::given_up(make(33).await).await;
     reopened(&make).await;
+    once::kept(&make).await;
 }
 
 /// A store that was closed and opened again gives the same.

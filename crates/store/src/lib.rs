@@ -38,10 +38,10 @@ mod texts;
 pub mod types_file;
 
 use async_trait::async_trait;
-use countersign_model::{RecordTypes, TenantId, TypeId};
+use countersign_model::{RecordTypes, TenantId, TypeId, UnixMs};
 
 pub use access::{Access, Scan, SealedRow};
-pub use batch::{Batch, Rejected, Requirement, SealedChange};
+pub use batch::{Batch, Done, ONCE_MS, Once, Rejected, Requirement, SealedChange};
 pub use error::{StoreError, Unavailable};
 pub use postgres::PostgresStore;
 pub use sqlite::{Options, SqliteStore};
@@ -76,6 +76,13 @@ pub trait Store: Send + Sync {
     /// As [`Self::read`]. After [`StoreError::Unknown`] it is unknown whether the batch was made; after anything else it
     /// was not.
     async fn write(&self, tenant: TenantId, batch: Batch) -> Result<Result<(), Rejected>, StoreError>;
+
+    /// What is known of a batch that was made under this [`Once::id`] less than [`ONCE_MS`] before `now`. While one is
+    /// being made, this may say that there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownTenant`], and what the storage may meet.
+    async fn done(&self, tenant: TenantId, id: [u8; 32], now: UnixMs) -> Result<Option<Done>, StoreError>;
 
     /// How many records of a type a tenant has.
     ///

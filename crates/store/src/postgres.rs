@@ -11,6 +11,7 @@
 
 mod carry;
 mod failure;
+mod once;
 mod read;
 mod sql;
 mod stepwise;
@@ -23,7 +24,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use countersign_model::{Entropy, RecordTypes, TenantId, TypeId};
+use countersign_model::{Entropy, RecordTypes, TenantId, TypeId, UnixMs};
 use countersign_postgres::{PgError, Pool, Row, Scope};
 use parking_lot::RwLock;
 use uuid::Uuid;
@@ -37,7 +38,7 @@ use self::types::Types;
 use self::write::Writing;
 use crate::error::{StoreError, Unavailable};
 use crate::layout::Layout;
-use crate::{Batch, Rejected, Scan, SealedRow, Store};
+use crate::{Batch, Done, Rejected, Scan, SealedRow, Store};
 
 /// Sealed records in PostgreSQL. Cheap to share behind an [`Arc`].
 pub struct PostgresStore {
@@ -209,6 +210,14 @@ impl Store for PostgresStore {
 
     async fn write(&self, tenant: TenantId, batch: Batch) -> Result<Result<(), Rejected>, StoreError> {
         self.run(move |shared| async move { shared.write(tenant, &batch).await }).await
+    }
+
+    async fn done(&self, tenant: TenantId, id: [u8; 32], now: UnixMs) -> Result<Option<Done>, StoreError> {
+        self.run(move |shared| async move {
+            shared.know(tenant).await?;
+            once::done(&shared.pool, tenant, &id, now).await
+        })
+        .await
     }
 
     async fn count(&self, tenant: TenantId, record_type: TypeId) -> Result<u64, StoreError> {

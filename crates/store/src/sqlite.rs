@@ -12,6 +12,7 @@ mod carry;
 mod connection;
 mod failure;
 mod layout;
+mod once;
 mod queue;
 mod read;
 mod sql;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use countersign_model::{RecordTypes, TenantId, TypeId};
+use countersign_model::{RecordTypes, TenantId, TypeId, UnixMs};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use self::connection::Budget;
@@ -35,7 +36,7 @@ use self::tenant::Tenant;
 use crate::error::{StoreError, Unavailable};
 use crate::layout::Layout;
 use crate::texts::Texts;
-use crate::{Access, Batch, Rejected, Scan, SealedRow, Store};
+use crate::{Access, Batch, Done, Rejected, Scan, SealedRow, Store};
 
 /// A read that may give more rows than this is not run on the caller's thread.
 const INLINE_ROWS: usize = 128;
@@ -270,6 +271,14 @@ impl Shared {
         Ok(layout)
     }
 
+    fn done(&self, id: TenantId, once: &[u8; 32], now: UnixMs) -> Result<Option<Done>, StoreError> {
+        let tenant = self.tenant(id)?;
+        let reader = tenant.reader()?;
+        let done = once::done(reader.connection()?, once, now.0)?;
+        reader.give_back();
+        Ok(done)
+    }
+
     fn count(&self, id: TenantId, record_type: TypeId) -> Result<u64, StoreError> {
         let tenant = self.tenant(id)?;
         let layout = self.prepare(&tenant)?;
@@ -335,6 +344,10 @@ impl Store for SqliteStore {
             drop(runtime.spawn_blocking(move || leader.run(move |tenant| shared.prepare(tenant))));
         }
         verdict.await.map_err(|_| StoreError::Unavailable(Unavailable::Interrupted))?
+    }
+
+    async fn done(&self, tenant: TenantId, id: [u8; 32], now: UnixMs) -> Result<Option<Done>, StoreError> {
+        self.blocking(move |shared| shared.done(tenant, &id, now)).await
     }
 
     async fn count(&self, tenant: TenantId, record_type: TypeId) -> Result<u64, StoreError> {

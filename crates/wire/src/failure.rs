@@ -20,6 +20,9 @@ pub enum Failed {
     /// The key service can't reach what wraps the tenant's key.
     #[error(transparent)]
     Kms(KmsFailure),
+    /// A change was asked for and its answer was lost: it is made or it isn't.
+    #[error("it is unknown whether the change was made")]
+    Unknown,
     /// What the callee keeps is damaged.
     #[error("stored data is damaged")]
     Damaged,
@@ -82,6 +85,7 @@ impl From<ServiceFailure> for Failed {
             ServiceFailure::Unavailable => Self::Unavailable,
             ServiceFailure::Kms(failure) => Self::Kms(failure),
             ServiceFailure::Damaged => Self::Damaged,
+            ServiceFailure::Unknown => Self::Unknown,
         }
     }
 }
@@ -93,6 +97,7 @@ impl From<Failed> for ServiceFailure {
             Failed::Refused(refusal) => Self::Refused(refusal),
             Failed::Kms(failure) => Self::Kms(failure),
             Failed::Damaged => Self::Damaged,
+            Failed::Unknown => Self::Unknown,
             Failed::Unavailable | Failed::Call(_) => Self::Unavailable,
         }
     }
@@ -125,6 +130,7 @@ impl Failed {
             Self::Call(CallRefused::Late) => Code::DeadlineExceeded,
             Self::Kms(KmsFailure::Unknown) => Code::NotFound,
             Self::Damaged => Code::DataLoss,
+            Self::Unknown => Code::Unknown,
         }
     }
 

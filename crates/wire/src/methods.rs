@@ -54,6 +54,7 @@ pub(crate) const NEW_TENANT_KEY: Method = method("/countersign.v1.Keys/NewTenant
 pub(crate) const REWRAP_TENANT_KEY: Method = method("/countersign.v1.Keys/RewrapTenantKey", &[AUTHORITY]);
 pub(crate) const READ: Method = method("/countersign.v1.Records/Read", &[GATEWAY, AUTHORITY]);
 pub(crate) const WRITE: Method = method("/countersign.v1.Records/Write", &[GATEWAY]);
+pub(crate) const DONE: Method = method("/countersign.v1.Records/Done", &[GATEWAY]);
 pub(crate) const CREATE_TENANT: Method = method("/countersign.v1.Records/CreateTenant", &[AUTHORITY]);
 pub(crate) const ANY_RECORDS: Method = method("/countersign.v1.Records/AnyRecords", &[AUTHORITY]);
 pub(crate) const QUERY: Method = method("/countersign.v1.Trail/Query", &[AUTHORITY]);
@@ -79,10 +80,11 @@ const fn open(path: &'static str, lasts: Lasts) -> Method {
 }
 
 /// All that can be called.
-pub(crate) const METHODS: [Method; 28] = [
+pub(crate) const METHODS: [Method; 29] = [
     PIPE,
     READ,
     WRITE,
+    DONE,
     SEAL_KEY,
     NEW_TENANT_KEY,
     REWRAP_TENANT_KEY,

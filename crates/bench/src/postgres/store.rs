@@ -26,7 +26,7 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let filled = runtime.block_on(Filled::new(&server))?;
     server.sql(DATABASE, "ANALYZE")?;
-    let bare = Bare::new(options, &server, &filled.place)?;
+    let bare = Bare::new(options, &server, server.authority().ca_pem(), &filled.place)?;
     for (what, kind, target, scripts) in [
         ("point read", Kind::Read, READS, [&bare.read, &bare.read_pipelined]),
         ("insert", Kind::Insert, WRITES, [&bare.write, &bare.write_pipelined]),
@@ -89,7 +89,7 @@ impl Filled {
 
     async fn insert(&self) -> Result<Tag> {
         let (change, key) = self.place.sealed();
-        let done = self.store.write(self.tenant, Batch { changes: vec![change], requires: Vec::new() }).await?;
+        let done = self.store.write(self.tenant, Batch { changes: vec![change], requires: Vec::new(), once: None }).await?;
         done.map_err(|rejected| anyhow::anyhow!("{rejected:?}"))?;
         Ok(key)
     }

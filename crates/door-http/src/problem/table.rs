@@ -175,6 +175,13 @@ fn failed(failure: &Failure) -> Wire {
                 .details(format!("The query affects {matched} rows"))
         }
         Failure::Contention => wire(S::CONFLICT, "40001", text).hint("try again"),
+        Failure::KeyReused => wire(S::UNPROCESSABLE_ENTITY, "22023", text).hint("send another request under another key"),
+        Failure::UnderWay => wire(S::CONFLICT, "55006", text).with(Challenge::Retry).hint("ask again"),
+        // No `Retry-After`: to send it again blindly may do it twice.
+        Failure::Unknown => wire(S::SERVICE_UNAVAILABLE, "08007", text).hint(
+            "with an Idempotency-Key, send the same request under the same key again: it is made once; without one, look \
+             whether it was made before sending it again",
+        ),
         Failure::AuditUnavailable => wire(S::SERVICE_UNAVAILABLE, "58030", text).with(Challenge::Retry),
         Failure::Unavailable | Failure::Kms(_) => wire(S::SERVICE_UNAVAILABLE, "57P03", text).with(Challenge::Retry),
         Failure::Damaged => wire(S::INTERNAL_SERVER_ERROR, "XX001", text),

@@ -10,6 +10,7 @@ use http_body_util::Full;
 
 use super::accept::Format;
 use super::lower::{Form, Kind};
+use super::once::IDEMPOTENCY_REPLAYED;
 use super::{range, render};
 use crate::problem::Problem;
 
@@ -33,6 +34,8 @@ pub struct Answer {
     pub affected: Option<u64>,
     /// How many of those were made.
     pub created: Option<u64>,
+    /// It was given before; nothing was changed now.
+    pub replayed: bool,
 }
 
 /// A response's body.
@@ -71,6 +74,9 @@ pub fn response(form: &Form, answer: &Answer, cursor: Option<String>) -> Result<
     {
         headers.insert(PREFERENCE_APPLIED, value);
     }
+    if answer.replayed {
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
     if let Some(value) = cursor.and_then(|cursor| HeaderValue::try_from(cursor).ok()) {
         headers.insert(CURSOR, value);
     }
@@ -82,6 +88,10 @@ fn changed(kind: Kind, form: &Form, answer: &Answer) -> Result<(StatusCode, Stri
     let affected = answer.affected.unwrap_or(0);
     if form.wants_one() && affected != 1 {
         return Err(Problem::NotOne { none: affected == 0 });
+    }
+    // It has been changed; by now it is gone, or not the caller's to read.
+    if answer.replayed && form.wants_one() && form.gives_records() && answer.rows.rows.is_empty() {
+        return Err(Problem::NotOne { none: true });
     }
     let total = form.preferences.count.map(|_| affected);
     let content_range = match kind {

@@ -3,7 +3,7 @@
 use countersign_guard::Permit;
 use countersign_model::query::{Change, Values};
 use countersign_model::{FieldSet, RecordId};
-use countersign_store::{Batch, SealedChange};
+use countersign_store::{Batch, Rejected, SealedChange};
 
 use super::reference::Required;
 use super::rejected::{Sent, repeated};
@@ -19,6 +19,10 @@ impl Work<'_> {
         let own = change.record_type;
         let set_fields = change.set.iter().flatten().map(|(field, _)| *field).collect();
         trace.looked(own, set_fields, change.filter.fields());
+        let returning = change.returning.as_ref();
+        if let Some(earlier) = self.earlier(own, returning, &change.read, trace).await? {
+            return Ok(earlier);
+        }
         let mut intended = false;
         for _ in 0..ATTEMPTS {
             trace.forget_records();
@@ -26,7 +30,13 @@ impl Work<'_> {
             let records: Vec<RecordId> = rows.iter().map(|row| row.record).collect();
             trace.records(own, records.iter().copied());
             let affected = records.len() as u64;
+            let once = self.once(records.len(), None, returning, &records);
             if records.is_empty() {
+                // That there was nothing to change is what is answered again, too.
+                if once.is_some() && self.write_batch(Batch { once, ..Batch::default() }).await?.is_err() {
+                    let earlier = self.earlier(own, returning, &change.read, trace).await?;
+                    return earlier.ok_or(Failure::Contention);
+                }
                 return self.changed(change, records, None, trace).await;
             }
             if !intended {
@@ -44,11 +54,15 @@ impl Work<'_> {
                 Some(set) => self.updates(change, set, &rows, trace).await?,
                 None => self.deletes(change, &rows)?,
             };
-            let batch = Batch { changes, requires: required.requirements.clone() };
+            let batch = Batch { changes, requires: required.requirements.clone(), once };
             let rejected = match self.write_batch(batch).await? {
                 Ok(()) => {
                     let done = self.changed(change, records, before, trace).await?;
                     return Ok(Done { affected: Some(affected), ..done });
+                }
+                Err(Rejected::Done) => {
+                    let earlier = self.earlier(own, returning, &change.read, trace).await?;
+                    return earlier.ok_or(Failure::Contention);
                 }
                 Err(rejected) => rejected,
             };
@@ -85,7 +99,7 @@ impl Work<'_> {
                 (columns.clone(), rows)
             }
         };
-        Ok(Done { columns, rows, affected: Some(0), created: None })
+        Ok(Done { columns, rows, affected: Some(0), created: None, replayed: false })
     }
 
     /// The records that the filter matches, the caller can see, and the plan lets it change.

@@ -34,6 +34,10 @@ impl Work<'_> {
         let given: FieldSet = rows.iter().flatten().map(|(field, _)| *field).collect();
         let decided_on = insertion.on_conflict.map_or(FieldSet::EMPTY, |conflict| FieldSet::EMPTY.with(conflict.field));
         trace.looked(own, given, decided_on);
+        let returning = insertion.returning.as_ref();
+        if let Some(earlier) = self.earlier(own, returning, &insertion.read, trace).await? {
+            return Ok(earlier);
+        }
         let mut intended = false;
         for _ in 0..ATTEMPTS {
             trace.forget_records();
@@ -47,9 +51,14 @@ impl Work<'_> {
             }
             let live = || rows.iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Leave)).map(|(row, _)| row);
             required.add(self.references(own, live(), &insertion.read_targets, trace).await?);
-            let batch = Batch { changes, requires: required.requirements.clone() };
+            let once = self.once(touched.len(), Some(made(&fates)), returning, &touched);
+            let batch = Batch { changes, requires: required.requirements.clone(), once };
             let rejected = match self.write_batch(batch).await? {
                 Ok(()) => return self.inserted(insertion, &fates, touched, trace).await,
+                Err(Rejected::Done) => {
+                    let earlier = self.earlier(own, returning, &insertion.read, trace).await?;
+                    return earlier.ok_or(Failure::Contention);
+                }
                 Err(rejected) => rejected,
             };
             let sent = Sent {
@@ -78,7 +87,6 @@ impl Work<'_> {
         trace: &mut Trace,
     ) -> Result<Done, Failure> {
         let affected = touched.len() as u64;
-        let created = fates.iter().filter(|fate| matches!(fate, Fate::Make(_))).count() as u64;
         let (columns, rows) = match &insertion.returning {
             None => Default::default(),
             Some(columns) => {
@@ -86,7 +94,7 @@ impl Work<'_> {
                 (columns.clone(), rows)
             }
         };
-        Ok(Done { columns, rows, affected: Some(affected), created: Some(created) })
+        Ok(Done { columns, rows, affected: Some(affected), created: Some(made(fates)), replayed: false })
     }
 
     /// The rows with an id each; a key of kind uuid that was left out is the record's own id.
@@ -195,6 +203,10 @@ impl Work<'_> {
             && self.all_permitted(&insertion.update, &merged_after).await?;
         if permitted { Ok((changes, touched)) } else { Err(FORBIDDEN) }
     }
+}
+
+fn made(fates: &[Fate]) -> u64 {
+    fates.iter().filter(|fate| matches!(fate, Fate::Make(_))).count() as u64
 }
 
 /// What a merge sets: the supplied values, without the one that decided and is the same, and without a key that was

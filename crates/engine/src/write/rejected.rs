@@ -32,7 +32,8 @@ impl Work<'_> {
     pub(super) async fn explain(&self, rejected: Rejected, sent: &Sent<'_>) -> Result<Option<Failure>, Failure> {
         let record_type = self.types.record_type(sent.record_type).ok_or(Failure::Unavailable)?;
         Ok(match rejected {
-            Rejected::Stale { .. } => None,
+            // A change that was made before is answered before this is asked.
+            Rejected::Stale { .. } | Rejected::Done => None,
             Rejected::Missing { requirement } => {
                 let name = sent.references.get(requirement).and_then(|field| record_type.field(*field));
                 Some(name.map_or(FORBIDDEN, |field| Failure::MissingReference { field: field.name.clone() }))

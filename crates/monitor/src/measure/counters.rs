@@ -160,7 +160,7 @@ impl Observe for Measures {
         if let Some(count) = self.requests.get(place(Verdict::ALL.len(), words::verdict(seen.verdict))) {
             add(count, 1);
         }
-        if matches!(seen.verdict, Verdict::Refused | Verdict::Failed)
+        if matches!(seen.verdict, Verdict::Refused | Verdict::Failed | Verdict::Unknown)
             && let Some(count) = self.refusals.get(place(reasons(), words::reason(seen.reason)))
         {
             add(count, 1);

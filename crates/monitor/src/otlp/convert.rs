@@ -70,7 +70,7 @@ fn span(span: &Span) -> proto::Span {
         attributes.extend([whole("countersign.rows", seen.rows), whole("countersign.cells", seen.cells)]);
     }
     // A refusal is what a guard is for. A failure is an error.
-    let code = if seen.verdict == Verdict::Failed { ERROR } else { 0 };
+    let code = if matches!(seen.verdict, Verdict::Failed | Verdict::Unknown) { ERROR } else { 0 };
     proto::Span {
         trace_id: seen.request.as_bytes().to_vec(),
         span_id: span.id.to_be_bytes().to_vec(),

@@ -8,6 +8,7 @@ use countersign_postgres::{Done, PgError, Scope, Step, ToSql, Transaction};
 use uuid::Uuid;
 
 use super::failure::damaged;
+use super::once;
 use super::sql::Text;
 use super::write::{Ended, Verdict, Writing, commit, number, verdict};
 use crate::batch::{Rejected, SealedChange};
@@ -18,6 +19,14 @@ pub(super) async fn attempt(writing: &Writing<'_>) -> Result<Verdict, Ended> {
     let mut transaction = writing.pool.begin(Scope::Tenant(writing.tenant)).await?;
     if run(&mut transaction, &writing.note()).await?.touched == 0 {
         return writing.confirm(transaction).await;
+    }
+    let mut touched = 1;
+    for step in writing.batch.once.iter().flat_map(|once| once::notes(writing.tenant, once)) {
+        touched = run(&mut transaction, &step).await?.touched;
+    }
+    if touched == 0 {
+        transaction.roll_back().await?;
+        return Ok(Err(Rejected::Done));
     }
     let mut stepping = Stepping { writing, transaction };
     for (place, change) in writing.batch.changes.iter().enumerate() {

@@ -16,6 +16,7 @@ use countersign_postgres::{Done, Outcome, PgError, Pool, Scope, Step, ToSql, Tra
 use uuid::Uuid;
 
 use super::failure::fault;
+use super::once;
 use super::sql::Text;
 use super::stepwise;
 use super::types::Types;
@@ -85,6 +86,8 @@ impl Writing<'_> {
     /// Everything at once. `None` if it can't be made like that.
     async fn attempt(&self) -> Result<Option<Verdict>, Ended> {
         let mut steps = vec![self.note()];
+        let once = self.batch.once.iter().flat_map(|once| once::notes(self.tenant, once));
+        steps.extend(once);
         for change in &self.batch.changes {
             steps.push(self.change(change)?);
         }
@@ -95,6 +98,13 @@ impl Writing<'_> {
         let mut done = transaction.together(&steps).await?.into_iter();
         if touched(done.next())? == 0 {
             return self.confirm(transaction).await.map(Some);
+        }
+        if self.batch.once.is_some() {
+            touched(done.next())?;
+            if touched(done.next())? == 0 {
+                transaction.roll_back().await?;
+                return Ok(Some(Err(Rejected::Done)));
+            }
         }
         for _ in &self.batch.changes {
             match touched(done.next()) {

@@ -8,6 +8,7 @@ use rusqlite::types::Null;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 
 use super::failure::{fault, is_taken};
+use super::once;
 use crate::batch::{Batch, Rejected, Requirement, SealedChange};
 use crate::error::StoreError;
 use crate::layout::{Index, Layout, TypeLayout};
@@ -18,6 +19,11 @@ pub(super) fn apply(
     layout: &Layout,
     batch: &Batch,
 ) -> Result<Result<(), Rejected>, StoreError> {
+    if let Some(once) = &batch.once
+        && !once::note(connection, once)?
+    {
+        return Ok(Err(Rejected::Done));
+    }
     for (place, change) in batch.changes.iter().enumerate() {
         let writing = Writing { connection, layout, change: place };
         if let Err(rejected) = writing.apply(change)? {

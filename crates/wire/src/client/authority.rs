@@ -69,7 +69,7 @@ impl Front for RemoteFront {
         match deadline::within(until, self.try_control(bearer.as_ref(), peer, &request)).await {
             Ok(outcome) => outcome,
             Err(Failed::Refused(refusal)) => Err(ControlRefused::Refused(refusal)),
-            Err(Failed::Damaged | Failed::Unavailable | Failed::Kms(_) | Failed::Call(_)) => {
+            Err(Failed::Damaged | Failed::Unavailable | Failed::Unknown | Failed::Kms(_) | Failed::Call(_)) => {
                 Err(ControlRefused::Failed {
                     fault: ControlFault::Unavailable,
                     message: "the authority is not available".to_owned(),
@@ -140,7 +140,9 @@ impl Issuer for RemoteIssuer {
             Failed::Refused(_) | Failed::Call(CallRefused::Role | CallRefused::Removed | CallRefused::Malformed) => {
                 IssueFailure::Refused
             }
-            Failed::Call(_) | Failed::Unavailable | Failed::Kms(_) | Failed::Damaged => IssueFailure::Unavailable,
+            Failed::Call(_) | Failed::Unavailable | Failed::Unknown | Failed::Kms(_) | Failed::Damaged => {
+                IssueFailure::Unavailable
+            }
         })
     }
 }

@@ -75,6 +75,8 @@ pub struct ChannelSettings {
     pub backoff_max: Duration,
     /// How long a connection is used at most.
     pub age_max: Duration,
+    /// After how long without hearing anything it is asked whether anybody is there; for half as long.
+    pub keepalive: Duration,
 }
 
 impl Default for ChannelSettings {
@@ -87,6 +89,7 @@ impl Default for ChannelSettings {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
             age_max: Duration::from_secs(20 * 60),
+            keepalive: Duration::from_secs(10),
         }
     }
 }
@@ -138,6 +141,29 @@ const TRIES: usize = 8;
 /// Before it is tried again: the connection that went away may not be known to have.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How far one call came.
+#[derive(Default)]
+struct Course {
+    sent: AtomicBool,
+    /// The callee said why it did not do it.
+    told: AtomicBool,
+}
+
+impl Course {
+    fn told(&self, status: &Status) -> Failed {
+        let told = !status.details().is_empty() || status.code() == tonic::Code::Unimplemented;
+        self.told.store(told, Ordering::Relaxed);
+        Failed::of_status(status)
+    }
+
+    /// What that means for a change.
+    fn of_change(&self, failed: Failed) -> Failed {
+        // A callee whose time is over goes on with a change all the same.
+        let told = self.told.load(Ordering::Relaxed) && failed != Failed::Call(CallRefused::Late);
+        if self.sent.load(Ordering::Relaxed) && !told { Failed::Unknown } else { failed }
+    }
+}
+
 impl Channel {
     /// Begins to connect. Needs a runtime.
     #[must_use]
@@ -184,12 +210,30 @@ impl Channel {
         Out: Message,
         In: Message + Name + Default + 'static,
     {
+        self.exchange(method, message, &Course::default()).await
+    }
+
+    /// A call that changes something: [`Failed::Unknown`] if it was sent and nobody said what came of it.
+    pub(crate) async fn change<Out, In>(&self, method: &Method, message: &Out) -> Result<In, Failed>
+    where
+        Out: Message,
+        In: Message + Name + Default + 'static,
+    {
+        let course = Course::default();
+        self.exchange(method, message, &course).await.map_err(|failed| course.of_change(failed))
+    }
+
+    async fn exchange<Out, In>(&self, method: &Method, message: &Out, course: &Course) -> Result<In, Failed>
+    where
+        Out: Message,
+        In: Message + Name + Default + 'static,
+    {
         let deadline = deadline::current();
         let work = async {
-            let mut answers = self.open(method, message, deadline).await?;
-            let answer = answers.message().await.map_err(|status| Failed::of_status(&status))?;
+            let mut answers = self.open(method, message, deadline, course).await?;
+            let answer = answers.message().await.map_err(|status| course.told(&status))?;
             // What comes after the message says whether it counts.
-            answers.trailers().await.map_err(|status| Failed::of_status(&status))?;
+            answers.trailers().await.map_err(|status| course.told(&status))?;
             answer.ok_or(Failed::Unavailable)
         };
         tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
@@ -203,11 +247,18 @@ impl Channel {
         In: Message + Name + Default + 'static,
     {
         let deadline = deadline::current();
-        let work = self.open(method, message, deadline);
+        let course = Course::default();
+        let work = self.open(method, message, deadline, &course);
         tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
     }
 
-    async fn open<Out, In>(&self, method: &Method, message: &Out, deadline: Instant) -> Result<Streaming<In>, Failed>
+    async fn open<Out, In>(
+        &self,
+        method: &Method,
+        message: &Out,
+        deadline: Instant,
+        course: &Course,
+    ) -> Result<Streaming<In>, Failed>
     where
         Out: Message,
         In: Message + Name + Default + 'static,
@@ -219,11 +270,16 @@ impl Channel {
             tries = tries.saturating_add(1);
             let line = self.shared.wait_for_line(deadline).await?;
             let outgoing = Outgoing::Whole(Some(body.clone()));
+            course.sent.store(true, Ordering::Relaxed);
             match line.send(request(method, outgoing, deadline)).await {
-                Ok(response) => return answers(response),
+                Ok(response) => return answers(response, course),
                 Err(mut error) => {
                     let unsent = error.take_message().is_some();
-                    if !(unsent || was_refused(error.error())) || tries >= TRIES {
+                    if !(unsent || was_refused(error.error())) {
+                        return Err(Failed::Unavailable);
+                    }
+                    course.sent.store(false, Ordering::Relaxed);
+                    if tries >= TRIES {
                         return Err(Failed::Unavailable);
                     }
                     tokio::time::sleep(PAUSE).await;
@@ -240,7 +296,7 @@ impl Channel {
         let request = request(&methods::PIPE, Outgoing::Stream(calls), deadline);
         // The other end answers at once that there is a stream, before there is anything in it.
         match tokio::time::timeout(self.settings().wait_max, line.send(request)).await {
-            Ok(Ok(response)) => Ok(Some((answers(response)?, is_over))),
+            Ok(Ok(response)) => Ok(Some((answers(response, &Course::default())?, is_over))),
             Ok(Err(_)) | Err(_) => Ok(None),
         }
     }
@@ -251,7 +307,7 @@ impl Channel {
     }
 }
 
-fn answers<In>(response: http::Response<Incoming>) -> Result<Streaming<In>, Failed>
+fn answers<In>(response: http::Response<Incoming>, course: &Course) -> Result<Streaming<In>, Failed>
 where
     In: Message + Name + Default + 'static,
 {
@@ -259,7 +315,7 @@ where
     if let Some(status) = Status::from_header_map(&parts.headers)
         && status.code() != tonic::Code::Ok
     {
-        return Err(Failed::of_status(&status));
+        return Err(course.told(&status));
     }
     if parts.status != http::StatusCode::OK {
         return Err(Failed::Unavailable);

@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use countersign_model::{TenantId, TypeId};
 use countersign_services::{Call, Records, ServiceFailure};
-use countersign_store::{Access, Batch, Rejected, Scan, SealedRow};
+use countersign_store::{Access, Batch, Done, Rejected, Scan, SealedRow};
 use tonic::Streaming;
 
 use super::channel::Channel;
 use super::outgoing::call_out;
 use super::pipe::{Pipes, Reply};
-use crate::convert::records::{batch_out, rejected_in, row_in, scan_out};
+use crate::convert::records::{batch_out, once_in, rejected_in, row_in, scan_out};
 use crate::failure::{CallRefused, Failed};
 use crate::pb::pipe_call::Call as CallPart;
 use crate::{deadline, methods, pb};
@@ -56,19 +56,31 @@ impl RemoteRecords {
         tokio::time::timeout_at(until, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
     }
 
-    /// As [`Records::write`], saying more about why not. Once it is sent, it may have been made whatever this says.
+    /// As [`Records::write`], saying more about why not.
+    ///
+    /// # Errors
+    /// [`Failed`]; [`Failed::Unknown`] if it was sent and nobody said what came of it.
+    pub async fn try_write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, Failed> {
+        let call = Some(call_out(self.pipes.channel(), call)?);
+        let (changes, requires, once) = batch_out(batch);
+        let message = pb::WriteRecordsRequest { call, changes, requires, once };
+        let reply: pb::WriteRecordsReply = self.pipes.channel().change(&methods::WRITE, &message).await?;
+        match reply.rejected {
+            None => Ok(Ok(())),
+            Some(rejected) => rejected_in(rejected).map(Err).map_err(|_| Failed::Unknown),
+        }
+    }
+
+    /// As [`Records::done`], saying more about why not.
     ///
     /// # Errors
     /// [`Failed`].
-    pub async fn try_write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, Failed> {
+    pub async fn try_done(&self, call: &Call<'_>, id: [u8; 32]) -> Result<Option<Done>, Failed> {
         let call = Some(call_out(self.pipes.channel(), call)?);
-        let (changes, requires) = batch_out(batch);
-        let message = pb::WriteRecordsRequest { call, changes, requires };
-        let reply: pb::WriteRecordsReply = self.pipes.channel().unary(&methods::WRITE, &message).await?;
-        match reply.rejected {
-            None => Ok(Ok(())),
-            Some(rejected) => rejected_in(rejected).map(Err).map_err(|_| Failed::Unavailable),
-        }
+        let message = pb::DoneRequest { call, key: id.to_vec() };
+        let reply: pb::DoneReply = self.pipes.channel().unary(&methods::DONE, &message).await?;
+        let once = reply.once.map(once_in).transpose().map_err(|_| Failed::Unavailable)?;
+        Ok(once.map(|once| once.done))
     }
 }
 
@@ -94,6 +106,10 @@ impl Records for RemoteRecords {
 
     async fn write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {
         Ok(deadline::within(call.deadline, self.try_write(call, batch)).await?)
+    }
+
+    async fn done(&self, call: &Call<'_>, id: [u8; 32]) -> Result<Option<Done>, ServiceFailure> {
+        Ok(deadline::within(call.deadline, self.try_done(call, id)).await?)
     }
 
     async fn create_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<(), ServiceFailure> {

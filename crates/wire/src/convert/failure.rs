@@ -27,6 +27,7 @@ pub(crate) fn failure_out(failed: &Failed) -> pb::Failure {
         Failed::Refused(refusal) => FailureKind::Refused(refusal_out(refusal)),
         Failed::Unavailable => FailureKind::Unavailable(true),
         Failed::Damaged => FailureKind::Damaged(true),
+        Failed::Unknown => FailureKind::Unknown(true),
         Failed::Kms(KmsFailure::Unavailable) => FailureKind::Kms(pb::KmsFailure::Unavailable.into()),
         Failed::Kms(KmsFailure::Unknown) => FailureKind::Kms(pb::KmsFailure::Unknown.into()),
         Failed::Call(why) => FailureKind::Call(call_out(*why).into()),
@@ -39,13 +40,16 @@ pub(crate) fn failure_in(failure: pb::Failure) -> Failed {
     match failure.kind {
         Some(FailureKind::Refused(refusal)) => refusal_in(refusal).map_or(Failed::Unavailable, Failed::Refused),
         Some(FailureKind::Damaged(true)) => Failed::Damaged,
+        Some(FailureKind::Unknown(true)) => Failed::Unknown,
         Some(FailureKind::Kms(why)) => match pb::KmsFailure::try_from(why) {
             Ok(pb::KmsFailure::Unavailable) => Failed::Kms(KmsFailure::Unavailable),
             Ok(pb::KmsFailure::Unknown) => Failed::Kms(KmsFailure::Unknown),
             Ok(pb::KmsFailure::Unspecified) | Err(_) => Failed::Unavailable,
         },
         Some(FailureKind::Call(why)) => call_in(why).map_or(Failed::Unavailable, Failed::Call),
-        Some(FailureKind::Unavailable(_) | FailureKind::Damaged(false)) | None => Failed::Unavailable,
+        Some(FailureKind::Unavailable(_) | FailureKind::Damaged(false) | FailureKind::Unknown(false)) | None => {
+            Failed::Unavailable
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is asked of a store and what it gives.
 
 use countersign_crypto::Tag;
-use countersign_model::{FieldId, RecordId};
-use countersign_store::{Access, Batch, Rejected, Requirement, Scan, SealedChange, SealedRow};
+use countersign_model::{FieldId, RecordId, UnixMs};
+use countersign_store::{Access, Batch, Done, Once, Rejected, Requirement, Scan, SealedChange, SealedRow};
 
 use super::{Malformed, field_id, fields_in, fields_out, number, sixteen, sixteens, size, type_id};
 use crate::pb;
@@ -81,15 +81,41 @@ fn present<T>((field, content): (FieldId, Option<T>)) -> Result<(FieldId, T), Ma
     Ok((field, content.ok_or(Malformed)?))
 }
 
-pub(crate) fn batch_out(batch: Batch) -> (Vec<pb::Change>, Vec<pb::Requirement>) {
+/// Goes out without whose it is and when: that is the store's to say.
+pub(crate) fn batch_out(batch: Batch) -> (Vec<pb::Change>, Vec<pb::Requirement>, Option<pb::Once>) {
     let changes = batch.changes.into_iter().map(change_out).collect();
-    (changes, batch.requires.into_iter().map(requirement_out).collect())
+    let once = batch.once.map(|once| once_out(&once.id, once.done));
+    (changes, batch.requires.into_iter().map(requirement_out).collect(), once)
 }
 
-pub(crate) fn batch_in(changes: Vec<pb::Change>, requires: Vec<pb::Requirement>) -> Result<Batch, Malformed> {
+pub(crate) fn once_out(key: &[u8; 32], done: Done) -> pb::Once {
+    pb::Once { key: key.to_vec(), request: done.request.to_vec(), answer: done.answer }
+}
+
+pub(crate) fn once_in(once: pb::Once) -> Result<Once, Malformed> {
+    if once.answer.len() > ANSWER_BYTES_MAX {
+        return Err(Malformed);
+    }
+    let done = Done { request: thirty_two(&once.request)?, answer: once.answer };
+    Ok(Once { id: thirty_two(&once.key)?, at: UnixMs(0), done })
+}
+
+/// More than the ids of as many records as one request may make.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+pub(crate) fn thirty_two(bytes: &[u8]) -> Result<[u8; 32], Malformed> {
+    bytes.try_into().map_err(|_| Malformed)
+}
+
+pub(crate) fn batch_in(
+    changes: Vec<pb::Change>,
+    requires: Vec<pb::Requirement>,
+    once: Option<pb::Once>,
+) -> Result<Batch, Malformed> {
     Ok(Batch {
         changes: changes.into_iter().map(change_in).collect::<Result<_, _>>()?,
         requires: requires.into_iter().map(requirement_in).collect::<Result<_, _>>()?,
+        once: once.map(once_in).transpose()?,
     })
 }
 
@@ -177,6 +203,7 @@ pub(crate) fn rejected_out(rejected: Rejected) -> pb::Rejected {
         Rejected::Missing { requirement } => Kind::MissingRequirement(number(requirement)),
         Rejected::Present { requirement } => Kind::PresentRequirement(number(requirement)),
         Rejected::Stale { change } => Kind::StaleChange(number(change)),
+        Rejected::Done => Kind::Done(true),
     };
     pb::Rejected { kind: Some(kind) }
 }
@@ -191,5 +218,7 @@ pub(crate) fn rejected_in(rejected: pb::Rejected) -> Result<Rejected, Malformed>
         Kind::MissingRequirement(requirement) => Rejected::Missing { requirement: size(requirement)? },
         Kind::PresentRequirement(requirement) => Rejected::Present { requirement: size(requirement)? },
         Kind::StaleChange(change) => Rejected::Stale { change: size(change)? },
+        Kind::Done(true) => Rejected::Done,
+        Kind::Done(false) => return Err(Malformed),
     })
 }

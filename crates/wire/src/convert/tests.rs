@@ -5,8 +5,8 @@ use countersign_model::request::{
     After, Delete, Door, Embed, Filter, Input, InputRow, Insert, Literal, OnConflict, Operation, Operator, Order, Read,
     Select, Update,
 };
-use countersign_model::{Kind, Name, RecordId, Request, RequestId};
-use countersign_store::{Access, Batch, Rejected, Requirement, Scan, SealedChange, SealedRow};
+use countersign_model::{Kind, Name, RecordId, Request, RequestId, UnixMs};
+use countersign_store::{Access, Batch, Done, Once, Rejected, Requirement, Scan, SealedChange, SealedRow};
 use countersign_token::TokenError;
 use prost::Message;
 
@@ -307,11 +307,16 @@ fn scans_rows_and_batches_come_back_as_they_were() {
                 Requirement::Absent { record_type, field, tag }
             }
         };
-        let batch = Batch { changes: draw.list(4, Draw::change), requires: draw.list(3, requirement) };
-        let (changes, requires) = batch_out(batch.clone());
-        assert!(batch_in(changes, requires).unwrap() == batch);
+        let once = draw.yes().then(|| {
+            let (id, request) = ([draw.below(256) as u8; 32], [draw.below(256) as u8; 32]);
+            Once { id, at: UnixMs(0), done: Done { request, answer: draw.sixteen().to_vec() } }
+        });
+        let batch = Batch { changes: draw.list(4, Draw::change), requires: draw.list(3, requirement), once };
+        let (changes, requires, once) = batch_out(batch.clone());
+        assert!(batch_in(changes, requires, once).unwrap() == batch);
 
-        let rejected = match draw.below(4) {
+        let rejected = match draw.below(5) {
+            4 => Rejected::Done,
             0 => Rejected::Unique { change: draw.next() as usize, field: draw.field(), existing: draw.record() },
             1 => Rejected::Missing { requirement: draw.next() as usize },
             2 => Rejected::Present { requirement: draw.next() as usize },
@@ -329,7 +334,11 @@ fn numbers_that_no_id_has_are_refused() {
     assert!(sixteens(&[0; 33]).is_err());
     let none = pb::Change { kind: pb::ChangeKind::Insert.into(), record: vec![0; 16], ..pb::Change::default() };
     let empty = pb::Cell { field: 1, sealed: None };
-    assert!(batch_in(vec![pb::Change { cells: vec![empty], ..none }], vec![]).is_err());
+    assert!(batch_in(vec![pb::Change { cells: vec![empty], ..none }], vec![], None).is_err());
+    let once = pb::Once { key: vec![0; 31], request: vec![0; 32], answer: vec![] };
+    assert!(batch_in(vec![], vec![], Some(once)).is_err());
+    let once = pb::Once { key: vec![0; 32], request: vec![0; 32], answer: vec![0; 2 << 20] };
+    assert!(batch_in(vec![], vec![], Some(once)).is_err());
 }
 
 fn refusals() -> Vec<Refusal> {
@@ -384,6 +393,7 @@ fn every_refusal_comes_back_as_it_was() {
     let all = refusals().into_iter().map(Failed::Refused).chain(calls).chain([
         Failed::Unavailable,
         Failed::Damaged,
+        Failed::Unknown,
         Failed::Kms(countersign_services::KmsFailure::Unavailable),
         Failed::Kms(countersign_services::KmsFailure::Unknown),
     ]);

@@ -596,7 +596,7 @@ impl Operator {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Failure {
-    #[prost(oneof = "failure::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "failure::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<failure::Kind>,
 }
 /// Nested message and enum types in `Failure`.
@@ -619,6 +619,9 @@ pub mod failure {
         /// What wraps the tenant's key.
         #[prost(enumeration = "super::KmsFailure", tag = "5")]
         Kms(i32),
+        /// A change was asked for and its answer was lost: it is made or it isn't.
+        #[prost(bool, tag = "6")]
+        Unknown(bool),
     }
 }
 impl ::prost::Name for Failure {
@@ -1656,6 +1659,9 @@ pub struct WriteRecordsRequest {
     pub changes: ::prost::alloc::vec::Vec<Change>,
     #[prost(message, repeated, tag = "3")]
     pub requires: ::prost::alloc::vec::Vec<Requirement>,
+    /// Makes the change at most once.
+    #[prost(message, optional, tag = "4")]
+    pub once: ::core::option::Option<Once>,
 }
 impl ::prost::Name for WriteRecordsRequest {
     const NAME: &'static str = "WriteRecordsRequest";
@@ -1665,6 +1671,66 @@ impl ::prost::Name for WriteRecordsRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/countersign.v1.WriteRecordsRequest".into()
+    }
+}
+/// What a change is known by, and what is to be known of it once it is made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Once {
+    /// Digest of the idempotency key, 32 bytes. Whose it is, the store takes from the token.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    /// Digest of the request, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub request: ::prost::alloc::vec::Vec<u8>,
+    /// What came of it, as the gateway wants it back.
+    #[prost(bytes = "vec", tag = "3")]
+    pub answer: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for Once {
+    const NAME: &'static str = "Once";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.Once".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.Once".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct DoneRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    /// As in `Once`.
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for DoneRequest {
+    const NAME: &'static str = "DoneRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.DoneRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.DoneRequest".into()
+    }
+}
+/// Without `once` there was none.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct DoneReply {
+    #[prost(message, optional, tag = "1")]
+    pub once: ::core::option::Option<Once>,
+}
+impl ::prost::Name for DoneReply {
+    const NAME: &'static str = "DoneReply";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.DoneReply".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.DoneReply".into()
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1759,7 +1825,7 @@ impl ::prost::Name for WriteRecordsReply {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Rejected {
-    #[prost(oneof = "rejected::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "rejected::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: ::core::option::Option<rejected::Kind>,
 }
 /// Nested message and enum types in `Rejected`.
@@ -1775,6 +1841,9 @@ pub mod rejected {
         PresentRequirement(u64),
         #[prost(uint64, tag = "4")]
         StaleChange(u64),
+        /// It was made before.
+        #[prost(bool, tag = "5")]
+        Done(bool),
     }
 }
 impl ::prost::Name for Rejected {
@@ -1924,6 +1993,11 @@ pub mod records_server {
             tonic::Response<super::WriteRecordsReply>,
             tonic::Status,
         >;
+        /// What an earlier change by the same principal under the same idempotency key came to. From gateways.
+        async fn done(
+            &self,
+            request: tonic::Request<super::DoneRequest>,
+        ) -> std::result::Result<tonic::Response<super::DoneReply>, tonic::Status>;
         /// Makes room for a tenant. From the authority.
         async fn create_tenant(
             &self,
@@ -2088,6 +2162,49 @@ pub mod records_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WriteSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countersign.v1.Records/Done" => {
+                    #[allow(non_camel_case_types)]
+                    struct DoneSvc<T: Records>(pub Arc<T>);
+                    impl<T: Records> tonic::server::UnaryService<super::DoneRequest>
+                    for DoneSvc<T> {
+                        type Response = super::DoneReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DoneRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Records>::done(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DoneSvc(inner);
                         let codec = crate::codec::Bounded::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::admission::{Accepted, Admission, caller};
-use crate::convert::records::{batch_in, rejected_out, row_out, scan_in};
+use crate::convert::records::{batch_in, once_out, rejected_out, row_out, scan_in, thirty_two};
 use crate::convert::{sixteen, type_id};
 use crate::failure::{CallRefused, Failed};
 use crate::pb::records_server::Records as RecordsWire;
@@ -48,7 +48,10 @@ impl RecordsWire for RecordsEnd {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
         let accepted = self.admission.accept(&caller, message.call).await?;
-        let batch = self.admission.understood(&caller, &accepted, batch_in(message.changes, message.requires)).await?;
+        let batch = self
+            .admission
+            .understood(&caller, &accepted, batch_in(message.changes, message.requires, message.once))
+            .await?;
         let records = Arc::clone(&self.records);
         let until = deadline::current();
         // A task of its own: a write that has begun goes on to its end, whether its caller waits or not.
@@ -56,8 +59,17 @@ impl RecordsWire for RecordsEnd {
             let Accepted { raw, .. } = &accepted;
             received::answering(&accepted.request, raw.clone(), records.write(&accepted.call(), batch)).await
         }));
-        let outcome = written.await.map_err(|_| Failed::Unavailable)?.map_err(Failed::from)?;
+        let outcome = written.await.map_err(|_| Failed::Unknown)?.map_err(Failed::from)?;
         Ok(Response::new(pb::WriteRecordsReply { rejected: outcome.err().map(rejected_out) }))
+    }
+
+    async fn done(&self, request: Request<pb::DoneRequest>) -> Result<Response<pb::DoneReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let accepted = self.admission.accept(&caller, message.call).await?;
+        let key = self.admission.understood(&caller, &accepted, thirty_two(&message.key)).await?;
+        let done = self.records.done(&accepted.call(), key).await.map_err(Failed::from)?;
+        Ok(Response::new(pb::DoneReply { once: done.map(|done| once_out(&key, done)) }))
     }
 
     async fn create_tenant(&self, request: Request<pb::CreateTenantRequest>) -> Result<Response<pb::Empty>, Status> {

@@ -20,6 +20,7 @@ fn answer(rows: u64, total: Option<u64>, affected: Option<u64>, created: Option<
         rows: RowSet { rows, total, next: None },
         affected,
         created,
+        replayed: false,
     }
 }
 
