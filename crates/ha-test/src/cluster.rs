@@ -1,9 +1,12 @@
 //! PostgreSQL under Patroni with etcd in each data centre, started from what the inventory renders to.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -19,11 +22,39 @@ const ETCD: &str = "etcd";
 const DISK: &str = "size=640m,mode=0755";
 const SETTLES_WITHIN: Duration = Duration::from_secs(180);
 
-/// A process with its log.
+/// A process with its log, which is started again when it ends by itself, as a supervisor such as systemd does.
 pub struct Process {
-    child: Child,
+    inner: Arc<Inner>,
     /// For messages.
     pub name: String,
+}
+
+struct Inner {
+    program: OsString,
+    arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
+    log: PathBuf,
+    child: Mutex<Child>,
+    /// Whether it is to run.
+    wanted: AtomicBool,
+}
+
+impl Inner {
+    fn start(&self) -> Result<Child> {
+        spawn(&self.program, &self.arguments, &self.variables, &self.log)
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn spawn(program: &OsStr, words: &[OsString], variables: &[(OsString, OsString)], log: &Path) -> Result<Child> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
+    let mut command = Command::new(program);
+    command.args(words).envs(variables.iter().cloned()).env_remove("SSH_AUTH_SOCK");
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().with_context(|| format!("starting {}", program.display()))
 }
 
 impl Process {
@@ -31,43 +62,83 @@ impl Process {
     ///
     /// # Errors
     /// If it can't be started.
-    pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self> {
-        let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn().with_context(|| format!("starting {name}"))?;
-        Ok(Self { child, name: name.to_owned() })
+    pub fn start(name: &str, command: &Command, log: &Path) -> Result<Self> {
+        let program = command.get_program().to_owned();
+        let arguments: Vec<OsString> = command.get_args().map(OsStr::to_owned).collect();
+        let set = command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+        let variables: Vec<(OsString, OsString)> = set.collect();
+        let child = Mutex::new(spawn(&program, &arguments, &variables, log)?);
+        let (log, wanted) = (log.to_owned(), AtomicBool::new(true));
+        let inner = Arc::new(Inner { program, arguments, variables, log, child, wanted });
+        let watched = Arc::downgrade(&inner);
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(STARTED_AGAIN_AFTER);
+                let Some(inner) = watched.upgrade() else { return };
+                let mut child = inner.child();
+                let has_ended = matches!(child.try_wait(), Ok(Some(_)));
+                if has_ended
+                    && inner.wanted.load(Ordering::Relaxed)
+                    && let Ok(new) = inner.start()
+                {
+                    *child = new;
+                }
+            }
+        });
+        Ok(Self { inner, name: name.to_owned() })
     }
 
     /// Its id. Every program before it in the command has become it.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.inner.child().id()
     }
 
-    /// Asks it to end and waits; after `patience` it is ended.
+    /// From now on it is not started again.
+    pub fn hold(&self) {
+        self.inner.wanted.store(false, Ordering::Relaxed);
+    }
+
+    /// It is started again.
+    pub fn release(&self) {
+        self.inner.wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks it to end and waits; after `patience` it is ended. It is not started again before [`Self::release`].
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn stop(&mut self, word: &str, patience: Duration) -> Result<()> {
+    pub fn stop(&self, word: &str, patience: Duration) -> Result<()> {
+        self.hold();
         let _ = signal(word, self.id());
         let begun = Instant::now();
         while begun.elapsed() < patience {
-            if self.child.try_wait()?.is_some() {
+            if self.inner.child().try_wait()?.is_some() {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         println!("  {} did not end within {patience:?} and is killed", self.name);
-        self.child.kill()?;
-        self.child.wait()?;
+        let mut child = self.inner.child();
+        child.kill()?;
+        child.wait()?;
         Ok(())
     }
 
-    /// Whether it has ended by itself.
-    pub fn has_ended(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
+    /// Stops it and starts it again.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn restart(&self, word: &str, patience: Duration) -> Result<()> {
+        self.stop(word, patience)?;
+        *self.inner.child() = self.inner.start()?;
+        self.release();
+        Ok(())
     }
 }
+
+/// As the rendered units say.
+const STARTED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// One data centre's database.
 pub struct Site {
@@ -183,12 +254,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Patroni's program.
-    #[must_use]
-    pub fn patroni(&self) -> PathBuf {
-        self.patroni.clone()
-    }
-
     /// Waits until there is a primary, and everybody else follows it.
     ///
     /// # Errors
@@ -255,7 +320,7 @@ impl Site {
     pub fn start_etcd(&mut self) -> Result<()> {
         let mut command = self.place.command_as(ETCD, "sh");
         command.arg(self.config.join("etcd.sh"));
-        self.etcd = Some(Process::start(&format!("etcd in {}", self.name), command, &self.log("etcd"))?);
+        self.etcd = Some(Process::start(&format!("etcd in {}", self.name), &command, &self.log("etcd"))?);
         Ok(())
     }
 
@@ -266,7 +331,7 @@ impl Site {
     pub fn start_patroni(&mut self, program: &Path) -> Result<()> {
         let mut command = self.place.command_as(POSTGRES, program.to_str().context("a path that is not UTF-8")?);
         command.arg(self.config.join("patroni.yml"));
-        self.patroni = Some(Process::start(&format!("Patroni in {}", self.name), command, &self.log("patroni"))?);
+        self.patroni = Some(Process::start(&format!("Patroni in {}", self.name), &command, &self.log("patroni"))?);
         Ok(())
     }
 
@@ -274,33 +339,24 @@ impl Site {
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn restart_etcd(&mut self) -> Result<()> {
-        if let Some(etcd) = &mut self.etcd {
-            etcd.stop("TERM", Duration::from_secs(15))?;
-        }
-        self.start_etcd()
+    pub fn restart_etcd(&self) -> Result<()> {
+        self.etcd.as_ref().context("etcd does not run")?.restart("TERM", Duration::from_secs(15))
     }
 
     /// Stops Patroni and PostgreSQL and starts them again.
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn restart_patroni(&mut self, program: &Path) -> Result<()> {
-        if let Some(patroni) = &mut self.patroni {
-            patroni.stop("TERM", Duration::from_secs(60))?;
-        }
-        self.start_patroni(program)
+    pub fn restart_patroni(&self) -> Result<()> {
+        self.patroni()?.restart("TERM", Duration::from_secs(60))
     }
 
-    /// Starts Patroni again if it has ended.
+    /// Patroni.
     ///
     /// # Errors
-    /// If it can't be started.
-    pub fn revive_patroni(&mut self, program: &Path) -> Result<()> {
-        if self.patroni.as_mut().is_none_or(Process::has_ended) {
-            self.start_patroni(program)?;
-        }
-        Ok(())
+    /// If it was never started.
+    pub fn patroni(&self) -> Result<&Process> {
+        self.patroni.as_ref().context("Patroni does not run")
     }
 
     /// Tells Patroni that there are new certificates, as the rendered `renew.sh` does.
@@ -308,7 +364,7 @@ impl Site {
     /// # Errors
     /// If it does not run.
     pub fn reload(&self) -> Result<()> {
-        signal("HUP", self.patroni.as_ref().context("Patroni does not run")?.id())
+        signal("HUP", self.patroni()?.id())
     }
 
     /// The process id of PostgreSQL's first process.
@@ -318,12 +374,6 @@ impl Site {
     pub fn postmaster(&self) -> Result<u32> {
         let text = fs::read_to_string(self.data.join("postgres/data/postmaster.pid"))?;
         text.lines().next().and_then(|line| line.trim().parse().ok()).context("postmaster.pid is not as expected")
-    }
-
-    /// Patroni's process id.
-    #[must_use]
-    pub fn patroni_process(&self) -> Option<u32> {
-        self.patroni.as_ref().map(Process::id)
     }
 
     /// Every process of PostgreSQL and Patroni.

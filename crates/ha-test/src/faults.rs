@@ -169,7 +169,10 @@ fn kill(scene: &mut Scene, primary: usize) -> Result<Moment> {
 }
 
 fn kill_site(scene: &mut Scene, primary: usize) -> Result<Moment> {
-    let processes = scene.site(primary)?.database_processes()?;
+    let site = scene.site(primary)?;
+    // Nobody starts it again before the machine is back.
+    site.patroni()?.hold();
+    let processes = site.database_processes()?;
     let begun = scene.load.now();
     for process in processes {
         // One may have ended with another.
@@ -177,9 +180,7 @@ fn kill_site(scene: &mut Scene, primary: usize) -> Result<Moment> {
     }
     std::thread::sleep(Duration::from_secs(1));
     scene.goes_on("after the primary's data centre was killed")?;
-    let patroni = scene.cluster.patroni();
-    let site = scene.cluster.sites.get_mut(primary).context("no such data centre")?;
-    site.revive_patroni(&patroni)?;
+    scene.site(primary)?.patroni()?.release();
     Ok(begun)
 }
 
@@ -191,14 +192,12 @@ fn freeze(scene: &mut Scene, primary: usize) -> Result<Moment> {
     }
     scene.endure(begun);
     // PostgreSQL first, and Patroni a while later: nobody tells the old primary that it is none.
-    let patroni = scene.site(primary)?.patroni_process();
-    for process in processes.iter().filter(|process| Some(**process) != patroni) {
+    let patroni = scene.site(primary)?.patroni()?.id();
+    for process in processes.iter().filter(|process| **process != patroni) {
         let _ = signal("CONT", *process);
     }
     std::thread::sleep(Duration::from_secs(4));
-    if let Some(patroni) = patroni {
-        signal("CONT", patroni)?;
-    }
+    signal("CONT", patroni)?;
     Ok(begun)
 }
 
@@ -262,7 +261,6 @@ fn certificates(scene: &mut Scene, _: usize) -> Result<Moment> {
 
 fn rolling(scene: &mut Scene, _: usize) -> Result<Moment> {
     let begun = scene.load.now();
-    let patroni = scene.cluster.patroni();
     for index in 0..scene.cluster.sites.len() {
         let primary = scene.cluster.settle()?;
         if primary == index {
@@ -270,12 +268,11 @@ fn rolling(scene: &mut Scene, _: usize) -> Result<Moment> {
             scene.switch_over(primary, next)?;
             scene.cluster.settle()?;
         }
-        let site = scene.cluster.sites.get_mut(index).context("no such data centre")?;
-        site.restart_patroni(&patroni)?;
+        scene.site(index)?.restart_patroni()?;
         scene.cluster.settle()?;
-        scene.cluster.sites.get_mut(index).context("no such data centre")?.restart_etcd()?;
+        scene.site(index)?.restart_etcd()?;
         scene.cluster.settle()?;
-        if let Some(services) = scene.services.get_mut(index) {
+        if let Some(services) = scene.services.get(index) {
             services.restart_services()?;
             services.restart_authority()?;
         }

@@ -18,6 +18,7 @@ const DOOR: u16 = 8443;
 const AUTHORITY: u16 = 8444;
 /// The first of three.
 const SERVICES: u16 = 8446;
+const STOPS_WITHIN: Duration = Duration::from_secs(40);
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
 const TYPES: &str = "\
@@ -78,7 +79,7 @@ impl Deployment {
         fs::create_dir_all(self.base.join("authority"))?;
         fs::create_dir_all(self.base.join("services"))?;
         let listen = format!("{}:{AUTHORITY}", place.address);
-        self.init(&dir, &["--services", "authority", "--wire-listen", &listen])?;
+        self.init(&dir, &["--wire-listen", &listen])?;
         let names: Vec<String> = self.places.iter().map(|(_, place)| format!("\"{}\"", place.address)).collect();
         set(&dir, "server", "names", &format!("[\"localhost\", {}]", names.join(", ")))?;
         for (file, text) in [("types.toml", TYPES), ("policies/probe.cedar", POLICY)] {
@@ -122,6 +123,7 @@ impl Deployment {
         let address_for = |name: &str| inventory.datacentre(name).map(|one| inventory.address_for(&one));
         let address = address_for(name).context("no such data centre")?;
         self.run(place, &first, &["move", "--to", &address])?;
+        set(&first, "services", "run", "\"authority\"")?;
         let authorities: Vec<String> =
             self.places.iter().map(|(_, place)| format!("{}:{AUTHORITY}", place.address)).collect();
         let mut all = Vec::new();
@@ -137,15 +139,14 @@ impl Deployment {
             let words =
                 ["--services", "gateway,keys,store", "--authority", &authorities.join(","), "--wire-listen", &listen];
             self.init(&services, &words)?;
-            fs::copy(first.join("ca.pem"), services.join("ca.pem"))?;
+            let trusted = services.join("database-ca.pem");
+            fs::copy(first.join("ca.pem"), &trusted)?;
+            set(&services, "postgres", "server_ca", &format!("\"{}\"", trusted.display()))?;
             set(&services, "postgres", "address", &format!("\"{address}\""))?;
             let names: Vec<String> = self.places.iter().map(|(_, place)| format!("\"{}\"", place.address)).collect();
             set(&services, "server", "names", &format!("[\"localhost\", {}]", names.join(", ")))?;
-            let first_services = self.services(&self.first()?.0);
-            if services != first_services {
-                // Tenants' keys are wrapped by one key, wherever they are unwrapped.
-                fs::copy(first_services.join("kms.key"), services.join("kms.key"))?;
-            }
+            // Tenants' keys are wrapped by one key, wherever they are unwrapped.
+            fs::copy(first.join("kms.key"), services.join("kms.key"))?;
             for service in ["gateway", "keys", "store"] {
                 let token = self.run(place, &first, &["service", "invite", service, "--name", name])?;
                 let path = self.base.join(format!("{name}-{service}.join"));
@@ -212,7 +213,7 @@ impl Services {
         let mut command = self.place.command(text(&self.program)?);
         command.arg("serve").arg(&self.authority);
         let log = self.logs.join(format!("{}-authority.log", self.name));
-        self.running[0] = Some(Process::start(&format!("the authority in {}", self.name), command, &log)?);
+        self.running[0] = Some(Process::start(&format!("the authority in {}", self.name), &command, &log)?);
         Ok(())
     }
 
@@ -227,7 +228,7 @@ impl Services {
             command.arg("--join-token").arg(token);
         }
         let log = self.logs.join(format!("{}-services.log", self.name));
-        self.running[1] = Some(Process::start(&format!("the services in {}", self.name), command, &log)?);
+        self.running[1] = Some(Process::start(&format!("the services in {}", self.name), &command, &log)?);
         Ok(())
     }
 
@@ -235,11 +236,10 @@ impl Services {
     ///
     /// # Errors
     /// If they don't come back.
-    pub fn restart_services(&mut self) -> Result<()> {
-        if let Some(process) = &mut self.running[1] {
-            process.stop("INT", Duration::from_secs(40))?;
+    pub fn restart_services(&self) -> Result<()> {
+        if let Some(process) = &self.running[1] {
+            process.restart("INT", STOPS_WITHIN)?;
         }
-        self.start_services(&[])?;
         let ca = self.authority.join("ca.pem");
         self.ready(&ca)
     }
@@ -248,11 +248,8 @@ impl Services {
     ///
     /// # Errors
     /// If it can't be started.
-    pub fn restart_authority(&mut self) -> Result<()> {
-        if let Some(process) = &mut self.running[0] {
-            process.stop("INT", Duration::from_secs(40))?;
-        }
-        self.start_authority()
+    pub fn restart_authority(&self) -> Result<()> {
+        self.running[0].as_ref().map_or(Ok(()), |process| process.restart("INT", STOPS_WITHIN))
     }
 
     /// Waits until the gateway answers.
