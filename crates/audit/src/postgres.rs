@@ -76,6 +76,14 @@ impl PostgresStorage {
         Ok(Self(Arc::new(Shared { table, epoch, turn: Mutex::new(turn), state, fenced: AtomicBool::new(false) })))
     }
 
+    /// The names of the ledgers that this service has in the database.
+    ///
+    /// # Errors
+    /// [`PgError`]
+    pub fn ledgers(database: &Blocking) -> Result<Vec<String>, PgError> {
+        table::ledgers(database)
+    }
+
     /// A ledger as it is, to read only; it may be in use. As whoever may open it.
     ///
     /// # Errors

@@ -163,6 +163,8 @@ fn a_service_sees_its_own_ledgers_alone() {
     assert!(seen.list().unwrap().is_empty());
     assert_eq!(seen.open("00000000.log").map(drop).unwrap_err().kind(), io::ErrorKind::NotFound);
     own.replace("00000000.log", b"records").unwrap();
+    assert_eq!(PostgresStorage::ledgers(&server.database).unwrap(), [name]);
+    assert!(PostgresStorage::ledgers(&server.as_service(Service::Keys)).unwrap().is_empty());
     let count = |role: &str| {
         let sql = format!("SET ROLE {role}; SELECT count(*) FROM countersign.ledger_part");
         server.server.sql(countersign_testkit::DATABASE, &sql).unwrap()

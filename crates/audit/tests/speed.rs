@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use countersign_audit::conformance::{sample, tenant};
 use countersign_audit::ledger::storage::{Folder, Storage};
-use countersign_audit::{AuditSink as _, Ledger, Options};
+use countersign_audit::postgres::PostgresStorage;
+use countersign_audit::verify::{self, Against};
+use countersign_audit::{AuditSink as _, Ledger, LedgerQuery, Options};
 use countersign_model::Service;
 
 use self::support::{Server, open};
@@ -76,4 +78,61 @@ async fn how_fast() {
                 .unwrap()
         );
     }
+}
+
+/// Memory of this process: now, and at most since it was last asked.
+fn memory_mib() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    };
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    (field("VmRSS"), field("VmHWM"))
+}
+
+/// What a ledger of a million records takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "figures, some minutes"]
+async fn a_million_records() {
+    const RECORDS: u64 = 1_000_000;
+    let server = Server::start();
+    let name = server.fresh();
+    let ledger = open(server.open(&name), Options::default());
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..500)
+        .map(|caller| {
+            let ledger = Arc::clone(&ledger);
+            tokio::spawn(async move {
+                for number in 0..RECORDS / 500 {
+                    let number = caller * (RECORDS / 500) + number;
+                    ledger.append(sample(Service::Gateway, Some(tenant(1)), number)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    println!("{RECORDS} records written in {:.1?}; memory {:?} MiB (now, most)", began.elapsed(), memory_mib());
+    ledger.close().await;
+    drop(ledger);
+    let sizes = "SELECT count(*), sum(octet_length(bytes)), pg_total_relation_size('countersign.ledger_part'), \
+        max(octet_length(bytes)) FROM countersign.ledger_part";
+    println!("rows, bytes, on disk, largest: {}", server.server.sql("countersign", sizes).unwrap());
+    server.server.sql("countersign", "VACUUM countersign.ledger_part").unwrap();
+    println!("before opening: memory {:?} MiB", memory_mib());
+    let began = Instant::now();
+    let ledger = open(server.open(&name), Options::default());
+    println!("opened in {:.1?}; memory {:?} MiB (now, most)", began.elapsed(), memory_mib());
+    let began = Instant::now();
+    let by = LedgerQuery { request: Some(sample(Service::Gateway, None, 777_777).request), ..LedgerQuery::default() };
+    assert_eq!(ledger.query(Some(tenant(1)), &by).unwrap().len(), 1);
+    println!("one record found in {:.1?}", began.elapsed());
+    ledger.close().await;
+    let began = Instant::now();
+    let look = PostgresStorage::look(Arc::clone(&server.database), &name).unwrap();
+    let report = verify::storage(Arc::new(look), &Against::default(), &mut |_, _| ()).unwrap();
+    assert!(report.is_good() && report.records == RECORDS, "{report:?}");
+    println!("verified in {:.1?}; memory {:?} MiB (now, most)", began.elapsed(), memory_mib());
 }

@@ -120,9 +120,15 @@ fn is_ledger(dir: &Path) -> io::Result<bool> {
 /// # Errors
 /// What the system says.
 pub fn seen_in(folder: &Path) -> io::Result<Option<Seen>> {
-    let storage = Folder::look(folder)?;
-    let bytes = crate::ledger::storage::read_if_there(&storage, crate::ledger::log::WITNESSED)?;
-    let by = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+    seen_by(&Folder::look(folder)?, folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned())
+}
+
+/// As [`seen_in`], in any storage. `by` says whose it is.
+///
+/// # Errors
+/// What the system says.
+pub fn seen_by(storage: &dyn Storage, by: String) -> io::Result<Option<Seen>> {
+    let bytes = crate::ledger::storage::read_if_there(storage, crate::ledger::log::WITNESSED)?;
     Ok(bytes.and_then(|bytes| Witnessed::parse(&bytes)).map(|what| Seen { by, what }))
 }
 

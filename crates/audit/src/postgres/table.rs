@@ -31,6 +31,7 @@ pub const LEDGER: Migration = Migration {
     "],
 };
 
+const LEDGERS: &str = "SELECT name FROM ledger ORDER BY name";
 const TAKE_OVER: &str = "INSERT INTO ledger AS held (name, epoch, turn) VALUES ($1, 1, 0) \
      ON CONFLICT (name) DO UPDATE SET epoch = held.epoch + 1, turn = 0 RETURNING epoch, turn";
 const RENEW: &str = "UPDATE ledger SET turn = turn + 1 WHERE name = $1 AND epoch = $2 RETURNING epoch, turn";
@@ -304,6 +305,13 @@ async fn whose(pool: &Arc<Pool>, ledger: &str) -> Result<Option<Turn>, PgError> 
     let done = pool.begin(Scope::Service).await?.at_once(&[step(WHOSE, [boxed(ledger.to_owned())])]).await?;
     let Some(row) = done.first().and_then(|done| done.rows.first()) else { return Ok(None) };
     Ok(Some(Turn { epoch: number(row, 0)?, turn: number(row, 1)? }))
+}
+
+/// The names of all ledgers that this role sees.
+pub(super) fn ledgers(database: &Blocking) -> Result<Vec<String>, PgError> {
+    let rows =
+        database.run(|pool| async move { pool.begin(Scope::Service).await?.read(&LEDGERS.into(), &[]).await })?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 /// What a storage says that can't do what the database can't.
