@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use countersign_crypto::spiffe::SpiffeId;
 use countersign_crypto::x509::{
-    AuthorityParts, CertificateAuthority, MAX_WORKLOAD_LIFETIME_MS, ServerCertificate, WorkloadKey, X509Error,
+    AuthorityParts, CertificateAuthority, MAX_WORKLOAD_LIFETIME_MS, MachineUse, ServerCertificate, WorkloadKey,
+    X509Error,
 };
 use countersign_crypto::{Aad, SealKey, TenantKey};
 use countersign_keys::KmsSet;
@@ -122,6 +123,20 @@ impl Bootstrap {
         self.certificates.issue_server(names, now, lifetime_ms)
     }
 
+    /// A certificate, with a new key, for another machine beside the deployment.
+    ///
+    /// # Errors
+    /// As [`Self::server_certificate`], and for the name of a service where the machine calls others.
+    pub fn machine_certificate(
+        &self,
+        names: &[String],
+        usage: MachineUse,
+        now: UnixMs,
+        lifetime_ms: u64,
+    ) -> Result<ServerCertificate, X509Error> {
+        self.certificates.issue_machine(names, usage, now, lifetime_ms)
+    }
+
     /// The certificate authority's certificate.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
@@ -135,6 +150,14 @@ impl Bootstrap {
     /// [`RegistryError::Io`].
     pub fn write(registry: &Registry, path: &Path) -> Result<(), RegistryError> {
         registry.write_bootstrap(path)
+    }
+
+    /// The same, unless it is there and wrapped as the deployment's key is now.
+    ///
+    /// # Errors
+    /// [`RegistryError::Io`].
+    pub fn keep(registry: &Registry, path: &Path) -> Result<(), RegistryError> {
+        registry.keep_bootstrap(path)
     }
 }
 

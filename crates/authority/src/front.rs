@@ -40,9 +40,16 @@ impl Front for LocalFront {
         peer: Peer,
         request: Request,
     ) -> Result<ControlReply, ControlRefused> {
+        if !self.authority.registry.is_held() {
+            return Err(not_held());
+        }
         let permit = self.guard.admit(bearer, &peer, request).await.map_err(ControlRefused::Refused)?;
         let answer = self.authority.execute(permit).await?;
         let created = matches!(answer, ControlAnswer::Tenant(_) | ControlAnswer::Invitation(_));
+        // What another may have changed since is not answered from here.
+        if !self.authority.registry.is_held() {
+            return Err(not_held());
+        }
         let failed = |_| ControlRefused::Failed { fault: ControlFault::Internal, message: "no answer".to_owned() };
         let json = serde_json::to_vec(&answer).map_err(failed)?;
         Ok(ControlReply { json, created, epoch: self.epoch() })
@@ -52,6 +59,11 @@ impl Front for LocalFront {
         let reply = self.public.answer(call).await;
         PublicReply { epoch: self.epoch(), ..reply }
     }
+}
+
+/// This process may not act as the authority at this moment.
+fn not_held() -> ControlRefused {
+    ControlFailure::Unavailable("authority").into()
 }
 
 impl From<ControlFailure> for ControlRefused {

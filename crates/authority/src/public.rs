@@ -59,6 +59,8 @@ pub struct Public {
     authority: Arc<Authority>,
     guard: Arc<Guard>,
     proofs: ReplayWindow,
+    /// Proofs from before this moment may have been used elsewhere.
+    since: Option<UnixMs>,
     logs: log::Shown,
 }
 
@@ -66,7 +68,10 @@ impl Public {
     /// The endpoints of `authority`; `guard` is the one that its control requests pass.
     #[must_use]
     pub fn new(authority: Arc<Authority>, guard: Arc<Guard>) -> Self {
-        Self { authority, guard, proofs: ReplayWindow::new(PROOFS), logs: log::Shown::default() }
+        // Where there was another authority before, nobody here knows which proofs it has taken.
+        let since = authority.registry().takes_over().then_some(authority.started);
+        let proofs = ReplayWindow::new(PROOFS);
+        Self { authority, guard, proofs, since, logs: log::Shown::default() }
     }
 
     /// Answers. What goes wrong is in the reply.
@@ -75,7 +80,10 @@ impl Public {
     /// it as a task of its own.
     pub async fn answer(&self, call: PublicCall) -> PublicReply {
         let with_oauth = call.path != "/v1/login/challenge";
-        match self.respond(call).await {
+        let is_held = || self.authority.registry.is_held();
+        let answered = if is_held() { self.respond(call).await } else { Err(Trouble::not_held()) };
+        // A token that was made for somebody whom another authority has revoked meanwhile is not given out.
+        match if is_held() { answered } else { Err(Trouble::not_held()) } {
             Ok(reply) => reply,
             Err(trouble) => trouble.reply(with_oauth),
         }
@@ -115,6 +123,9 @@ impl Public {
         let Some(proof) = &call.dpop else { return Ok(call.certificate.map(Binding::Certificate)) };
         let now = self.now();
         let proof = Proof::verify(proof, &call.method, &call.url, None, now).map_err(|_| Trouble::proof())?;
+        if self.since.is_some_and(|since| proof.issued().seconds() <= since.seconds()) {
+            return Err(Trouble::proof());
+        }
         self.proofs.spend(proof.digest(), proof.expires(), now).map_err(|_| Trouble::proof())?;
         Ok(Some(Binding::Jkt(proof.jkt())))
     }

@@ -254,12 +254,29 @@ impl Registry {
         self.held.as_ref().is_none_or(|held| held.is_held())
     }
 
+    /// Lets another process be the authority at once. Nothing can be changed or answered here afterwards. Blocks.
+    pub fn let_go(&self) {
+        self.db.lock().let_go();
+    }
+
+    /// Whether another process may have been the authority until now.
+    pub(crate) const fn takes_over(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Waits until another process is the authority, and this one has to end: for ever, where the control data are a
     /// file.
     pub async fn until_lost(&self) {
         let Some(held) = &self.held else { return std::future::pending().await };
         // It ends with what it is of.
         drop(held.lost().wait_for(|lost| *lost).await);
+    }
+
+    /// Becomes `true` when another process is the authority, or this one has let it go; `None` where the control data are a
+    /// file. It keeps nothing open.
+    #[must_use]
+    pub fn losing(&self) -> Option<watch::Receiver<bool>> {
+        self.held.as_ref().map(|held| held.lost())
     }
 
     pub(crate) const fn own_key(&self) -> &TenantKey {

@@ -37,6 +37,9 @@ pub enum SnapshotError {
     /// The snapshot can't be made.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// This process may not act as the authority at this moment: another may have taken its place.
+    #[error("another process may be the authority now")]
+    NotHeld,
     /// The program is ending.
     #[error("it was interrupted")]
     Interrupted,
@@ -202,6 +205,11 @@ impl Snapshots {
             let _alone = self.publishing.lock();
             let sources = sources(&self.registry, &mut self.fleet.lock());
             let snapshot = self.publisher.publish(&sources)?;
+            // INVARIANT no-stale-authority: asked after it was signed, so that whatever is given out was signed while
+            // nobody else could be the authority, however long this process was kept from running meanwhile.
+            if !self.registry.is_held() {
+                return Err(SnapshotError::NotHeld);
+            }
             self.newest.send_replace(snapshot);
             self.directory.send_if_modified(|known| {
                 let changed = !Arc::ptr_eq(known, &sources.directory);

@@ -1,6 +1,7 @@
 //! A whole deployment without doors: registry, ledgers, store, authority and the guard in front of it.
 
 mod control;
+mod database;
 mod files;
 mod login;
 mod signing;
@@ -18,15 +19,17 @@ use countersign_model::clock::ManualClock;
 use countersign_model::control::{Control, NewUser, PolicyFile};
 use countersign_model::request::{Door, Operation};
 use countersign_model::{Clock, Name, Request, RequestId, UnixMs};
+use countersign_postgres::{Blocking, CORE, Pool};
 use countersign_services::{KeyRelease, KeyService, KeyServiceParts, LedgerTrail, StoreService, Trail};
 use countersign_store::{SqliteStore, Store};
+use countersign_testkit::Postgres;
 use countersign_token::{MAX_LIFETIME_MS, Minted};
 use serde_json::Value;
 
 use crate::people::fetch::Outbound;
 use crate::{
-    Authority, AuthorityParts, ControlFailure, LOGIN_NAMESPACE, Login, LoginRefused, Place, Registry, RegistryError,
-    RegistryParts, Signing,
+    Authority, AuthorityParts, CONTROL, ControlFailure, LOGIN_NAMESPACE, Login, LoginRefused, Place, Registry,
+    RegistryError, RegistryParts, Signing,
 };
 
 pub(super) const HERE: &str = "https://127.0.0.1:8443";
@@ -102,8 +105,43 @@ pub(super) enum Failed {
     Control(ControlFailure),
 }
 
+/// Where a house keeps everything: in a folder, or its control data in a database of its own.
+pub(super) struct Home {
+    dir: tempfile::TempDir,
+    pub server: Option<Postgres>,
+}
+
+impl Home {
+    pub fn file() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), server: None }
+    }
+
+    pub async fn postgres() -> Self {
+        let server = Postgres::start().unwrap();
+        let owner = Pool::new(server.settings().unwrap(), server.owner().unwrap());
+        countersign_postgres::migrate(&owner, &[CORE, CONTROL]).await.unwrap();
+        Self { dir: tempfile::tempdir().unwrap(), server: Some(server) }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// As another process would come to it.
+    pub fn place(&self) -> Place {
+        let Some(server) = &self.server else { return Place::File(db(self.path())) };
+        let identity = server.identity(Service::Authority).unwrap();
+        let database = Blocking::start(server.settings().unwrap(), identity).unwrap();
+        Place::Postgres { database, bootstrap: self.path().join("bootstrap") }
+    }
+
+    pub fn parts(&self, clock: &Arc<ManualClock>) -> RegistryParts {
+        RegistryParts { place: self.place(), ..registry_parts(self.path(), clock, kms(self.path())) }
+    }
+}
+
 pub(super) struct House {
-    pub dir: tempfile::TempDir,
+    pub dir: Home,
     pub clock: Arc<ManualClock>,
     pub registry: Arc<Registry>,
     pub ledgers: Vec<Arc<Ledger>>,
@@ -144,7 +182,15 @@ impl House {
 
     /// The same at another time, which calls identity providers by means of `outbound`.
     pub async fn calling(now: UnixMs, outbound: Option<Arc<dyn Outbound>>) -> Self {
-        let house = Self::begun(now, outbound).await;
+        Self::furnished(Self::begun(Home::file(), now, outbound).await).await
+    }
+
+    /// A new deployment with types and policies there.
+    pub async fn new_in(home: Home) -> Self {
+        Self::furnished(Self::begun(home, NOW, None).await).await
+    }
+
+    async fn furnished(house: Self) -> Self {
         let operator = house.operator_token().await;
         house.ask(&operator, Control::TypesApply { text: TYPES.into(), dry_run: false }).await.unwrap();
         house.ask(&operator, Control::PoliciesApply { files: files(), dry_run: false }).await.unwrap();
@@ -152,14 +198,13 @@ impl House {
     }
 
     pub async fn empty() -> Self {
-        Self::begun(NOW, None).await
+        Self::begun(Home::file(), NOW, None).await
     }
 
-    async fn begun(now: UnixMs, outbound: Option<Arc<dyn Outbound>>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    async fn begun(dir: Home, now: UnixMs, outbound: Option<Arc<dyn Outbound>>) -> Self {
         let clock = Arc::new(ManualClock::at(now));
         let operator = new_key();
-        let parts = registry_parts(dir.path(), &clock, kms(dir.path()));
+        let parts = dir.parts(&clock);
         let registry = Registry::create(parts, &operator.public().unwrap()).unwrap();
         Self::over(dir, clock, registry, operator, outbound).await
     }
@@ -171,12 +216,12 @@ impl House {
         }
         let Self { dir, clock, registry, ledgers, store, authority, guard, operator } = self;
         drop((registry, ledgers, store, authority, guard));
-        let registry = Registry::open(registry_parts(dir.path(), &clock, kms(dir.path()))).unwrap();
+        let registry = Registry::open(dir.parts(&clock)).unwrap();
         Self::over(dir, clock, registry, operator, None).await
     }
 
     async fn over(
-        dir: tempfile::TempDir,
+        dir: Home,
         clock: Arc<ManualClock>,
         registry: Arc<Registry>,
         operator: ssh::PrivateKey,

@@ -92,7 +92,7 @@ impl Bench {
         let services = Arc::new(Nothing::new());
         let parts = Parts { keys: Some(Arc::clone(&services) as _), records: Some(services as _), ..Parts::default() };
         let surroundings =
-            Surroundings { clock: Arc::clone(&clock), note: Arc::new(Unnoted), is_removed: Arc::new(|_| false) };
+            Surroundings { clock: Arc::clone(&clock), note: Arc::new(Unnoted), is_removed: Arc::new(|_| false), is_it: None };
         let shutdown = std::future::pending();
         tokio::spawn(countersign_wire::server(
             parts,

@@ -28,14 +28,17 @@ mod relay;
 mod remote;
 mod retention;
 mod seat;
+pub(crate) mod side;
+mod standby;
 mod whole;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use countersign_audit::ledger::storage::{Folder, Storage};
+use countersign_audit::postgres::PostgresStorage;
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Options as LedgerOptions};
-use countersign_authority::{Authority, Place, Registry, RegistryParts};
+use countersign_authority::{Authority, Bootstrap, Place, Registry, RegistryError, RegistryParts};
 use countersign_crypto::SystemEntropy;
 use countersign_crypto::note::NoteKey;
 use countersign_crypto::tls::CertificateSlot;
@@ -47,7 +50,7 @@ use countersign_keys::budget::Budgets;
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, Entropy, Service, UnixMs};
 use countersign_monitor::measure::{MeasuredSink, Watching};
-use countersign_store::{Options as StoreOptions, SqliteStore, Store};
+use countersign_store::{Options as StoreOptions, PostgresStore, SqliteStore, Store};
 use countersign_token::Verifier;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
@@ -55,6 +58,9 @@ use zeroize::Zeroizing;
 pub use self::apart::Wire;
 use self::database::Database;
 pub use self::init::{init, init_apart, make_key};
+use self::side::{Moving, Stored};
+pub use self::standby::OnStandby;
+pub(crate) use self::standby::lost;
 use crate::config::Config;
 use crate::deployment::Deployment;
 use crate::problem::{Problem, io};
@@ -71,6 +77,8 @@ pub struct Opened {
     slots: Vec<(Service, Arc<CertificateSlot>)>,
     tasks: Vec<JoinHandle<()>>,
     measures: Option<SocketAddr>,
+    /// What carries it elsewhere; only in a process that is all services and serves.
+    moving: Option<Moving>,
 }
 
 /// What answers users.
@@ -100,6 +108,8 @@ pub struct Opening {
     pub sinks: Option<Sinks>,
     /// The time, if it is not the machine's.
     pub clock: Option<Arc<dyn Clock>>,
+    /// Told once if this process has to wait for another to end before it can be the authority.
+    pub on_standby: Option<OnStandby>,
 }
 
 /// From a service's ledger to what its records go to.
@@ -121,8 +131,10 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
     deployment.require_private()?;
     let kms = kms::open(deployment, &config)?;
     let clock = opening.clock.unwrap_or_else(|| Arc::new(SystemClock) as Arc<dyn Clock>);
-    let database = database::settings(deployment, &config)?;
-    let database = database.map(|settings| Arc::new(Database::new(settings, None, Arc::clone(&clock))));
+    let database = Database::open(deployment, &config, &kms, &clock)?;
+    if let (Some(database), true) = (&database, config.services.run.has(Service::Authority)) {
+        database.migrate().await?;
+    }
     let renewing = database.as_ref().and_then(Database::renewing);
     let base = Base {
         database,
@@ -134,6 +146,7 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
         entropy: Arc::new(SystemEntropy),
         join_tokens: opening.join_tokens,
         sinks: opening.sinks,
+        on_standby: opening.on_standby,
         config,
     };
     let (clock, entropy) = (Arc::clone(&base.clock), Arc::clone(&base.entropy));
@@ -164,6 +177,7 @@ struct Base {
     entropy: Arc<dyn Entropy>,
     join_tokens: Vec<Zeroizing<String>>,
     sinks: Option<Sinks>,
+    on_standby: Option<OnStandby>,
     /// Where everything that must survive is, if it is not in the folder.
     database: Option<Arc<Database>>,
 }
@@ -193,9 +207,37 @@ fn cant(what: &str, error: &dyn std::fmt::Display) -> Problem {
 
 impl Base {
     fn registry(&self) -> Result<Arc<Registry>, Problem> {
+        self.try_registry()?.ok_or_else(standby::held_elsewhere)
+    }
+
+    /// The deployment's facts and keys; `None` if another process is the authority.
+    fn try_registry(&self) -> Result<Option<Arc<Registry>>, Problem> {
         let parts = registry_parts(&self.deployment, &self.config, self.kms.clone());
-        Registry::open(RegistryParts { clock: Arc::clone(&self.clock), ..parts })
-            .map_err(|error| cant("the control database", &error))
+        let place = self.place()?;
+        let failed = |error: RegistryError| cant("the control database", &error);
+        let registry = match Registry::open(RegistryParts { clock: Arc::clone(&self.clock), place, ..parts }) {
+            Err(RegistryError::InUse) if self.database.is_some() => return Ok(None),
+            Err(RegistryError::Database(error)) => {
+                return Err(database::problem(&error).during("can't open the control database"));
+            }
+            opened => opened.map_err(failed)?,
+        };
+        if self.database.is_none() {
+            // For certificates of the database's servers, before the deployment moves there.
+            Bootstrap::keep(&registry, &self.deployment.bootstrap()).map_err(failed)?;
+        }
+        Ok(Some(registry))
+    }
+
+    /// Where the control data are.
+    fn place(&self) -> Result<Place, Problem> {
+        Ok(match &self.database {
+            Some(database) => {
+                let (database, bootstrap) = (database.blocking(Service::Authority)?, self.deployment.bootstrap());
+                Place::Postgres { database, bootstrap }
+            }
+            None => Place::File(self.deployment.control_db()),
+        })
     }
 
     /// A service's ledger, which is a transparency log. `note_key` gives the service's own keys by their labels.
@@ -217,7 +259,11 @@ impl Base {
     }
 
     /// Where a service's ledger is kept.
-    fn storage(&self, service: Service, _instance: &str) -> Result<Arc<dyn Storage>, Problem> {
+    fn storage(&self, service: Service, instance: &str) -> Result<Arc<dyn Storage>, Problem> {
+        if let Some(database) = self.ledger_database() {
+            let opened = PostgresStorage::open(database.blocking(service)?, &format!("{service}/{instance}"));
+            return opened.map(|storage| Arc::new(storage) as _).map_err(|error| database::problem(&error));
+        }
         let folder = self.deployment.audit().join(service.as_str());
         let opened = Folder::open(&folder).map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => Problem::failed("another process writes it"),
@@ -262,6 +308,17 @@ impl Base {
     }
 
     fn store(&self) -> Result<Arc<dyn Store>, Problem> {
+        Ok(self.stored()?.store)
+    }
+
+    /// Records, and what carries them elsewhere.
+    fn stored(&self) -> Result<Stored, Problem> {
+        if let Some(database) = &self.database {
+            let is_authority = self.config.services.run.has(Service::Authority);
+            let schema = is_authority.then(|| database.owner()).transpose()?;
+            let pool = database.pool(Service::Store)?;
+            return Ok(Stored::of(PostgresStore::new(pool, schema, Arc::clone(&self.entropy))));
+        }
         let store = &self.config.store;
         let options = StoreOptions {
             descriptors_max: store.descriptors.size(),
@@ -269,13 +326,20 @@ impl Base {
             cache_bytes_max: store.cache_bytes.size(),
         };
         let opened = SqliteStore::open(&self.deployment.data(), options).map_err(|error| cant("the store", &error))?;
-        Ok(Arc::new(opened))
+        Ok(Stored::of(opened))
     }
 
     /// What of the plaintext budgets is used.
     fn budgets(&self) -> Result<Arc<Budgets>, Problem> {
-        let opened = Budgets::open(&self.deployment.budgets(), self.clock.now());
-        opened.map(Arc::new).map_err(|error| cant("the plaintext budgets", &error))
+        let now = self.clock.now();
+        let failed = |error: &dyn std::fmt::Display| cant("the plaintext budgets", error);
+        let opened = match &self.database {
+            Some(database) => {
+                Budgets::shared(database.blocking(Service::Keys)?, now).map_err(|error| failed(&error))?
+            }
+            None => Budgets::open(&self.deployment.budgets(), now).map_err(|error| failed(&error))?,
+        };
+        Ok(Arc::new(opened))
     }
 
     /// The digest of the authority's certificate, as the configuration names it.
@@ -328,6 +392,14 @@ impl Opened {
             .map_err(|error| Problem::usage(format!("the server's certificate: {error}")).next("see [server] names"))
     }
 
+    /// Waits until another process is the authority in place of this one: for ever, where there is no other.
+    pub async fn until_lost(&self) {
+        match &self.registry {
+            Some(registry) => registry.until_lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Where this process's services take calls from others: service and address.
     #[must_use]
     pub fn wire_addresses(&self) -> Vec<(Service, SocketAddr)> {
@@ -359,6 +431,24 @@ impl Opened {
         self.tasks.push(tokio::spawn(crate::commands::follow(deployment.clone(), sink, service, made_with)));
     }
 
+    /// What carries this deployment elsewhere, if this process may: it is all services, and serves.
+    pub(crate) fn moving(&self) -> Option<Moving> {
+        self.moving.clone()
+    }
+
+    /// Facts and keys, where the authority is here.
+    pub(crate) fn facts(&self) -> Option<Arc<Registry>> {
+        self.registry.clone()
+    }
+
+    /// Waits for what works in the background to be over.
+    pub(crate) async fn end(self: Arc<Self>) {
+        self.close().await;
+        while !self.tasks.iter().all(JoinHandle::is_finished) {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
     /// Writes the audit records that wait and takes no more.
     pub async fn close(&self) {
         for task in &self.tasks {
@@ -366,6 +456,10 @@ impl Opened {
         }
         for ledger in &self.ledgers {
             ledger.close().await;
+        }
+        if let Some(registry) = self.registry.clone() {
+            // So that a standby need not wait for the end of a lease.
+            drop(tokio::task::spawn_blocking(move || registry.let_go()).await);
         }
     }
 }

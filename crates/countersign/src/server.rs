@@ -7,13 +7,15 @@ use std::time::Duration;
 use countersign_crypto::tls::{CertificateSlot, TlsError, server_config, server_config_with_clients};
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, Service, UnixMs};
+use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::compose::Opened;
+use crate::compose::{Opened, lost};
 use crate::deployment::{Deployment, Lock, Running};
 use crate::problem::{Exit, Problem};
+use crate::relocate;
 use crate::terminal::Terminal;
 
 /// An address that is this process's, though nothing is answered there yet.
@@ -91,7 +93,8 @@ pub async fn serve(
         terminal.line(&format!("measures https://{address}/metrics"))?;
         tracing::info!(%address, "shows measures");
     }
-    let opened = Arc::new(opened);
+    let current = Current::of(opened);
+    let following = relocate::follow(deployment, &current)?;
     let served = {
         let serving = async {
             let Some(listening) = door else {
@@ -99,7 +102,7 @@ pub async fn serve(
                 return Ok(());
             };
             let asked = async move { drop(stopped.wait_for(|asked| *asked).await) };
-            answer(terminal, deployment, &mut lock, &opened, listening, asked).await
+            answer(terminal, deployment, &mut lock, &current, listening, asked).await
         };
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
@@ -111,6 +114,11 @@ pub async fn serve(
                 stopping.send_replace(true);
                 serving.await
             }
+            () = current.until_lost() => {
+                stopping.send_replace(true);
+                drop(serving.await);
+                Err(lost())
+            }
             // It did not come to serving.
             served = &mut serving => {
                 stopping.send_replace(true);
@@ -121,10 +129,50 @@ pub async fn serve(
     while let Some(ended) = wires.join_next().await {
         ended.map_err(|_| Problem::failed("a service's listener failed"))??;
     }
-    opened.close().await;
+    if let Some(following) = following {
+        following.stop().await;
+    }
+    if let Some(opened) = current.get() {
+        opened.close().await;
+    }
     tracing::info!("stopped");
     drop(lock);
     served
+}
+
+/// The deployment as it is open in this process. It is another after it has moved.
+pub(crate) struct Current(Mutex<Option<Arc<Opened>>>);
+
+impl Current {
+    fn of(opened: Opened) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(Arc::new(opened)))))
+    }
+
+    /// It; `None` while it is being closed and opened elsewhere.
+    pub(crate) fn get(&self) -> Option<Arc<Opened>> {
+        self.0.lock().clone()
+    }
+
+    /// Waits until another process is the authority, and not this one because it has moved. Keeps nothing open.
+    async fn until_lost(&self) {
+        loop {
+            let losing = self.get().and_then(|opened| opened.facts()).and_then(|registry| registry.losing());
+            let is_lost = match losing {
+                // A sender that is gone has lost nothing to anybody.
+                Some(mut losing) => losing.wait_for(|lost| *lost).await.is_ok(),
+                None => false,
+            };
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let still = self.get().and_then(|opened| opened.facts()).and_then(|registry| registry.losing());
+            if is_lost && still.is_some_and(|still| *still.borrow()) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn set(&self, opened: Option<Arc<Opened>>) {
+        *self.0.lock() = opened;
+    }
 }
 
 /// Waits until whoever started this process has closed its standard input; for ever if that is not asked.
@@ -142,10 +190,12 @@ async fn answer(
     terminal: &Terminal,
     deployment: &Deployment,
     lock: &mut Lock,
-    opened: &Arc<Opened>,
+    current: &Arc<Current>,
     listening: Listening,
     asked: impl Future<Output = ()> + Send,
 ) -> Result<(), Problem> {
+    // Let go before anything is answered, so that it can be closed and opened elsewhere.
+    let opened = current.get().ok_or_else(|| Problem::failed("nothing is open"))?;
     let (ip, names) = (listening.address.ip(), &opened.config.server.names.0);
     if !ip.is_unspecified() && !names.iter().any(|name| name.parse() == Ok(ip)) {
         tracing::warn!(address = %ip, "the certificate is not good for this address: add it to [server] names");
@@ -157,7 +207,7 @@ async fn answer(
         None => {
             let first = opened.certificate()?;
             let slot = CertificateSlot::new(&first).map_err(failed)?;
-            let renewing = tokio::spawn(renew(Arc::clone(opened), Arc::clone(&slot), first.expires));
+            let renewing = tokio::spawn(renew(Arc::clone(current), Arc::clone(&slot), first.expires));
             (slot, Some(renewing))
         }
     };
@@ -168,11 +218,13 @@ async fn answer(
     let tls = tls.map_err(failed)?;
     let listener = tokio::net::TcpListener::from_std(listening.listener)
         .map_err(|error| Problem::failed(format!("can't listen: {error}")))?;
+    let router = opened.router()?.clone();
+    drop(opened);
     let running = Running { address: listening.address, pid: std::process::id() };
     deployment.announce(lock, &running)?;
     terminal.line(&format!("ready {}", running.url()))?;
     tracing::info!(address = %listening.address, "ready");
-    countersign_door_http::serve(listener, tls, opened.router()?.clone(), asked).await;
+    countersign_door_http::serve(listener, tls, router, asked).await;
     if let Some(renewing) = renewing {
         renewing.abort();
         drop(renewing.await);
@@ -180,11 +232,14 @@ async fn answer(
     Ok(())
 }
 
+/// How often it is looked what is open, where nothing tells.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// How often the clock is looked at. A machine that slept wakes with an old certificate for this long at most.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// Replaces the certificate at half of its life, for ever. Connections that are open keep theirs.
-async fn renew(opened: Arc<Opened>, slot: Arc<CertificateSlot>, expires: UnixMs) {
+async fn renew(current: Arc<Current>, slot: Arc<CertificateSlot>, expires: UnixMs) {
     let clock = SystemClock;
     let mut renewal = halfway(clock.now(), expires);
     loop {
@@ -192,6 +247,8 @@ async fn renew(opened: Arc<Opened>, slot: Arc<CertificateSlot>, expires: UnixMs)
         if clock.now() < renewal {
             continue;
         }
+        // Looked at again soon if it is on the move.
+        let Some(opened) = current.get() else { continue };
         let replaced = opened.certificate().map_err(|problem| problem.to_string()).and_then(|certificate| {
             slot.replace(&certificate).map(|()| certificate.expires).map_err(|error| error.to_string())
         });

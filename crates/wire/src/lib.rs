@@ -51,8 +51,8 @@ pub use convert::Malformed;
 pub use convert::request::NESTING_MAX;
 pub use failure::{CallRefused, Failed};
 pub use server::{
-    FactsFeed, Issue, Joining, MESSAGE_BYTES_MAX, Note, Parts, REQUEST_AGE_MAX_MS, REQUEST_EARLY_MAX_MS, RefusedCall,
-    Settings, Surroundings, server,
+    FactsFeed, IsIt, Issue, Joining, MESSAGE_BYTES_MAX, Note, Parts, REQUEST_AGE_MAX_MS, REQUEST_EARLY_MAX_MS,
+    RefusedCall, Settings, Surroundings, server,
 };
 
 /// The descriptors of all messages, for the reflection service.

@@ -157,7 +157,13 @@ pub struct Surroundings {
     pub note: Arc<dyn Note>,
     /// Whether an identity was removed, although its certificate has not expired.
     pub is_removed: Arc<dyn Fn(&SpiffeId) -> bool + Send + Sync>,
+    /// Whether this process may be the service at this moment: while it may not, it takes no connections, and those that
+    /// it has end, so that callers look elsewhere. `None` where nobody else can be it.
+    pub is_it: Option<IsIt>,
 }
+
+/// Whether a process may be a service at this moment.
+pub type IsIt = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The longest message that is taken.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -220,6 +226,7 @@ pub(crate) struct Served {
     admission: Arc<Admission>,
     in_flight: Arc<Semaphore>,
     is_removed: Arc<dyn Fn(&SpiffeId) -> bool + Send + Sync>,
+    is_it: Option<IsIt>,
     settings: Settings,
 }
 
@@ -236,7 +243,7 @@ const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
 impl Served {
     async fn new(parts: Parts, settings: Settings, surroundings: Surroundings) -> Self {
-        let Surroundings { clock, note, is_removed } = surroundings;
+        let Surroundings { clock, note, is_removed, is_it } = surroundings;
         let admission = Arc::new(Admission { clock, note, seen: Seen::new() });
         let Parts { keys, records, trail, ledger, log, report, watch, front, facts, issuer } = parts;
         let mut routes: Vec<(&'static str, Route)> = Vec::new();
@@ -291,7 +298,12 @@ impl Served {
         if let Ok(reflection) = reflection {
             routes.push((REFLECTION, route(reflection)));
         }
-        Self { routes, admission, in_flight, is_removed, settings }
+        Self { routes, admission, in_flight, is_removed, is_it, settings }
+    }
+
+    /// Whether this process may be the service at this moment.
+    pub(crate) fn is_it(&self) -> bool {
+        self.is_it.as_ref().is_none_or(|is_it| is_it())
     }
 
     /// One call, from its headers on.

@@ -92,7 +92,7 @@ impl Deployment {
             Arc::new(move |id: &SpiffeId| removed.lock().contains(id))
         };
         let note = Arc::clone(&noted) as Arc<dyn Note>;
-        let surroundings = Surroundings { clock: Arc::clone(&self.clock), note, is_removed };
+        let surroundings = Surroundings { clock: Arc::clone(&self.clock), note, is_removed, is_it: None };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;

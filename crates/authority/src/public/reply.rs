@@ -77,6 +77,11 @@ impl Trouble {
         self.header("retry-after", Cow::Borrowed("1"))
     }
 
+    /// This process may not act as the authority at this moment.
+    pub(super) fn not_held() -> Self {
+        Self::new(503, "57P03", "another process may be the authority now").retry()
+    }
+
     pub(super) fn query() -> Self {
         Self::new(400, "PGRST100", "in the query string at line 1, column 1: expected nothing")
     }

@@ -155,6 +155,13 @@ impl Db {
         self.key = Some(key);
     }
 
+    /// Lets another process come to it at once, where that is not a matter of a file.
+    pub(super) fn let_go(&self) {
+        if let Kept::Table(table) = &self.kept {
+            table.let_go();
+        }
+    }
+
     /// By which this process is the only one, where that is not a matter of a file.
     pub(super) fn held(&self) -> Option<Arc<Held>> {
         match &self.kept {

@@ -8,12 +8,40 @@ use countersign_model::clock::ManualClock;
 use countersign_model::control::{Control, Revoke};
 use countersign_model::{RecordId, TokenId};
 
-use super::{House, NOW, db, files, kms, name, open_error, registry_parts};
-use crate::{Registry, RegistryError};
+use super::{Home, House, NOW, db, files, kms, name, open_error, registry_parts};
+use crate::{Registry, RegistryError, RegistryParts};
+
+/// The same tests wherever control data are kept.
+macro_rules! wherever {
+    ($($name:ident)*) => {
+        mod in_a_file {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::Home::file()).await;
+            })*
+        }
+
+        mod in_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::Home::postgres().await).await;
+            })*
+        }
+    };
+}
+
+wherever! {
+    what_is_opened_again_is_what_was_closed
+    a_deployment_is_made_once
+    another_key_service_opens_nothing
+    a_change_that_cannot_be_written_is_not_made
+    changes_at_the_same_time_follow_one_another
+    what_is_durable_is_published_even_if_nobody_waits
+}
 
 /// Facts without what is an `Arc` around the same.
-fn shape(house: &House) -> String {
-    let facts = &house.registry.latest().facts;
+pub(super) fn shape(registry: &Registry) -> String {
+    let facts = &registry.latest().facts;
     let mut users: Vec<_> = facts.users.iter().map(|(id, user)| (id, user.name.clone(), user.roles.clone())).collect();
     users.sort();
     let mut tenants: Vec<_> = facts.tenants.iter().collect();
@@ -24,19 +52,18 @@ fn shape(house: &House) -> String {
     )
 }
 
-#[tokio::test]
-async fn what_is_opened_again_is_what_was_closed() {
-    let house = House::new().await;
+async fn what_is_opened_again_is_what_was_closed(home: Home) {
+    let house = House::new_in(home).await;
     let admin = house.tenant("northwind").await;
     let nancy = house.person("northwind", &admin, "nancy", "accountant").await;
     let token = house.token("nancy", "northwind", &nancy).await;
     let admin_token = house.token("andrew", "northwind", &admin).await;
     house.ask(&admin_token, Control::Revoke(Revoke::Token(TokenId::from_u128(7)))).await.unwrap();
-    let (before, text) = (shape(&house), house.registry.types_text());
+    let (before, text) = (shape(&house.registry), house.registry.types_text());
     let (users, ca) = (house.registry.latest().facts.users.clone(), house.registry.ca_pem().to_owned());
 
     let house = house.reopened().await;
-    assert_eq!(shape(&house), before);
+    assert_eq!(shape(&house.registry), before);
     assert_eq!(house.registry.types_text(), text);
     assert_eq!(house.registry.latest().facts.users, users);
     assert_eq!(house.registry.ca_pem(), ca);
@@ -53,15 +80,19 @@ async fn what_is_opened_again_is_what_was_closed() {
     assert!(house.ask(&admin_token, Control::AuditRead(query)).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_deployment_is_made_once() {
-    let house = House::empty().await;
-    let parts = registry_parts(house.dir.path(), &house.clock, kms(house.dir.path()));
-    let again = Registry::create(parts, &house.operator.public().unwrap());
-    assert!(matches!(again, Err(RegistryError::Exists(_))));
-    // And opened by one process.
-    let error = open_error(house.dir.path(), &house.clock, kms(house.dir.path()));
+async fn a_deployment_is_made_once(home: Home) {
+    let is_file = home.server.is_none();
+    let house = House::new_in(home).await;
+    // It is opened by one process.
+    let error = Registry::open(house.dir.parts(&house.clock)).unwrap_err();
     assert!(matches!(error, RegistryError::InUse), "{error}");
+    let again = Registry::create(house.dir.parts(&house.clock), &house.operator.public().unwrap()).unwrap_err();
+    assert!(if is_file { matches!(again, RegistryError::Exists(_)) } else { matches!(again, RegistryError::InUse) });
+    let operator = house.operator.public().unwrap();
+    let (dir, clock) = close(house).await;
+    let again = Registry::create(dir.parts(&clock), &operator).unwrap_err();
+    assert!(matches!(again, RegistryError::Exists(_) | RegistryError::NotEmpty), "{again}");
+    assert!(Registry::open(dir.parts(&clock)).is_ok());
 }
 
 #[tokio::test]
@@ -75,19 +106,19 @@ async fn a_half_made_file_is_made_anew() {
     assert!(!dir.path().join("control.db.unfinished").exists());
 }
 
-#[tokio::test]
-async fn another_key_service_opens_nothing() {
-    let house = House::empty().await;
+async fn another_key_service_opens_nothing(home: Home) {
+    let house = House::new_in(home).await;
     let (dir, clock) = close(house).await;
     let other = tempfile::tempdir().unwrap();
     let stranger = FileKms::create(&other.path().join("kms.key"), &SystemEntropy).unwrap();
-    let error = open_error(dir.path(), &clock, Arc::new(stranger));
+    let parts = RegistryParts { kms: Arc::new(stranger).into(), ..dir.parts(&clock) };
+    let error = Registry::open(parts).unwrap_err();
     assert!(matches!(error, RegistryError::Kms(_)), "{error}");
     // Nothing was changed by trying.
-    assert!(Registry::open(registry_parts(dir.path(), &clock, kms(dir.path()))).is_ok());
+    assert!(Registry::open(dir.parts(&clock)).is_ok());
 }
 
-async fn close(house: House) -> (tempfile::TempDir, Arc<ManualClock>) {
+async fn close(house: House) -> (Home, Arc<ManualClock>) {
     for ledger in &house.ledgers {
         ledger.close().await;
     }
@@ -95,7 +126,7 @@ async fn close(house: House) -> (tempfile::TempDir, Arc<ManualClock>) {
     (dir, clock)
 }
 
-fn sql(dir: &tempfile::TempDir, statement: &str) {
+fn sql(dir: &Home, statement: &str) {
     let connection = rusqlite::Connection::open(db(dir.path())).unwrap();
     connection.execute_batch(statement).unwrap();
 }
@@ -215,9 +246,8 @@ async fn the_file_is_its_owners_alone() {
     }
 }
 
-#[tokio::test]
-async fn a_change_that_cannot_be_written_is_not_made() {
-    let house = House::new().await;
+async fn a_change_that_cannot_be_written_is_not_made(home: Home) {
+    let house = House::new_in(home).await;
     let admin = house.tenant("northwind").await;
     let token = house.token("andrew", "northwind", &admin).await;
     let epoch = house.registry.latest().facts.epoch;
@@ -230,9 +260,8 @@ async fn a_change_that_cannot_be_written_is_not_made() {
     assert_eq!(*state.facts.policies, files());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_at_the_same_time_follow_one_another() {
-    let house = Arc::new(House::new().await);
+async fn changes_at_the_same_time_follow_one_another(home: Home) {
+    let house = Arc::new(House::new_in(home).await);
     let admin = house.tenant("northwind").await;
     let token = house.token("andrew", "northwind", &admin).await;
     let epoch = house.registry.latest().facts.epoch;
@@ -244,20 +273,19 @@ async fn changes_at_the_same_time_follow_one_another() {
     }
     asking.join_all().await;
     let house = Arc::into_inner(house).unwrap();
-    assert_eq!(house.registry.latest().facts.epoch, epoch + 20);
+    assert_eq!(house.registry.latest().facts.epoch, epoch.saturating_add(20));
     let house = house.reopened().await;
     let facts = &house.registry.latest().facts;
-    assert_eq!((facts.epoch, facts.users.len()), (epoch + 20, 22));
+    assert_eq!((facts.epoch, facts.users.len()), (epoch.saturating_add(20), 22));
 }
 
-#[tokio::test]
-async fn what_is_durable_is_published_even_if_nobody_waits() {
-    let house = House::new().await;
+async fn what_is_durable_is_published_even_if_nobody_waits(home: Home) {
+    let house = House::new_in(home).await;
     let tenant = house.registry.latest().facts.tenant_names[&name("operators")];
     for number in 0..20 {
         let mut change = house.registry.begin().await;
         change.revoke_token(tenant, TokenId::from_u128(number), NOW).unwrap();
-        let given_up = tokio::time::timeout(std::time::Duration::from_micros(50 * number as u64), change.commit());
+        let given_up = tokio::time::timeout(std::time::Duration::from_micros(50_u64.saturating_mul(number as u64)), change.commit());
         drop(given_up.await);
     }
     drop(house.registry.begin().await);

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use countersign_model::Service;
 use zeroize::Zeroizing;
 
 use super::context::Context;
-use crate::compose::{self, Opening};
+use crate::compose::{self, OnStandby, Opening};
 use crate::config::{Roles, Services, Text};
 use crate::deployment::Deployment;
 use crate::environment;
@@ -63,9 +64,21 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), 
     logging::start(&config.log, &context.terminal);
     let lock = server::lock(&deployment)?;
     let is_gateway = config.services.run.has(Service::Gateway);
-    let door = is_gateway.then(|| Listening::on(arguments.listen.unwrap_or(config.server.listen))).transpose()?;
-    let opening = Opening { join_tokens: join_tokens(&arguments.join_token)?, serves: true, ..Opening::default() };
+    let listen = arguments.listen.unwrap_or(config.server.listen);
+    let listening = || is_gateway.then(|| Listening::on(listen)).transpose();
+    // A process that may have to wait for its turn to be the authority listens nowhere meanwhile.
+    let may_wait = config.postgres.address.get().is_some() && config.services.run.has(Service::Authority);
+    let early = if may_wait { None } else { listening()? };
+    let terminal = context.terminal;
+    let on_standby: OnStandby = Arc::new(move || drop(terminal.line("standby")));
+    let opening = Opening {
+        join_tokens: join_tokens(&arguments.join_token)?,
+        serves: true,
+        on_standby: Some(on_standby),
+        ..Opening::default()
+    };
     let opened = compose::open_as(&deployment, config, opening).await?;
+    let door = if may_wait { listening()? } else { early };
     server::serve(&context.terminal, &deployment, lock, opened, door, arguments.with_parent).await
 }
 
@@ -83,7 +96,8 @@ fn made_for(deployment: &Deployment, configured: &Roles, asked: &Roles) -> Resul
 
 /// An authority needs the folder of one, and services apart from it each need a folder of their own.
 fn has_what_it_needs(deployment: &Deployment, roles: &Roles) -> Result<(), Problem> {
-    let (dir, is_there) = (deployment.dir().display(), deployment.control_db().exists());
+    let dir = deployment.dir().display();
+    let is_there = deployment.control_db().exists() || deployment.bootstrap().exists();
     match (roles.has(Service::Authority), is_there) {
         (true, false) => Err(Problem::usage(format!("{dir} has no control database, so no authority can be served from it"))
             .next("make an authority's folder: countersign init DIR --services authority")),

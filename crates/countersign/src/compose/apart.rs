@@ -25,7 +25,7 @@ use countersign_services::{
 };
 use countersign_store::Store;
 use countersign_token::Verifier;
-use countersign_wire::Parts;
+use countersign_wire::{IsIt, Parts};
 use tokio::task::JoinHandle;
 
 use super::absent::Absent;
@@ -44,6 +44,8 @@ struct Apart {
     wires: Vec<Wire>,
     tasks: Vec<JoinHandle<()>>,
     measures: Option<SocketAddr>,
+    /// Whether this process may be what it is at this moment, where another can be it too.
+    is_it: Option<IsIt>,
 }
 
 /// The services of this process that others of it call.
@@ -63,13 +65,13 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         return Err(Problem::usage(format!("this folder is that of a deployment's {roles}, which only serves"))
             .next("ask the deployment by its gateway's address: --url https://… with COUNTERSIGN_CA"));
     }
-    let apart = Apart { base, wires: Vec::new(), tasks: Vec::new(), measures: None };
+    let apart = Apart { base, wires: Vec::new(), tasks: Vec::new(), measures: None, is_it: None };
     if roles.has(Service::Authority) { apart.with_authority().await } else { apart.without_authority().await }
 }
 
 /// An authority whose folder a command has opened: it answers what needs no other service.
 async fn asked(base: Base) -> Result<Opened, Problem> {
-    let registry = base.registry()?;
+    let registry = base.only_registry(false).await?;
     let signing = signing(&base, &registry).await?;
     let (verifier, facts) = (signing.verifier(), registry.facts());
     let ledger = ledger_of(&base, &registry, Service::Authority)?;
@@ -82,7 +84,17 @@ async fn asked(base: Base) -> Result<Opened, Problem> {
     let door = Some(Door { router });
     let (wires, tasks) = (Vec::new(), Vec::new());
     let (ledgers, slots) = (vec![ledger], Vec::new());
-    Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks, measures: None })
+    Ok(Opened {
+        config: base.config,
+        registry: Some(registry),
+        door,
+        wires,
+        ledgers,
+        slots,
+        tasks,
+        measures: None,
+        moving: None,
+    })
 }
 
 /// This process's name among those of its roles.

@@ -1,6 +1,7 @@
 //! Ways to services in other processes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_crypto::spiffe::SpiffeId;
 use countersign_crypto::tls::{CertificateSlot, TlsConnector, mutual_client_config};
@@ -52,10 +53,11 @@ impl Caller {
         self.channel(addresses, ChannelSettings::default(), move |id| id.role() == service.as_str())
     }
 
-    /// A channel to the authority, whose address is known beforehand.
-    pub(super) fn to_authority(&self, address: &str) -> Result<Channel, Problem> {
-        let addresses = watch::Sender::new(vec![address.to_owned()]).subscribe();
-        self.channel(addresses, ChannelSettings::default(), |id| id.role() == Service::Authority.as_str())
+    /// A channel to the authority, whose address is known beforehand: one, or several with commas between, of which one
+    /// at a time is the authority and the others don't answer.
+    pub(super) fn to_authority(&self, addresses: &str) -> Result<Channel, Problem> {
+        let addresses = watch::Sender::new(each(addresses)).subscribe();
+        self.channel(addresses, authority_settings(), |id| id.role() == Service::Authority.as_str())
     }
 
     /// A channel to one service.
@@ -63,6 +65,22 @@ impl Caller {
         let addresses = watch::Sender::new(vec![address.to_owned()]).subscribe();
         let (id, settings) = (id.to_owned(), ChannelSettings { connections: 1, ..ChannelSettings::default() });
         self.channel(addresses, settings, move |other| other.to_string() == id)
+    }
+}
+
+/// The addresses in a list of them.
+pub(super) fn each(addresses: &str) -> Vec<String> {
+    addresses.split(',').map(str::trim).filter(|address| !address.is_empty()).map(str::to_owned).collect()
+}
+
+/// How an authority is looked for: another may have taken the place of the one that was there, and is to be found within
+/// a second or two.
+pub(super) fn authority_settings() -> ChannelSettings {
+    ChannelSettings {
+        connect_max: Duration::from_secs(2),
+        backoff_max: Duration::from_millis(500),
+        keepalive: Duration::from_secs(3),
+        ..ChannelSettings::default()
     }
 }
 

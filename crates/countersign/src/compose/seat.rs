@@ -24,7 +24,7 @@ use super::fellows::{Here, short};
 use super::logs::log_of;
 use super::measure::{Known, report};
 use super::own_keys::{KeeperKeys, LearnedKeys, Learning};
-use super::remote::Caller;
+use super::remote::{Caller, authority_settings, each};
 use crate::deployment::private_folder;
 use crate::problem::{Exit, Problem, io};
 
@@ -264,9 +264,9 @@ fn joining(base: &Base, authority: &str, ca_sha256: [u8; 32]) -> Result<Channel,
     Ok(Channel::new(ChannelParts {
         tls: TlsConnector::from(tls),
         own: None,
-        addresses: watch::Sender::new(vec![authority.to_owned()]).subscribe(),
+        addresses: watch::Sender::new(each(authority)).subscribe(),
         clock: Arc::clone(&base.clock),
         entropy: Arc::clone(&base.entropy),
-        settings: ChannelSettings { connections: 1, wait_max: Duration::from_secs(20), ..ChannelSettings::default() },
+        settings: ChannelSettings { connections: 1, wait_max: Duration::from_secs(20), ..authority_settings() },
     }))
 }

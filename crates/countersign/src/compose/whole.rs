@@ -18,6 +18,7 @@ use countersign_token::Verifier;
 use super::logs::FIRST;
 use super::measure::{Known, report};
 use super::monitor::{Monitor, Parts as MonitorParts};
+use super::side::Moving;
 use super::{Base, Door, Opened, breach, cant, kms, limits, measure, monitor, reconcile, relay};
 use crate::problem::Problem;
 
@@ -63,7 +64,7 @@ impl Seat {
 }
 
 pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
-    let registry = base.registry()?;
+    let registry = base.only_registry(serves).await?;
     let tokens = &base.config.tokens;
     let signing = Signing::open(&registry, tokens.issuer.clone(), tokens.audience.clone(), tokens.cache.size());
     let signing = signing.await.map_err(|error| cant("the signing keys", &error))?;
@@ -81,7 +82,8 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     let ledgers: Vec<Arc<Ledger>> = seats().map(|seat| Arc::clone(&seat.ledger)).collect();
 
     let (clock, entropy) = (&base.clock, &base.entropy);
-    let records_store = base.store()?;
+    let moving = Moving::of(base.stored()?);
+    let records_store = moving.store();
     let budgets = base.budgets()?;
     let key_service: Arc<dyn KeyRelease> = Arc::new(KeyService::new(KeyServiceParts {
         guard: Arc::clone(&keys.guard),
@@ -171,5 +173,6 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     }
     let door = Some(Door { router });
     let (wires, slots) = (Vec::new(), Vec::new());
-    Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks, measures })
+    let moving = serves.then_some(moving);
+    Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks, measures, moving })
 }

@@ -11,7 +11,8 @@ section! {
     Services = "services" {
         /// "all", or some of "authority", "gateway", "keys", "store" and "monitor", with commas between.
         run: Roles = Roles::all();
-        /// Where the authority takes calls from other services, such as "10.0.0.5:8444"; empty where it runs here.
+        /// Where the authority takes calls from other services, such as "10.0.0.5:8444"; empty where it runs here. Where
+        /// one of several can be the authority, all of their addresses, with commas between.
         authority: Text = Text::empty();
         /// Where this process takes calls from other services. Not used by a process that is all services.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8444));

@@ -17,8 +17,6 @@ use super::channel::{Line, Shared};
 /// As on the receiving end.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_MAX: Duration = Duration::from_secs(5);
 /// Of the time that the certificates of both ends have left, how much a connection is used: in tenths.
 const TENTHS_USED: u64 = 6;
 /// Certificates are told apart by their fingerprint, so the name that TLS wants is no one's.
@@ -122,8 +120,8 @@ async fn connect(shared: &Shared, address: &str) -> Option<Connection> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(64 * 1024)
-        .keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_MAX)
+        .keep_alive_interval(parts.settings.keepalive)
+        .keep_alive_timeout(parts.settings.keepalive.checked_div(2).unwrap_or_default())
         .handshake(TokioIo::new(stream))
         .await
         .ok()?;

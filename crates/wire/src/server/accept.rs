@@ -52,6 +52,8 @@ pub(super) async fn accept(
             },
         };
         match accepted {
+            // Closed at once: the caller tries another address.
+            Ok(_) if !served.is_it() => {}
             Ok((stream, from)) => {
                 let (served, tls, stopped) = (Arc::clone(&served), tls.clone(), stopped.clone());
                 tokio::spawn(async move {
@@ -108,6 +110,9 @@ async fn connection(
         tokio::select! {
             _ = connection.as_mut() => return,
             _ = look.tick() => {
+                if !served.is_it() {
+                    return;
+                }
                 let now = served.admission.clock.now();
                 if let Some(peer) = &peer {
                     // INVARIANT no-longer-than-its-certificate: what was let in by it ends with it.

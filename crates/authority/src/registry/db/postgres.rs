@@ -313,8 +313,14 @@ async fn remove(transaction: &mut Transaction, changes: &Changes) -> Result<(), 
 }
 
 impl Drop for Table {
-    /// Lets go of the lease, so that whoever comes next need not wait for its end.
     fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+impl Table {
+    /// Lets go of the lease, so that whoever comes next need not wait for its end.
+    pub(super) fn let_go(&self) {
         if *self.held.lost().borrow() {
             return;
         }

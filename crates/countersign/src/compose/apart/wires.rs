@@ -93,6 +93,7 @@ impl Apart {
                 entropy: Arc::clone(&self.base.entropy),
             }),
             is_removed: Arc::new(move |id| removed.borrow().is_removed(&id.to_string())),
+            is_it: self.is_it.clone(),
         };
         let tls = TlsAcceptor::from(config);
         let (trail, ledger) = (Some(Arc::clone(&seat.trail)), Some(Arc::clone(&seat.ledger)));

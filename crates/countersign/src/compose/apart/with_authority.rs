@@ -26,7 +26,12 @@ impl Apart {
     /// The authority, and whichever other services are in its process: certified by it, and deciding by its facts.
     pub(super) async fn with_authority(mut self) -> Result<Opened, Problem> {
         let base = &self.base;
-        let registry = base.registry()?;
+        let registry = base.only_registry(true).await?;
+        self.is_it = Some(Arc::new({
+            let registry = Arc::clone(&registry);
+            move || registry.is_held()
+        }));
+        let base = &self.base;
         let signing = signing(base, &registry).await?;
         let (verifier, facts) = (signing.verifier(), registry.facts());
         let snapshots = Snapshots::open(Arc::clone(&registry), base.config.tokens.issuer.clone());
@@ -34,7 +39,9 @@ impl Apart {
         let ledger = ledger_of(base, &registry, Service::Authority)?;
         let audit = base.sink(&ledger);
         let no_trails: Vec<(String, Arc<dyn Trail>)> = Vec::new();
-        let store = base.config.services.run.has(Service::Store).then(|| base.store()).transpose()?;
+        // Tables of records are the authority's to make, wherever the store is.
+        let has_store = base.config.services.run.has(Service::Store) || base.database.is_some();
+        let store = has_store.then(|| base.store()).transpose()?;
         let authority = authority(base, &registry, signing, &audit, Arc::new(no_trails), store.clone()).await?;
         let bound = self.listener(0)?;
         let address = self.advertised(bound.1, 0);
@@ -131,8 +138,18 @@ impl Apart {
         }
         let ledgers = std::iter::once(&own).chain(&seats).map(|seat| Arc::clone(&seat.ledger)).collect();
         let slots = std::iter::once(&own).chain(&seats).map(|seat| (seat.service, seat.agent.slot())).collect();
-        let Self { base, wires, tasks, measures } = self;
-        Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks, measures })
+        let Self { base, wires, tasks, measures, .. } = self;
+        Ok(Opened {
+            config: base.config,
+            registry: Some(registry),
+            door,
+            wires,
+            ledgers,
+            slots,
+            tasks,
+            measures,
+            moving: None,
+        })
     }
 }
 
