@@ -6,6 +6,7 @@ mod audit;
 mod completions;
 mod context;
 mod get;
+mod ha;
 mod help;
 mod import;
 mod incident;
@@ -15,8 +16,10 @@ mod login;
 mod metrics;
 mod notice;
 mod policy;
+mod postgres;
 mod provider;
 mod receipt;
+mod relocate;
 mod schema;
 mod serve;
 mod service;
@@ -57,6 +60,9 @@ enum Command {
     /// Make an empty deployment in a folder: keys, certificate authority, configuration.
     #[command(after_help = help::INIT)]
     Init(init::Arguments),
+    /// Carry a deployment from its folder into PostgreSQL, or back, while it is used.
+    #[command(after_help = help::MOVE)]
+    Move(relocate::Arguments),
     /// Serve a deployment until Ctrl-C.
     #[command(after_help = help::SERVE)]
     Serve(serve::Arguments),
@@ -93,6 +99,12 @@ enum Command {
     /// Invite, list and remove the services of a deployment whose services run apart.
     #[command(subcommand, after_help = help::SERVICE)]
     Service(service::Command),
+    /// Prepare PostgreSQL for a deployment, and check it.
+    #[command(subcommand, after_help = help::POSTGRES)]
+    Postgres(postgres::Command),
+    /// Render what several data centres run, and make the certificates for it.
+    #[command(subcommand, after_help = help::HA)]
+    Ha(ha::Command),
     /// Ask tenants for access to their records, and give it.
     #[command(subcommand, after_help = help::ACCESS)]
     Access(access::Command),
@@ -151,6 +163,7 @@ fn run(context: &Context, command: Command) -> Result<(), Problem> {
         match command {
             Command::Demo(arguments) => demo::run(context, arguments).await,
             Command::Init(arguments) => init::run(context, &arguments),
+            Command::Move(arguments) => relocate::run(context, &arguments).await,
             Command::Serve(arguments) => serve::run(context, &arguments).await,
             Command::Tenant(command) => tenant::run(context, command).await,
             Command::User(command) => user::run(context, command).await,
@@ -163,6 +176,8 @@ fn run(context: &Context, command: Command) -> Result<(), Problem> {
             Command::Token(command) => token::run(context, command).await,
             Command::Kms(command) => kms::run(context, command).await,
             Command::Service(command) => service::run(context, command).await,
+            Command::Postgres(command) => postgres::run(context, command).await,
+            Command::Ha(command) => ha::run(context, command),
             Command::Access(command) => access::run(context, command).await,
             Command::Audit(command) => audit::run(context, command).await,
             Command::Alert(command) => alert::run(context, command).await,

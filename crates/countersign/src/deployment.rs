@@ -69,6 +69,12 @@ impl Deployment {
         self.data().join("control.db")
     }
 
+    /// The one sealed file with which the authority makes its certificates before it has reached its database.
+    #[must_use]
+    pub fn bootstrap(&self) -> PathBuf {
+        self.data().join("bootstrap")
+    }
+
     /// The control database and tenants' records.
     #[must_use]
     pub fn data(&self) -> PathBuf {
@@ -125,6 +131,18 @@ impl Deployment {
     #[must_use]
     pub fn kms_json(&self) -> PathBuf {
         self.run().join("kms.json")
+    }
+
+    /// The move that somebody asked for, until it is over.
+    #[must_use]
+    pub fn move_wish(&self) -> PathBuf {
+        self.run().join("move.json")
+    }
+
+    /// How far that is.
+    #[must_use]
+    pub fn move_progress(&self) -> PathBuf {
+        self.run().join("move-progress.json")
     }
 
     fn server_json(&self) -> PathBuf {

@@ -30,6 +30,7 @@ pub mod problem;
 pub mod progress;
 pub mod proof;
 pub mod query;
+mod relocate;
 pub mod server;
 pub mod sso;
 pub mod table;

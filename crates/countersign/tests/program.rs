@@ -23,10 +23,16 @@ mod import;
 mod incidents;
 #[path = "program/kms.rs"]
 mod kms;
+#[path = "program/moves.rs"]
+mod moves;
+#[path = "program/on_postgres.rs"]
+mod on_postgres;
 #[path = "program/pages.rs"]
 mod pages;
 #[path = "program/services.rs"]
 mod services;
+#[path = "program/standby.rs"]
+mod standby;
 #[path = "program/tokens.rs"]
 mod tokens;
 #[path = "program/witness.rs"]

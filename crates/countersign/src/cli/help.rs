@@ -93,6 +93,18 @@ Examples:
   countersign serve ./deployment --listen 0.0.0.0:8443
   countersign serve ./store --join-token store.join";
 
+pub(super) const MOVE: &str = "\
+A server that has the deployment open does the work, and goes on with it if it is stopped and started again; \
+this command watches, and may be ended and run again. Requests are answered meanwhile; they wait for a moment \
+while it is switched over. What was in the old place stays there until somebody deletes it. docs/postgres.md \
+tells what the database needs first.
+
+Examples:
+  countersign --dir ./deployment move --to postgres://db1.internal,db2.internal/countersign
+  countersign --dir ./deployment move --to postgres://db.internal/countersign --server-ca db-ca.pem
+  countersign --dir ./deployment move --to embedded
+  countersign --dir ./deployment move --stop";
+
 pub(super) const TENANT: &str = "\
 Examples:
   countersign --dir ./deployment tenant add northwind
@@ -253,7 +265,8 @@ Derives everything again: each record's check, its hash, the level files of the 
 signatures, and what the services have seen of each other's logs. Changes nothing, and needs neither a key \
 nor the deployment to stand still. Names the first record that doesn't fit and exits with 1. Records taken \
 off the end are noticed by whoever has seen more: other services in the same folder, and witnesses whose \
-files --witnessed names.
+files --witnessed names. Ledgers that are in the deployment's database are read there, as the services whose \
+certificates can be had in this folder.
 
 Examples:
   countersign --dir ./deployment audit verify
@@ -420,6 +433,58 @@ Examples:
   countersign --dir ./deployment --as andrew@northwind tenant contacts
   countersign --dir ./deployment --as andrew@northwind tenant contacts --email privacy@northwind.example --language de
   countersign --dir ./deployment tenant contacts --email operators@example.com";
+
+pub(super) const HA: &str = "\
+Examples:
+  countersign ha example > inventory.toml
+  countersign ha render inventory.toml --to ./cluster
+  countersign --dir ./authority ha certificates inventory.toml frankfurt --to /etc/countersign-ha";
+
+pub(super) const POSTGRES: &str = "\
+Examples:
+  countersign postgres sql | psql --dbname countersign
+  countersign postgres hba --network 10.0.0.0/8
+  countersign postgres ident
+  countersign --dir ./deployment postgres certificate db1.internal --out /etc/postgresql/tls
+  countersign --dir ./deployment postgres check --address postgres://db1.internal/countersign
+
+docs/postgres.md has the whole way from nothing to a deployment that has moved.";
+
+pub(super) const POSTGRES_SQL: &str = "\
+A superuser, or whoever may make roles and schemas, runs it in the database that is to be used. Running it again changes \
+nothing.
+
+Examples:
+  createdb countersign
+  countersign postgres sql | psql --dbname countersign";
+
+pub(super) const POSTGRES_HBA: &str = "\
+They go before any line that would let the same roles in by something else; then the server is told to read the file \
+again: SELECT pg_reload_conf().
+
+Examples:
+  countersign postgres hba --network 10.0.0.0/8 --network 127.0.0.1/32
+  countersign --dir ./deployment postgres hba --network 10.0.0.0/8";
+
+pub(super) const POSTGRES_IDENT: &str = "\
+Examples:
+  countersign postgres ident | sudo tee --append /etc/postgresql/15/main/pg_ident.conf";
+
+pub(super) const POSTGRES_CERTIFICATE: &str = "\
+Works while the deployment is served. What calls others (client, peer) can't have the name of one of Countersign's \
+services, so that the database never takes it for one.
+
+Examples:
+  countersign --dir ./deployment postgres certificate db1.internal 10.0.0.1 --out /etc/postgresql/tls
+  countersign --dir ./deployment postgres certificate replicator --for client --out ./replicator
+  countersign --dir ./deployment postgres certificate etcd1.internal --for peer --out ./etcd --hours 6";
+
+pub(super) const POSTGRES_CHECK: &str = "\
+Fails if anything is wrong. Changes nothing.
+
+Examples:
+  countersign --dir ./deployment postgres check
+  countersign --dir ./deployment postgres check --address postgres://db1.internal,db2.internal/countersign";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
