@@ -22,6 +22,7 @@ use std::time::Duration;
 use countersign_postgres::{Blocking, PgError};
 use parking_lot::Mutex;
 
+use self::chunk::Chunk;
 use self::files::{Files, Needs, copy_out};
 use self::look::Look;
 use self::table::{NotTaken, Table, Turn, io_error};
@@ -214,6 +215,10 @@ impl Storage for PostgresStorage {
     }
 }
 
+fn of_rows(rows: &mut dyn Iterator<Item = (usize, Vec<u8>)>) -> Option<Chunk> {
+    Chunk::from_rows(rows)
+}
+
 /// An open file.
 struct Open {
     shared: Arc<Shared>,
@@ -238,7 +243,7 @@ impl Open {
         self.shared.check_fence()?;
         loop {
             let Err(needs) = self.with(&mut then)? else { return Ok(()) };
-            look::read_chunks(&self.shared.table, &self.name, &[needs.chunk], |_, chunk| {
+            look::read_chunks(&self.shared.table, &self.name, &[needs.chunk], of_rows, |_, chunk| {
                 self.with(|files| {
                     files.took_in(&self.name, self.id, &needs, chunk);
                     Ok(())
@@ -256,7 +261,7 @@ impl LogFile for Open {
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
         let (missing, version) = self.with(|files| files.read(&self.name, self.id, out, offset))?;
         let is_one = missing.len() == 1;
-        look::read_chunks(&self.shared.table, &self.name, &missing, |number, chunk| {
+        look::read_chunks(&self.shared.table, &self.name, &missing, of_rows, |number, chunk| {
             copy_out(&chunk, number, out, offset)?;
             if is_one {
                 let needs = Needs { chunk: number, version };

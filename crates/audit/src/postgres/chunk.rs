@@ -53,6 +53,14 @@ impl Chunk {
         (chunk.bytes.len() <= CHUNK).then_some(chunk)
     }
 
+    /// The same for who only looks: zeros where there is no row, so that it is found what is missing.
+    pub(super) fn from_any_rows(rows: impl Iterator<Item = (usize, Vec<u8>)>) -> Self {
+        let mut chunk = Self::default();
+        chunk.write(CHUNK, &[]);
+        rows.for_each(|(start, bytes)| chunk.write(start, &bytes));
+        chunk
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -9,11 +9,12 @@ use super::files::{chunks_of, copy_out, start_of};
 use super::table::{Table, io_error};
 use crate::ledger::storage::{LogFile, Storage};
 
-/// Reads chunks of a file, ascending, and gives each to `then`.
+/// Reads chunks of a file, ascending, and gives each to `then`, made of its rows by their places in it.
 pub(super) fn read_chunks(
     table: &Table,
     file: &str,
     numbers: &[u64],
+    made_of: impl Fn(&mut dyn Iterator<Item = (usize, Vec<u8>)>) -> Option<Chunk>,
     mut then: impl FnMut(u64, Chunk) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut left = numbers;
@@ -29,8 +30,9 @@ pub(super) fn read_chunks(
         for number in these {
             let (start, end) = (start_of(*number), start_of(number.saturating_add(1)));
             let its = std::iter::from_fn(|| rows.next_if(|(place, _)| *place < end));
-            let its = its.map(|(place, bytes)| (usize::try_from(place.saturating_sub(start)).unwrap_or(CHUNK), bytes));
-            let chunk = Chunk::from_rows(its).ok_or(io::ErrorKind::InvalidData)?;
+            let mut its =
+                its.map(|(place, bytes)| (usize::try_from(place.saturating_sub(start)).unwrap_or(CHUNK), bytes));
+            let chunk = made_of(&mut its).ok_or(io::ErrorKind::InvalidData)?;
             then(*number, chunk)?;
         }
     }
@@ -97,7 +99,8 @@ impl LogFile for Seen {
         let end = offset.checked_add(out.len() as u64).filter(|end| *end <= self.size);
         let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
         let numbers: Vec<u64> = chunks_of(offset, end).collect();
-        read_chunks(&self.table, &self.name, &numbers, |number, chunk| copy_out(&chunk, number, out, offset))
+        let made_of = |rows: &mut dyn Iterator<Item = _>| Some(Chunk::from_any_rows(rows));
+        read_chunks(&self.table, &self.name, &numbers, made_of, |number, chunk| copy_out(&chunk, number, out, offset))
     }
 
     fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
