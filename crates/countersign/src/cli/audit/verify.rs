@@ -1,6 +1,9 @@
-//! `countersign audit verify`: ledgers, from their files alone.
+//! `countersign audit verify`: ledgers, from their files alone, wherever those are.
+
+mod places;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -10,6 +13,7 @@ use countersign_model::Service;
 use countersign_tlog::VerifierKey;
 use serde_json::{Value, json};
 
+use self::places::Place;
 use crate::cli::context::Context;
 use crate::problem::{Problem, io};
 use crate::progress::Progress;
@@ -17,7 +21,8 @@ use crate::table::{Output, Table};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Verify {
-    /// A deployment's folder, its audit folder, or the folder of one service's ledger; --dir if none is named.
+    /// A deployment's folder, its audit folder, or the folder of one service's ledger; --dir if none is named. Of a
+    /// deployment whose ledgers are in a database those there are read.
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Only this service's ledger.
@@ -34,31 +39,30 @@ pub(in crate::cli) struct Verify {
 pub(super) fn run(context: &Context, asked: Verify) -> Result<(), Problem> {
     let dir = asked.folder.as_ref().or(context.dir());
     let dir = dir.ok_or_else(|| Problem::usage("whose ledgers? Name a folder, or --dir"))?;
-    let mut folders = verify::ledgers_under(dir).map_err(io("read", dir))?;
+    let mut places = places::find(dir)?;
     // What others have seen comes first: a log that grows meanwhile is never behind it then.
-    let against = Against { keys: asked.keys.clone(), seen: seen(&asked, &folders)?, at_rest: false };
+    let against = Against { keys: asked.keys.clone(), seen: seen(&asked, &places)?, at_rest: false };
     if let Some(service) = asked.service {
-        folders.retain(|folder| folder.file_name().is_some_and(|name| name == service.as_str()));
+        places.retain(|place| place.is_of(service));
     }
-    if folders.is_empty() {
+    if places.is_empty() {
         return Err(Problem::input(format!("there is no ledger in {}", dir.display())));
     }
     let (mut table, mut objects, mut faults) = (Table::new(&COLUMNS), Vec::new(), Vec::new());
-    for folder in &folders {
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+    for Place { name, storage } in &places {
         let began = Instant::now();
         let mut progress: Option<Progress> = None;
         let mut told = |done: u64, total: u64| {
             let new = || Progress::new(context.terminal, format!("verifying {name}"), Some(total));
             progress.get_or_insert_with(new).reached(done);
         };
-        let report = verify::folder(folder, &against, &mut told).map_err(io("read", folder))?;
+        let report = verify::storage(Arc::clone(storage), &against, &mut told).map_err(|error| unread(name, &error))?;
         if let Some(progress) = progress {
             progress.done();
         }
         let seconds = began.elapsed().as_secs_f64();
-        table.push(row(&name, &report, seconds));
-        objects.push(object(&name, &report, seconds));
+        table.push(row(name, &report, seconds));
+        objects.push(object(name, &report, seconds));
         faults.extend(report.findings.iter().map(|finding| format!("{name}: {finding}")));
     }
     match context.output() {
@@ -72,6 +76,10 @@ pub(super) fn run(context: &Context, asked: Verify) -> Result<(), Problem> {
         None => Ok(()),
         Some(first) => Err(Problem::failed(format!("the audit log is not as it was written: {first}"))),
     }
+}
+
+fn unread(name: &str, error: &std::io::Error) -> Problem {
+    Problem::failed(format!("the ledger of {name} can't be read: {error}"))
 }
 
 const COLUMNS: [&str; 9] =
@@ -125,10 +133,10 @@ fn object(name: &str, report: &Report, seconds: f64) -> Value {
 }
 
 /// What the services of this folder have seen of each other, and whoever wrote the files that are named.
-fn seen(asked: &Verify, folders: &[PathBuf]) -> Result<Vec<Seen>, Problem> {
+fn seen(asked: &Verify, places: &[Place]) -> Result<Vec<Seen>, Problem> {
     let mut seen = Vec::new();
-    for folder in folders {
-        seen.extend(verify::seen_in(folder).map_err(io("read", folder))?);
+    for Place { name, storage } in places {
+        seen.extend(verify::seen_by(&**storage, name.clone()).map_err(|error| unread(name, &error))?);
     }
     for file in &asked.witnessed {
         let bytes = std::fs::read(file).map_err(io("read", file))?;
