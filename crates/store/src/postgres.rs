@@ -22,6 +22,7 @@ mod write;
 use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use countersign_model::{Entropy, RecordTypes, TenantId, TypeId, UnixMs};
@@ -53,15 +54,20 @@ struct Shared {
     types: RwLock<Arc<Types>>,
     /// Tenants that there is room for. None ever goes away.
     tenants: RwLock<HashSet<TenantId>>,
+    /// How many batches were made.
+    batches: AtomicU64,
 }
+
+/// After so many batches, ids of batches that nobody asks for any more are removed.
+const PURGE_EVERY: u64 = 64;
 
 impl PostgresStore {
     /// Records in the database of `pool`, which has the tables of [`RECORDS`]. With `schema`, the pool of their owner, it
     /// brings the tables up to the record types that it is told of; otherwise it waits for whoever does.
     #[must_use]
     pub fn new(pool: Arc<Pool>, schema: Option<Arc<Pool>>, entropy: Arc<dyn Entropy>) -> Self {
-        let (types, tenants) = Default::default();
-        Self { shared: Arc::new(Shared { pool, schema, entropy, types, tenants }) }
+        let (types, tenants, batches) = Default::default();
+        Self { shared: Arc::new(Shared { pool, schema, entropy, types, tenants, batches }) }
     }
 
     /// Runs work to its end, even if nobody waits for it any more.
@@ -132,7 +138,12 @@ impl Shared {
             Some(schema) => tables::bring(schema, &layout).await.map(|()| None),
             None => tables::stored(&self.pool).await.map(|(_, stored)| Some(stored)),
         };
-        if stored.map_err(fault)?.is_some_and(|stored| stored.grown_to(&layout) != stored) {
+        let stored = stored.map_err(|error| match error {
+            // There are no such tables, or records stand against a change of them.
+            PgError::Refused { .. } | PgError::Unique { .. } => StoreError::TablesBehind,
+            error => fault(error),
+        });
+        if stored?.is_some_and(|stored| stored.grown_to(&layout) != stored) {
             return Err(StoreError::TablesBehind);
         }
         *self.types.write() = Arc::new(Types::new(layout));
@@ -155,7 +166,12 @@ impl Shared {
         let mut id = [0; 16];
         self.entropy.fill(&mut id);
         let id = Uuid::from_bytes(id);
-        Writing { pool: &self.pool, types: &types, tenant, id, batch }.make().await
+        let writing = Writing { pool: &self.pool, types: &types, tenant, id, batch };
+        let made = writing.make().await?;
+        if self.batches.fetch_add(1, Ordering::Relaxed).is_multiple_of(PURGE_EVERY) {
+            writing.purge();
+        }
+        Ok(made)
     }
 
     /// The rows of a statement about one tenant's records of a type.

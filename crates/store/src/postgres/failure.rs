@@ -22,7 +22,7 @@ pub(super) fn fault(error: PgError) -> StoreError {
         PgError::Refused { state } if state != NOT_ALLOWED => Unavailable::Io,
         PgError::Refused { .. } | PgError::Forbidden | PgError::Settings => Unavailable::Forbidden,
         PgError::Full => Unavailable::Full,
-        PgError::Contention | PgError::TimedOut => Unavailable::Busy,
+        PgError::Contention | PgError::TimedOut | PgError::Unique { .. } => Unavailable::Busy,
         _ => Unavailable::Unreachable,
     })
 }

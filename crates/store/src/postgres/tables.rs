@@ -7,7 +7,8 @@
 //! - A column is added without a value, which rewrites nothing.
 //! - INVARIANT tag-with-cell is a check of the table's own, so that a writer that does not know yet of an index that was just
 //!   added is refused. It is added without a look at the rows (`NOT VALID`) and validated afterwards, while others read and
-//!   write. A field that is newly indexed has no cells yet (`types_file::merge_knowing`); if it has, the validation fails.
+//!   write. A field that is newly indexed has no cells yet (`types_file::merge_knowing`); if it has, the validation fails, and
+//!   the tables are made what they were.
 //! - The index of a table that is there is built while others write (`CONCURRENTLY`).
 //! - What needs a table to itself for a moment lets others pass ([`TableChange`]).
 
@@ -76,7 +77,15 @@ pub(super) async fn bring(pool: &Arc<Pool>, wanted: &Layout) -> Result<(), PgErr
         }
         let steps = Steps::between(&old, &new);
         TableChange::new(pool).run(&steps.together).await?;
-        pool.alone(&steps.alone).await?;
+        if let Err(error) = pool.alone(&steps.alone).await {
+            if matches!(error, PgError::Refused { .. } | PgError::Unique { .. }) {
+                // Records stand against it. They go on as before; that this fails too is told by the next attempt.
+                let back = Steps::between(&new, &old);
+                TableChange::new(pool).run(&back.together).await?;
+                pool.alone(&back.alone).await?;
+            }
+            return Err(error);
+        }
         let types = new.to_text();
         let mut transaction = pool.begin(Scope::Service).await?;
         let written = transaction.execute(&write, &[&version, &types]).await?;

@@ -31,3 +31,5 @@ async fn conforms_with_one_connection() {
 }
 
 mod carry;
+mod faults;
+mod tables;

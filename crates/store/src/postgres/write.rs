@@ -142,6 +142,20 @@ impl Writing<'_> {
         Ok(Ok(()))
     }
 
+    /// Removes ids of batches that nobody asks for any more, some at a time and while nobody waits. That it fails is no
+    /// harm.
+    pub(super) fn purge(&self) {
+        let text: Arc<str> = "DELETE FROM written WHERE tenant = $1 AND id IN (SELECT id FROM written \
+             WHERE tenant = $1 AND at < now() - interval '24 hours' ORDER BY at LIMIT 1000 FOR UPDATE SKIP LOCKED)"
+            .into();
+        let (pool, tenant) = (Arc::clone(self.pool), self.tenant);
+        tokio::spawn(async move {
+            let mut transaction = pool.begin(Scope::Tenant(tenant)).await?;
+            transaction.execute(&text, &[&tenant.uuid()]).await?;
+            transaction.commit().await
+        });
+    }
+
     /// The statement of a change.
     pub(super) fn change<'b>(&self, change: &'b SealedChange) -> Result<Step<'b>, StoreError> {
         let mut params: Vec<Box<dyn ToSql + Sync + Send + 'b>> = vec![Box::new(self.tenant.uuid())];
