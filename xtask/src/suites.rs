@@ -56,6 +56,32 @@ pub fn apart() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// What holds on the embedded backend, on PostgreSQL: the doors' and the engine's tests, the matrix of roles and fields
+/// answered by both, the program as one process and as four.
+pub fn postgres() -> Result<Outcome> {
+    let on_postgres = || {
+        let mut cargo = cargo();
+        cargo.env("COUNTERSIGN_BACKEND", "postgres").env("RUST_BACKTRACE", "1").env("RUST_LIB_BACKTRACE", "0");
+        cargo.args(["test", "--quiet", "--workspace", "--all-features"]);
+        cargo
+    };
+    let mut doors = on_postgres();
+    for test in DOORS {
+        doors.args(["--test", test]);
+    }
+    run(&mut doors)?;
+    run(on_postgres().args(["--test", "apart", "--", "--include-ignored", "--test-threads=1"]).args(APART))?;
+    run(on_postgres().args(["--test", "shown", "--", "--ignored", "--nocapture", "--test-threads=1"]).args(SHOWN))?;
+    Ok(Outcome::Passed)
+}
+
+/// Tests of the doors and of the engine, which take their backend from the environment.
+const DOORS: &[&str] = &["whole", "endpoints", "incidents", "matrix", "hidden_is_absent", "writing", "counted"];
+/// Tests of services apart that show most of what they share.
+const APART: &[&str] = &["audit_across_services::", "budget_holds_across_gateways::", "revocation_reaches"];
+/// Demonstrations on the real program.
+const SHOWN: &[&str] = &["roles::whole::", "audit::"];
+
 /// The documented commands.
 pub fn curl() -> Result<Outcome> {
     if !have("curl") {
@@ -141,6 +167,16 @@ pub fn oidc() -> Result<Outcome> {
 /// 500 values of the data, looked for in every byte of a stopped deployment.
 pub fn leaks() -> Result<Outcome> {
     shown("leaks")
+}
+
+/// What a database's administrator finds, what a service's role may do in it, and callers who go away in mid-query.
+pub fn database() -> Result<Outcome> {
+    run(cargo()
+        .env("RUST_BACKTRACE", "1")
+        .env("RUST_LIB_BACKTRACE", "0")
+        .args(["test", "--quiet", "--workspace", "--all-features"])
+        .args(["--test", "cancel", "--", "--ignored", "--nocapture"]))?;
+    shown("database")
 }
 
 /// Prometheus's tool and an OpenTelemetry collector.

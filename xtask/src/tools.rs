@@ -27,6 +27,11 @@ const TOOLS: &[Tool] = &[
     Tool { programs: &["faketime"], package: "faketime", used_for: "giving a process a wrong clock" },
     Tool { programs: &["promtool"], package: "prometheus", used_for: "reading measures as Prometheus does" },
     Tool { programs: &["prometheus-alertmanager"], package: "prometheus-alertmanager", used_for: "taking alerts" },
+    // Debian's package has the server's programs in a folder of their own; this one is in the search path.
+    Tool { programs: &["pg_lsclusters"], package: "postgresql", used_for: "the database backend" },
+    Tool { programs: &["patronictl"], package: "patroni", used_for: "failing over" },
+    Tool { programs: &["etcd"], package: "etcd-server", used_for: "failing over" },
+    Tool { programs: &["ip"], package: "iproute2", used_for: "data centres as network namespaces" },
     Tool { programs: &["strings"], package: "binutils", used_for: "looking into a stopped deployment" },
 ];
 

@@ -136,6 +136,7 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
         database.migrate().await?;
     }
     let renewing = database.as_ref().and_then(Database::renewing);
+    let on_database = database.is_some();
     let base = Base {
         database,
         deployment: deployment.clone(),
@@ -156,12 +157,28 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
         apart::open(base, opening.serves).await?
     };
     opened.tasks.extend(renewing);
+    if opening.serves && opened.registry.is_some() && on_database {
+        next_second(&*clock).await;
+    }
     if opening.serves {
         let keep_days = opened.config.audit.keep_days.number();
         opened.tasks.extend(retention::look_after(opened.ledgers.clone(), Arc::clone(&clock), keep_days));
         opened.take_commands(deployment, (clock, entropy));
     }
     Ok(opened)
+}
+
+/// An authority refuses proofs of possession that were made in the second in which it began: another may have been
+/// shown them before. So nobody is let in before that is over.
+async fn next_second(clock: &dyn Clock) {
+    const TRIES: u32 = 60;
+    let began = clock.now().seconds();
+    for _ in 0..TRIES {
+        if clock.now().seconds() != began {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 /// What everything in this process is made with.

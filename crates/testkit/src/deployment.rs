@@ -122,6 +122,14 @@ impl Deployment {
     /// # Errors
     /// If one of them fails.
     pub fn move_to_postgres(&self) -> Result<Postgres> {
+        self.move_to_postgres_with("")
+    }
+
+    /// The same, with lines for the server's `postgresql.conf`.
+    ///
+    /// # Errors
+    /// As [`Self::move_to_postgres`].
+    pub fn move_to_postgres_with(&self, settings: &str) -> Result<Postgres> {
         let tls = self.folder.path().join("database-tls");
         let out = tls.to_str().context("a path that is not UTF-8")?;
         self.run(&["postgres", "certificate", "127.0.0.1", "localhost", "--out", out])?;
@@ -129,7 +137,7 @@ impl Deployment {
         let (ca_pem, certificate_pem, key_pem) = (read("ca.pem")?, read("cert.pem")?, read("key.pem")?);
         // Whoever searches what tests left would find the key of the server's certificate.
         std::fs::remove_dir_all(&tls)?;
-        let server = Postgres::start_certified(&Certified { ca_pem, certificate_pem, key_pem }, "")?;
+        let server = Postgres::start_certified(&Certified { ca_pem, certificate_pem, key_pem }, settings)?;
         server.sql(DATABASE, &self.run(&["postgres", "sql"])?)?;
         self.run(&["move", "--to", &server.address()])?;
         Ok(server)

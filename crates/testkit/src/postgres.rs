@@ -27,6 +27,7 @@ const HOUR_MS: u64 = 3_600_000;
 /// A running server. Dropping it ends it and removes its folder.
 pub struct Postgres {
     child: Child,
+    guard: Guard,
     folder: tempfile::TempDir,
     port: u16,
     ca_pem: String,
@@ -42,6 +43,27 @@ pub struct Certified {
     pub certificate_pem: String,
     /// The key of that.
     pub key_pem: String,
+}
+
+/// A process that ends the server and removes its folder once this process is gone, however it went.
+struct Guard(Child);
+
+impl Guard {
+    fn over(folder: &Path) -> Result<Self> {
+        // It reads from a pipe that nobody writes to, and that ends with whoever holds its other end.
+        let script = "cat >/dev/null; pid=$(head -n 1 \"$0/data/postmaster.pid\" 2>/dev/null) \
+                      && kill -INT \"$pid\" && sleep 2 && rm -rf -- \"$0\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, text(folder)?]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self(command.spawn()?))
+    }
+
+    /// The server has ended.
+    fn leave(&mut self) {
+        let _ = self.0.kill();
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
 }
 
 /// The account that a server runs as: not the administrator's, which it refuses.
@@ -116,7 +138,8 @@ impl Postgres {
         );
         write(&data.join("postgresql.conf"), &config, account.as_ref())?;
         let child = serve(&account, &data, &folder.path().join("log"))?;
-        let server = Self { child, folder, port, ca_pem: certified.ca_pem.clone(), authority: None };
+        let guard = Guard::over(folder.path())?;
+        let server = Self { child, guard, folder, port, ca_pem: certified.ca_pem.clone(), authority: None };
         server.wait()?;
         server.sql("postgres", &format!("CREATE DATABASE {DATABASE}"))?;
         Ok(server)
@@ -296,6 +319,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         let _ = self.end("INT");
+        self.guard.leave();
     }
 }
 

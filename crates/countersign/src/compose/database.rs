@@ -5,13 +5,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_audit::postgres::LEDGER;
+use countersign_authority::{Bootstrap, CONTROL, Registry};
 use countersign_crypto::tls::CertificateSlot;
-use countersign_crypto::x509::ServerCertificate;
+use countersign_crypto::x509::{MachineUse, ServerCertificate, X509Error};
+use countersign_keys::KmsSet;
+use countersign_keys::budget::BUDGET;
+use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, Service, UnixMs};
-use countersign_postgres::{Blocking, Identity, PgError, Pool, SCHEMA_ROLE, Settings, role_of};
+use countersign_postgres::{Blocking, CORE, Identity, Migration, PgError, Pool, SCHEMA_ROLE, Settings, role_of};
+use countersign_store::postgres::RECORDS;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
+use super::kms;
+use super::own_row::SERVICE_KEYS;
 use crate::config::Config;
 use crate::deployment::Deployment;
 use crate::problem::{Exit, Problem, io};
@@ -21,13 +29,88 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Tables are changed seldom.
 const OWNER_CONNECTIONS: usize = 2;
 
-/// Makes the certificates of this process's services: in the authority's process, before the database is reached.
-pub(crate) type Certify = Arc<dyn Fn(Service) -> Result<ServerCertificate, Problem> + Send + Sync>;
+/// Every table, in the order in which they are made.
+pub(crate) const TABLES: [Migration; 6] = [CORE, CONTROL, BUDGET, LEDGER, RECORDS, SERVICE_KEYS];
+
+/// The authority's certificates, as they are made before the database is reached, and for machines beside the deployment.
+pub(crate) struct Certificates {
+    bootstrap: Bootstrap,
+    clock: Arc<dyn Clock>,
+}
+
+impl Certificates {
+    /// Those of the authority in this folder. Where it keeps its control data in the folder, and nobody serves it, the
+    /// file that this reads is made now if it is not there.
+    ///
+    /// # Errors
+    /// If this is no authority's folder, or its key management service does not answer.
+    pub(crate) fn open(deployment: &Deployment, config: &Config) -> Result<Self, Problem> {
+        let kms = kms::open(deployment, config)?;
+        if !deployment.bootstrap().exists() && deployment.control_db().exists() {
+            let _lock = deployment.try_lock()?.ok_or_else(|| {
+                Problem::new(Exit::Conflict, "a process opens this deployment at this moment").next("try again")
+            })?;
+            let registry = Registry::open(super::registry_parts(deployment, config, kms.clone()));
+            let registry = registry.map_err(|error| super::cant("the control database", &error))?;
+            Bootstrap::keep(&registry, &deployment.bootstrap())
+                .map_err(|error| super::cant("the authority", &error))?;
+        }
+        Self::of(deployment, &kms, Arc::new(SystemClock))
+    }
+
+    /// The same where the key management service is open already.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn of(deployment: &Deployment, kms: &KmsSet, clock: Arc<dyn Clock>) -> Result<Self, Problem> {
+        let path = deployment.bootstrap();
+        if !path.exists() {
+            let dir = deployment.dir().display();
+            return Err(Problem::new(
+                Exit::NotFound,
+                format!("{dir} is not the folder of an authority: no {}", path.display()),
+            )
+            .next(
+                "name the authority's folder with --dir; a lost data/bootstrap comes back with a copy of the folder",
+            ));
+        }
+        let bootstrap =
+            Bootstrap::open(&path, kms).map_err(|error| super::cant("the authority's certificates", &error))?;
+        Ok(Self { bootstrap, clock })
+    }
+
+    /// A certificate by which a service of this process signs in to the database.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub(crate) fn service(&self, service: Service) -> Result<ServerCertificate, Problem> {
+        let made = self.bootstrap.certificate(service, self.clock.now());
+        made.map_err(|error| Problem::failed(format!("the {service}'s certificate for the database: {error}")))
+    }
+
+    /// A certificate for a machine beside the deployment.
+    ///
+    /// # Errors
+    /// [`X509Error`].
+    pub(crate) fn machine(
+        &self,
+        names: &[String],
+        usage: MachineUse,
+        lifetime_ms: u64,
+    ) -> Result<ServerCertificate, X509Error> {
+        self.bootstrap.machine_certificate(names, usage, self.clock.now(), lifetime_ms)
+    }
+
+    /// What verifies them.
+    pub(crate) fn ca_pem(&self) -> &str {
+        self.bootstrap.ca_pem()
+    }
+}
 
 /// Where the database is, and as whom the services of this process speak to it.
 pub(crate) struct Database {
     settings: Settings,
-    certify: Option<Certify>,
+    certify: Option<Certificates>,
     clock: Arc<dyn Clock>,
     known: Mutex<BTreeMap<Service, Known>>,
     owner: Mutex<Option<Arc<Pool>>>,
@@ -60,15 +143,35 @@ pub(crate) fn settings(deployment: &Deployment, config: &Config) -> Result<Optio
 }
 
 impl Database {
-    /// No connection is made yet. `certify` is the authority's process's; other services say who they are by
+    /// No connection is made yet. `certify` is what the authority's process has; other services say who they are by
     /// [`Self::know`].
-    pub(crate) fn new(settings: Settings, certify: Option<Certify>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(settings: Settings, certify: Option<Certificates>, clock: Arc<dyn Clock>) -> Self {
         Self { settings, certify, clock, known: Mutex::default(), owner: Mutex::default() }
     }
 
-    /// Where it is.
-    pub(crate) const fn settings(&self) -> &Settings {
-        &self.settings
+    /// The database that the configuration names; `None` if everything is in the folder.
+    ///
+    /// # Errors
+    /// As [`settings`] and [`Certificates::of`].
+    pub(crate) fn open(
+        deployment: &Deployment,
+        config: &Config,
+        kms: &KmsSet,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Arc<Self>>, Problem> {
+        let Some(settings) = settings(deployment, config)? else { return Ok(None) };
+        let is_authority = config.services.run.has(Service::Authority);
+        let certify = is_authority.then(|| Certificates::of(deployment, kms, Arc::clone(clock))).transpose()?;
+        Ok(Some(Arc::new(Self::new(settings, certify, Arc::clone(clock)))))
+    }
+
+    /// Makes the tables, or brings them up to date: the authority's process alone may.
+    ///
+    /// # Errors
+    /// What the database may meet.
+    pub(crate) async fn migrate(&self) -> Result<(), Problem> {
+        let migrated = countersign_postgres::migrate(&self.owner()?, &TABLES).await;
+        migrated.map_err(|error| problem(&error).during("the database's tables"))
     }
 
     /// The certificate of a service of this process, renewed by whoever gave it.
@@ -120,7 +223,7 @@ impl Database {
             return then(one);
         }
         let unknown = || Problem::failed(format!("the {service} has no certificate to show to the database"));
-        let certificate = self.certify.as_ref().ok_or_else(unknown)?(service)?;
+        let certificate = self.certify.as_ref().ok_or_else(unknown)?.service(service)?;
         let slot = CertificateSlot::new(&certificate).map_err(|_| unfit())?;
         let renew_at = Some(half_life(&certificate, self.clock.now()));
         then(known.entry(service).or_insert(Known { slot, renew_at, pool: None, blocking: None }))
@@ -152,7 +255,7 @@ impl Database {
 
     fn renew(&self, service: Service) -> Result<(), Problem> {
         let Some(certify) = &self.certify else { return Ok(()) };
-        let certificate = certify(service)?;
+        let certificate = certify.service(service)?;
         let at = half_life(&certificate, self.clock.now());
         if let Some(known) = self.known.lock().get_mut(&service) {
             known.slot.replace(&certificate).map_err(|_| unfit())?;

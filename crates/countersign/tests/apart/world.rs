@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use countersign_model::clock::SystemClock;
 use countersign_model::request::{Door, Operation};
 use countersign_model::{Clock, RecordTypes, Request, RequestId, Service, TenantId, UnixMs};
 use countersign_services::Call;
+use countersign_testkit::{Certified, DATABASE, Postgres};
 use countersign_token::Unverified;
 use http::Method;
 use serde_json::{Value, json};
@@ -50,6 +52,8 @@ pub struct Setup {
     pub sinks: Option<Sinks>,
     /// The time, if it is not the machine's.
     pub clock: Option<Arc<dyn Clock>>,
+    /// The database, and the certificate authority of its own certificate.
+    database: Option<(String, PathBuf)>,
 }
 
 impl Setup {
@@ -156,8 +160,8 @@ pub struct World {
     dir: Place,
 }
 
-/// A folder that goes with its world.
-pub struct Place(PathBuf);
+/// A folder that goes with its world, and perhaps a database.
+pub struct Place(PathBuf, Option<Postgres>);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -167,13 +171,20 @@ impl Drop for Place {
 
 impl World {
     /// Makes one and loads the example.
-    pub async fn begin(setup: Setup) -> Result<Self> {
-        let place = folder()?;
+    pub async fn begin(mut setup: Setup) -> Result<Self> {
+        let mut place = folder()?;
+        let folder = Deployment::at(place.0.join("authority"));
+        if on_postgres() {
+            let server = moved(&folder)?;
+            setup.database = Some((server.address(), folder.ca_pem()));
+            place.1 = Some(server);
+        }
         let dir = &place.0;
-        let folder = Deployment::at(dir.join("authority"));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = configured(&setup, Service::Authority, any, None);
-        compose::init(&folder, &config)?;
+        if place.1.is_none() {
+            compose::init(&folder, &config)?;
+        }
         let mut tokens = Vec::new();
         for service in OTHERS {
             tokens.push(invite_offline(&folder, service, "first").await?);
@@ -274,6 +285,32 @@ impl World {
     }
 }
 
+/// Whether worlds keep what they have in PostgreSQL.
+fn on_postgres() -> bool {
+    std::env::var("COUNTERSIGN_BACKEND").is_ok_and(|backend| backend == "postgres")
+}
+
+/// A deployment that begins as one process and has moved to a database, with the commands that its operator would use.
+fn moved(folder: &Deployment) -> Result<Postgres> {
+    compose::init(folder, &Config::default())?;
+    let run = |arguments: &[&str]| -> Result<String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        let ran = command.arg("--dir").arg(folder.dir()).args(arguments).output()?;
+        if !ran.status.success() {
+            bail!("{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        }
+        Ok(String::from_utf8(ran.stdout)?)
+    };
+    let tls = folder.dir().join("database-tls");
+    run(&["postgres", "certificate", "127.0.0.1", "--out", &tls.display().to_string()])?;
+    let read = |name: &str| std::fs::read_to_string(tls.join(name));
+    let (ca_pem, certificate_pem, key_pem) = (read("ca.pem")?, read("cert.pem")?, read("key.pem")?);
+    let server = Postgres::start_certified(&Certified { ca_pem, certificate_pem, key_pem }, "")?;
+    server.sql(DATABASE, &run(&["postgres", "sql"])?)?;
+    run(&["move", "--to", &server.address()])?;
+    Ok(server)
+}
+
 /// A usual deployment, made once for all tests that only ask it things.
 pub fn shared<F: Future<Output = Result<()>>>(test: impl FnOnce(&'static World) -> F) -> Result<()> {
     static SHARED: LazyLock<(Runtime, World)> = LazyLock::new(|| {
@@ -297,7 +334,7 @@ fn folder() -> Result<Place> {
         }
     }
     let prefix = format!("apart-{}-", std::process::id());
-    Ok(Place(tempfile::Builder::new().prefix(&prefix).tempdir_in(all)?.keep()))
+    Ok(Place(tempfile::Builder::new().prefix(&prefix).tempdir_in(all)?.keep(), None))
 }
 
 fn configured(setup: &Setup, service: Service, listen: SocketAddr, authority: Option<SocketAddr>) -> Config {
@@ -305,6 +342,12 @@ fn configured(setup: &Setup, service: Service, listen: SocketAddr, authority: Op
     config.services.run = Roles::one(service);
     config.services.listen = listen;
     config.services.authority = authority.map_or_else(Text::empty, |address| Text::of(address.to_string()));
+    if let Some((address, ca_pem)) = &setup.database {
+        config.postgres.address = Text::of(address);
+        config.postgres.server_ca = Text::of(ca_pem.display().to_string());
+        // A dozen processes of a test share one server.
+        config.postgres.connections = countersign::config::Whole::new(4);
+    }
     if let Some(ms) = setup.certificate_ms {
         config.services.certificate_ms = countersign::config::Whole::new(ms);
     }

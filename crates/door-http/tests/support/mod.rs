@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here fails a test")]
 
+mod places;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Service};
 use countersign_authority::{
-    Authority, AuthorityParts, BreachRules, LOGIN_NAMESPACE, LocalFront, Place, Registry, RegistryParts, Signing,
+    Authority, AuthorityParts, BreachRules, LOGIN_NAMESPACE, LocalFront, Registry, RegistryParts, Signing,
 };
 use countersign_crypto::dpop::ProofKey;
 use countersign_crypto::{SystemEntropy, ssh};
@@ -17,16 +19,16 @@ use countersign_door_http::{App, AppParts, Limits, Router};
 use countersign_engine::{Engine, EngineLimits};
 use countersign_guard::{Guard, GuardParts, Peer};
 use countersign_keys::FileKms;
-use countersign_keys::budget::Budgets;
 use countersign_model::clock::ManualClock;
 use countersign_model::{Clock, Entropy, UnixMs};
 use countersign_services::{
     KeyRelease, KeyService, KeyServiceParts, LedgerTrail, Mail, MailFailure, Mailer, Records, StoreService, Trail,
 };
-use countersign_store::{SqliteStore, Store};
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
+
+use self::places::Places;
 
 pub const HERE: &str = "https://localhost:8443";
 /// The name in `Host` of those who prove that they hold a key.
@@ -40,7 +42,7 @@ pub struct House {
     pub mailbox: Arc<Mailbox>,
     operator: ssh::PrivateKey,
     key: ssh::PrivateKey,
-    _dir: tempfile::TempDir,
+    _places: Places,
 }
 
 /// Takes mail and keeps it; refuses it while it is closed.
@@ -128,14 +130,14 @@ pub fn example(path: &str) -> String {
 impl House {
     /// Nobody but the operator, no types, no policies.
     pub async fn empty(now: UnixMs) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let places = Places::new().await;
         let clock = Arc::new(ManualClock::at(now));
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let new_key = || ssh::PrivateKey::generate_ed25519(&SystemEntropy, "").unwrap();
         let operator = new_key();
         let parts = RegistryParts {
-            place: Place::File(dir.path().join("control.db")),
-            kms: Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy).unwrap()).into(),
+            place: places.control(),
+            kms: Arc::new(FileKms::create(&places.path().join("kms.key"), &SystemEntropy).unwrap()).into(),
             clock: clock.clone(),
             entropy: Arc::clone(&entropy),
             key_open_ms: countersign_keys::MAX_OPEN_MS,
@@ -143,19 +145,17 @@ impl House {
         };
         let registry = Registry::create(parts, &operator.public().unwrap()).unwrap();
         let ledger = |service: Service| {
-            let folder = dir.path().join("audit").join(service.as_str());
-            std::fs::create_dir_all(&folder).unwrap();
             let keys = Arc::clone(&registry) as Arc<dyn AuditKeys>;
-            Arc::new(Ledger::open(&folder, service, keys, Arc::new(SystemEntropy), Default::default()).unwrap())
+            let (entropy, options) = (Arc::new(SystemEntropy), Default::default());
+            let opened = Ledger::open_on(places.ledger(service), service, keys, entropy, options, None);
+            Arc::new(opened.unwrap())
         };
         let ledgers: Vec<_> = Service::ALL.into_iter().map(ledger).collect();
         let sink = |service: Service| {
             let at = Service::ALL.iter().position(|one| *one == service).unwrap();
             Arc::clone(&ledgers[at]) as Arc<dyn AuditSink>
         };
-        let data = dir.path().join("data");
-        std::fs::create_dir_all(&data).unwrap();
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data, Default::default()).unwrap());
+        let store = places.store();
         let signing = Signing::open(&registry, HERE.into(), HERE.into(), 100).await.unwrap();
         let verifier = signing.verifier();
         let guard = |service: Service| {
@@ -173,7 +173,7 @@ impl House {
         let keys: Arc<dyn KeyRelease> = Arc::new(KeyService::new(KeyServiceParts {
             guard: guard(Service::Keys),
             keys: registry.tenant_keys(),
-            budgets: Arc::new(Budgets::open(&dir.path().join("budgets"), now).unwrap()),
+            budgets: Arc::new(places.budgets(now)),
             entropy: Arc::clone(&entropy),
         }));
         let records: Arc<dyn Records> =
@@ -212,7 +212,7 @@ impl House {
             entropy,
         });
         let router = Router::new(Arc::new(app), Limits::default());
-        Self { router, clock, registry, authority, mailbox, operator, key: new_key(), _dir: dir }
+        Self { router, clock, registry, authority, mailbox, operator, key: new_key(), _places: places }
     }
 
     /// The trading example: both companies, one person for each role, the records that `load` names.
@@ -248,7 +248,7 @@ impl House {
         house
     }
 
-    fn person(&self, role: &str) -> String {
+    pub fn person(&self, role: &str) -> String {
         let key = self.key.public().unwrap().to_line();
         json!({ "roles": [role], "attributes": { "employee": 4 }, "ssh_keys": [key] }).to_string()
     }

@@ -9,6 +9,7 @@
 )]
 
 mod ask;
+mod backend;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,8 +31,7 @@ use countersign_model::{
 };
 use countersign_policy::Policies;
 use countersign_services::{KeyRelease, KeyService, KeyServiceParts, Records, StoreService};
-use countersign_store::sqlite::SqliteStore;
-use countersign_store::{Store, types_file};
+use countersign_store::types_file;
 use countersign_token::{MAX_LIFETIME_MS, Minter, Verifier};
 
 pub use ask::*;
@@ -81,6 +81,7 @@ pub struct Stage {
     pub minter: Minter,
     verifier: Arc<Verifier>,
     _dir: tempfile::TempDir,
+    _server: Option<countersign_testkit::Postgres>,
 }
 
 pub fn name(text: &str) -> Name {
@@ -174,9 +175,7 @@ impl Stage {
                 users.insert(user, Arc::new(user_facts));
             }
         }
-        let data = dir.path().join("data");
-        std::fs::create_dir(&data).unwrap();
-        let store = Arc::new(SqliteStore::open(&data, Default::default()).unwrap());
+        let (store, server) = backend::store(dir.path()).await;
         store.apply_types(&types).await.unwrap();
         for tenant in tenants.keys() {
             store.create_tenant(*tenant).await.unwrap();
@@ -234,6 +233,7 @@ impl Stage {
             ledger,
             behind,
             _dir: dir,
+            _server: server,
         }
     }
 
