@@ -3,8 +3,10 @@
 //! Whoever holds it renews it well before it ends, and stops by its own clock before anybody else can have it. Each
 //! holder has a term, which only grows; what is written under an older term is refused by whoever checks it.
 //!
-//! The end of a lease is a moment of the database server's clock. The fifth of its life that a holder does not use is
-//! what the clocks of a server and of one that takes its place may differ by.
+//! No two clocks are compared. Whoever wants a lease that another holds watches its row, and may take it when that has
+//! not changed for the lease's life by his own clock, or was let go. A holder renews long before, and uses only four fifths
+//! of its life. So it takes a lease's life until one is taken that a process left behind which was killed; who has watched
+//! it already, as a standby does, has waited already.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::error::PgError;
 use crate::pool::Pool;
-use crate::transaction::Scope;
+use crate::transaction::{Scope, Transaction};
 
 /// Of a lease's life, how much its holder does not use.
 const UNUSED_PART: u32 = 5;
@@ -28,6 +30,14 @@ pub struct Lease {
     name: String,
     holder: u128,
     life: Duration,
+}
+
+/// A lease of another process, as its row was seen, and since when it is seen so.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    term: i64,
+    until: String,
+    since: Instant,
 }
 
 /// A lease as it was had or renewed.
@@ -49,31 +59,51 @@ impl Lease {
     /// Takes or renews it.
     ///
     /// # Errors
-    /// [`PgError::InUse`] if another process holds it; what the database may meet.
+    /// [`PgError::InUse`] if another process holds it, or held it and has not been watched for long enough to know that it
+    /// does no more: to be asked again, of a lease on the same pool. What the database may meet.
     pub async fn hold(&self) -> Result<Leased, PgError> {
-        // Before it is asked, so that the server's time ends no earlier than ours.
+        // Before it is asked, so that whoever watches begins later.
         let asked = Instant::now();
         let text: Arc<str> = "INSERT INTO lease AS held (name, holder, term, until) \
              VALUES ($1, $2::text::uuid, 1, clock_timestamp() + make_interval(secs => $3)) \
              ON CONFLICT (name) DO UPDATE SET \
                  term = CASE WHEN held.holder = excluded.holder THEN held.term ELSE held.term + 1 END, \
                  holder = excluded.holder, until = excluded.until \
-             WHERE held.holder = excluded.holder OR held.until < clock_timestamp() \
+             WHERE held.holder = excluded.holder OR held.until = '-infinity' \
+                 OR (held.term = $4 AND held.until::text = $5::text) \
              RETURNING term"
             .into();
         let holder = format!("{:032x}", self.holder);
         let seconds = self.life.as_secs_f64();
+        let over = self.pool.leases.lock().get(&self.name).filter(|seen| seen.since.elapsed() >= self.life).cloned();
+        // No lease has this term.
+        let Seen { term, until, .. } = over.unwrap_or_else(|| Seen { term: -1, until: String::new(), since: asked });
         let mut transaction = self.pool.begin(Scope::Service).await?;
-        let rows = transaction.query(&text, &[&self.name, &holder, &seconds]).await?;
+        let rows = transaction.query(&text, &[&self.name, &holder, &seconds, &term, &until]).await?;
         let Some(row) = rows.first() else {
+            let seen = self.look(&mut transaction).await;
             transaction.roll_back().await?;
-            return Err(PgError::InUse);
+            return seen.and(Err(PgError::InUse));
         };
         let term: i64 = row.try_get(0)?;
         transaction.commit().await?;
         let term = u64::try_from(term).map_err(|_| PgError::Damaged)?;
         let used = self.life.saturating_sub(self.life.checked_div(UNUSED_PART).unwrap_or_default());
         Ok(Leased { term, until: asked.checked_add(used).unwrap_or(asked) })
+    }
+
+    /// Looks at what another process holds, and since when it is seen so.
+    async fn look(&self, transaction: &mut Transaction) -> Result<(), PgError> {
+        let text: Arc<str> = "SELECT term, until::text FROM lease WHERE name = $1".into();
+        let rows = transaction.query(&text, &[&self.name]).await?;
+        let row = rows.first().ok_or(PgError::Contention)?;
+        let seen = Seen { term: row.try_get(0)?, until: row.try_get(1)?, since: Instant::now() };
+        let mut leases = self.pool.leases.lock();
+        let known = leases.entry(self.name.clone()).or_insert_with(|| seen.clone());
+        if known.term != seen.term || known.until != seen.until {
+            *known = seen;
+        }
+        Ok(())
     }
 
     /// Takes it and renews it every `every`, which is to be a fraction of its life, until what comes back is dropped.
@@ -93,8 +123,7 @@ impl Lease {
     /// # Errors
     /// What the database may meet; it ends by itself then.
     pub async fn let_go(&self) -> Result<(), PgError> {
-        let text: Arc<str> =
-            "UPDATE lease SET until = clock_timestamp() WHERE name = $1 AND holder = $2::text::uuid".into();
+        let text: Arc<str> = "UPDATE lease SET until = '-infinity' WHERE name = $1 AND holder = $2::text::uuid".into();
         let holder = format!("{:032x}", self.holder);
         let mut transaction = self.pool.begin(Scope::Service).await?;
         transaction.execute(&text, &[&self.name, &holder]).await?;

@@ -4,6 +4,7 @@
 //! standbys within the last [`Settings::proof_max`], *on that very connection*. A server that was cut off, or stopped and
 //! goes on, can't do that, wherever its address leads to; so it answers nothing from the past.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::connect::Connected;
 use crate::error::PgError;
+use crate::lease::Seen;
 use crate::pace::Pace;
 use crate::settings::{Identity, Settings};
 use crate::transaction::{Scope, Transaction};
@@ -29,6 +31,8 @@ pub struct Pool {
     era: watch::Sender<u64>,
     /// The server that took writes last, by its place in the settings.
     server: AtomicUsize,
+    /// Leases that other processes hold.
+    pub(crate) leases: Mutex<HashMap<String, Seen>>,
 }
 
 impl Pool {
@@ -37,7 +41,7 @@ impl Pool {
     pub fn new(settings: Settings, identity: Identity) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(settings.connections.clamp(1, Semaphore::MAX_PERMITS)));
         let (era, server) = (watch::Sender::new(0), AtomicUsize::new(0));
-        Arc::new(Self { settings, identity, idle: Mutex::default(), places, era, server })
+        Arc::new(Self { settings, identity, idle: Mutex::default(), places, era, server, leases: Mutex::default() })
     }
 
     /// A transaction that sees what `scope` may. Nothing is sent before its first statement.

@@ -135,11 +135,46 @@ async fn who_learns_of_another_holder_never_acts_again() -> Result<()> {
     let server = self::server().await?;
     let held = lease(&server, 1, life)?.keep(Duration::from_millis(300)).await?;
     let taken = "UPDATE countersign.lease SET holder = '00000000-0000-0000-0000-000000000002', term = term + 1, \
-                 until = clock_timestamp() - interval '1 minute'";
+                 until = '-infinity'";
     server.sql(countersign_testkit::DATABASE, taken)?;
     let mut lost = held.lost();
     tokio::time::timeout(Duration::from_secs(60), lost.wait_for(|lost| *lost)).await??;
     assert!(!held.is_held());
+    Ok(())
+}
+
+/// What the clock of a server says decides nothing: that of one which takes another's place may be wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_servers_clock_ends_a_lease() -> Result<()> {
+    let server = server().await?;
+    let life = Duration::from_secs(3);
+    let held = lease(&server, 1, life)?.keep(Duration::from_millis(500)).await?;
+    let other = lease(&server, 2, life)?;
+    let began = Instant::now();
+    while began.elapsed() < life * 2 {
+        // A clock that is far ahead, as far as anybody sees.
+        let ahead =
+            "UPDATE countersign.lease SET until = until - interval '1 hour' WHERE until > now() - interval '1 minute'";
+        server.sql(countersign_testkit::DATABASE, ahead)?;
+        assert_eq!(other.hold().await, Err(PgError::InUse));
+        assert!(held.is_held());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Nor keeps it up: what its holder left behind is had once it was watched for its life.
+    drop(held);
+    let years = "UPDATE countersign.lease SET until = until + interval '10 years'";
+    server.sql(countersign_testkit::DATABASE, years)?;
+    let watched = Instant::now();
+    while let Err(error) = other.hold().await {
+        assert_eq!(error, PgError::InUse);
+        assert!(watched.elapsed() < Duration::from_secs(60), "it was never to be had");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(watched.elapsed() >= life);
+    // Who has not watched it has to.
+    drop(other);
+    let third = lease(&server, 3, life)?;
+    assert_eq!(third.hold().await, Err(PgError::InUse));
     Ok(())
 }
 
