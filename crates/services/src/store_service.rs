@@ -137,19 +137,26 @@ impl Records for StoreService {
             Judged::Change(change) => Some(change.record_type),
             Judged::Read(_) | Judged::Control(_) => None,
         };
-        let written = self.store.write(judgement.principal.tenant, batch).await.map_err(failure)?;
-        let verdict = if written.is_ok() { Verdict::Changed } else { Verdict::Failed };
-        tally.written = if written.is_ok() { changes } else { 0 };
+        let written = self.store.write(judgement.principal.tenant, batch).await;
+        let verdict = match &written {
+            Ok(Ok(())) => Verdict::Changed,
+            Ok(Err(_)) => Verdict::Failed,
+            Err(StoreError::Unknown) => Verdict::Unknown,
+            Err(error) => return Err(failure(*error)),
+        };
+        // What is unknown is not counted.
+        let made = verdict == Verdict::Changed;
+        tally.written = if made { changes } else { 0 };
         let access = |id| accessed(id, reach.sealed(id), FieldSet::EMPTY, tally.written);
         let accesses = record_type.map(access).into_iter().collect();
         let noted = self.guard.countersign(&judgement, call.request, verdict, accesses, tally).await;
-        if written.is_err() {
+        if verdict == Verdict::Failed {
             // Why a change failed tells what is there: not without a record.
             noted?;
         }
-        // Else the change is made. The gateway's own records of it are durable; a verdict that is missing here is
-        // reported when the services' verdicts are compared.
-        Ok(written)
+        // Else the change is made, or may be. The gateway's own records of it are durable; a verdict that is missing
+        // here is reported when the services' verdicts are compared.
+        written.map_err(failure)
     }
 
     async fn done(&self, call: &Call<'_>, id: [u8; 32]) -> Result<Option<Done>, ServiceFailure> {

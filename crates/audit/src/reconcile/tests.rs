@@ -197,6 +197,33 @@ fn keys_without_cells_need_a_gateway_and_no_more() {
     assert_eq!(judge([&intent, &empty_read]), [What::Missing { services: vec![Service::Gateway] }]);
 }
 
+/// Who has lost the answer to a change contradicts nobody who knows it, and covers up nothing that was opened.
+#[test]
+fn what_is_unknown_to_one_is_no_contradiction() {
+    let of = |service, verdict, rows, written| {
+        let mut entry = entry(service, verdict, rows);
+        entry.tally.as_mut().unwrap().written = written;
+        entry
+    };
+    let (keys, intent) = (of(Service::Keys, Verdict::Released, 3, 0), of(Service::Gateway, Verdict::Intent, 0, 0));
+    let lost = of(Service::Gateway, Verdict::Unknown, 3, 0);
+    let read = of(Service::Store, Verdict::Released, 3, 0);
+    for store in [Verdict::Changed, Verdict::Unknown, Verdict::Failed] {
+        let written = if store == Verdict::Changed { 5 } else { 0 };
+        let store = of(Service::Store, store, 0, written);
+        assert_eq!(judge([&intent, &lost, &keys, &read, &store]), []);
+    }
+    assert_eq!(judge([&intent, &lost, &keys, &read]), []);
+    let knows = of(Service::Gateway, Verdict::Changed, 3, 5);
+    let unsure = of(Service::Store, Verdict::Unknown, 0, 0);
+    assert_eq!(judge([&knows, &keys, &read, &unsure]), []);
+    let failed = of(Service::Store, Verdict::Failed, 0, 0);
+    let differs = What::Differs { part: Part::Written, odd: None };
+    assert_eq!(judge([&knows, &keys, &read, &failed]), [differs]);
+    let more = of(Service::Gateway, Verdict::Unknown, 4, 0);
+    assert_eq!(judge([&more, &keys, &read]), [What::Differs { part: Part::Rows, odd: Some(Service::Gateway) }]);
+}
+
 /// Asking the store what is there needs keys, but not ones that were given out for this request.
 #[test]
 fn a_store_that_was_asked_in_vain_needs_a_gateway_and_no_more() {
