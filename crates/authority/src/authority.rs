@@ -11,7 +11,7 @@ use countersign_model::UnixMs;
 use countersign_model::facts::Facts;
 use countersign_services::{KeyRelease, Log, LogName, Logs, Records, Trails, Watch};
 use countersign_store::Store;
-use countersign_token::{MAX_LIFETIME_MS, Verifier};
+use countersign_token::{MAX_LIFETIME_MS, ReplayWindow, Verifier};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -47,6 +47,18 @@ pub struct AuthorityParts {
     pub login_lifetime_ms: u64,
 }
 
+/// How many proofs of possession of the last minute are remembered.
+const PROOFS: usize = 100_000;
+
+/// What an authority has in memory for a minute and nowhere else: proofs that were used, and challenges that it has given
+/// out.
+pub struct Remembered {
+    pub(crate) proofs: ReplayWindow,
+    /// Proofs from before this moment may have been used elsewhere.
+    pub(crate) since: Option<UnixMs>,
+    challenges: Arc<Challenges>,
+}
+
 /// Lets people log in, mints tokens, and executes control requests.
 pub struct Authority {
     pub(crate) registry: Arc<Registry>,
@@ -56,7 +68,8 @@ pub struct Authority {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) trails: Arc<dyn Trails>,
     pub(crate) signing: Signing,
-    pub(crate) challenges: Challenges,
+    pub(crate) challenges: Arc<Challenges>,
+    pub(crate) remembered: Arc<Remembered>,
     pub(crate) decoy: Decoy,
     pub(crate) login_lifetime_ms: u64,
     pub(crate) people: People,
@@ -87,9 +100,13 @@ impl Authority {
         }
         let decoy = Decoy::new(registry.entropy())?;
         let login_lifetime_ms = parts.login_lifetime_ms.min(MAX_LIFETIME_MS);
-        let challenges = Challenges::default();
+        let challenges = Arc::<Challenges>::default();
         let people = People::new(Arc::new(Fetcher::new([])));
         let started = registry.clock().now();
+        // Where there was another authority before, nobody here knows which proofs it has taken.
+        let since = registry.takes_over().then_some(started);
+        let proofs = ReplayWindow::new(PROOFS);
+        let remembered = Arc::new(Remembered { proofs, since, challenges: Arc::clone(&challenges) });
         Ok(Self {
             registry,
             store,
@@ -99,6 +116,7 @@ impl Authority {
             trails,
             signing,
             challenges,
+            remembered,
             decoy,
             login_lifetime_ms,
             people,
@@ -117,6 +135,20 @@ impl Authority {
     #[must_use]
     pub fn calling(mut self, outbound: Arc<dyn Outbound>) -> Self {
         self.people = People::new(outbound);
+        self
+    }
+
+    /// What it remembers, for the authority that takes its place in this process.
+    #[must_use]
+    pub fn remembered(&self) -> Arc<Remembered> {
+        Arc::clone(&self.remembered)
+    }
+
+    /// The same authority, which remembers what the one before it in this process does: then nobody notices.
+    #[must_use]
+    pub fn remembering(mut self, remembered: Arc<Remembered>) -> Self {
+        self.challenges = Arc::clone(&remembered.challenges);
+        self.remembered = remembered;
         self
     }
 

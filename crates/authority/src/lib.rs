@@ -55,7 +55,7 @@ pub use answer::{
     ProviderEntry, RevokedAnswer, RewrappedAnswer, RewrappedKey, ServiceEntry, TenantEntry, TypesAnswer, UserEntry,
     UserIdentity, UserKey, WhoAmI,
 };
-pub use authority::{Authority, AuthorityParts};
+pub use authority::{Authority, AuthorityParts, Remembered};
 pub use bootstrap::Bootstrap;
 pub use challenge::Challenge;
 pub use control::incident::BreachRules;

@@ -23,11 +23,11 @@ use countersign_model::control::Control;
 use countersign_model::request::{Door, Operation};
 use countersign_model::{Request, RequestId, UnixMs};
 use countersign_services::{PublicCall, PublicReply};
-use countersign_token::{Binding, ReplayWindow};
+use countersign_token::Binding;
 
 use self::fields::Fields;
 use self::reply::Trouble;
-use crate::authority::Authority;
+use crate::authority::{Authority, Remembered};
 
 /// Every endpoint: method and path.
 pub const ENDPOINTS: &[(&str, &str)] = &[
@@ -51,16 +51,10 @@ pub const BODY_MAX_BYTES: usize = 64 * 1024;
 /// The longest body of a login: names and a signature, or a code.
 const LOGIN_MAX_BYTES: usize = 16 * 1024;
 
-/// How many proofs of possession of the last minute are remembered.
-const PROOFS: usize = 100_000;
-
 /// The authority with its guard, behind the endpoints.
 pub struct Public {
     authority: Arc<Authority>,
     guard: Arc<Guard>,
-    proofs: ReplayWindow,
-    /// Proofs from before this moment may have been used elsewhere.
-    since: Option<UnixMs>,
     logs: log::Shown,
 }
 
@@ -68,10 +62,7 @@ impl Public {
     /// The endpoints of `authority`; `guard` is the one that its control requests pass.
     #[must_use]
     pub fn new(authority: Arc<Authority>, guard: Arc<Guard>) -> Self {
-        // Where there was another authority before, nobody here knows which proofs it has taken.
-        let since = authority.registry().takes_over().then_some(authority.started);
-        let proofs = ReplayWindow::new(PROOFS);
-        Self { authority, guard, proofs, since, logs: log::Shown::default() }
+        Self { authority, guard, logs: log::Shown::default() }
     }
 
     /// Answers. What goes wrong is in the reply.
@@ -123,10 +114,11 @@ impl Public {
         let Some(proof) = &call.dpop else { return Ok(call.certificate.map(Binding::Certificate)) };
         let now = self.now();
         let proof = Proof::verify(proof, &call.method, &call.url, None, now).map_err(|_| Trouble::proof())?;
-        if self.since.is_some_and(|since| proof.issued().seconds() <= since.seconds()) {
+        let Remembered { proofs, since, .. } = &*self.authority.remembered;
+        if since.is_some_and(|since| proof.issued().seconds() <= since.seconds()) {
             return Err(Trouble::proof());
         }
-        self.proofs.spend(proof.digest(), proof.expires(), now).map_err(|_| Trouble::proof())?;
+        proofs.spend(proof.digest(), proof.expires(), now).map_err(|_| Trouble::proof())?;
         Ok(Some(Binding::Jkt(proof.jkt())))
     }
 }

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use countersign_audit::ledger::storage::{Folder, Storage};
 use countersign_audit::postgres::PostgresStorage;
 use countersign_audit::{AuditKeys, AuditSink, Ledger, Options as LedgerOptions};
-use countersign_authority::{Authority, Bootstrap, Place, Registry, RegistryError, RegistryParts};
+use countersign_authority::{Authority, Bootstrap, Place, Registry, RegistryError, RegistryParts, Remembered};
 use countersign_crypto::SystemEntropy;
 use countersign_crypto::note::NoteKey;
 use countersign_crypto::tls::CertificateSlot;
@@ -78,7 +78,7 @@ pub struct Opened {
     tasks: Vec<JoinHandle<()>>,
     measures: Option<SocketAddr>,
     /// What carries it elsewhere; only in a process that is all services and serves.
-    moving: Option<Moving>,
+    moving: Option<(Moving, Arc<Remembered>)>,
 }
 
 /// What answers users.
@@ -108,6 +108,8 @@ pub struct Opening {
     pub sinks: Option<Sinks>,
     /// The time, if it is not the machine's.
     pub clock: Option<Arc<dyn Clock>>,
+    /// What the authority remembers that was open in this process before.
+    pub(crate) remembered: Option<Arc<Remembered>>,
     /// Told once if this process has to wait for another to end before it can be the authority.
     pub on_standby: Option<OnStandby>,
 }
@@ -146,6 +148,7 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
         clock,
         entropy: Arc::new(SystemEntropy),
         join_tokens: opening.join_tokens,
+        remembered: opening.remembered,
         sinks: opening.sinks,
         on_standby: opening.on_standby,
         config,
@@ -193,6 +196,7 @@ struct Base {
     watching: Watching,
     entropy: Arc<dyn Entropy>,
     join_tokens: Vec<Zeroizing<String>>,
+    remembered: Option<Arc<Remembered>>,
     sinks: Option<Sinks>,
     on_standby: Option<OnStandby>,
     /// Where everything that must survive is, if it is not in the folder.
@@ -450,7 +454,12 @@ impl Opened {
 
     /// What carries this deployment elsewhere, if this process may: it is all services, and serves.
     pub(crate) fn moving(&self) -> Option<Moving> {
-        self.moving.clone()
+        self.moving.as_ref().map(|(moving, _)| moving.clone())
+    }
+
+    /// What its authority remembers.
+    pub(crate) fn remembered(&self) -> Option<Arc<Remembered>> {
+        self.moving.as_ref().map(|(_, remembered)| Arc::clone(remembered))
     }
 
     /// Facts and keys, where the authority is here.

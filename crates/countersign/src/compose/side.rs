@@ -83,6 +83,7 @@ impl Side {
             clock,
             entropy: Arc::new(SystemEntropy),
             join_tokens: Vec::new(),
+            remembered: None,
             sinks: None,
             on_standby: None,
             config,

@@ -126,6 +126,10 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         login_lifetime_ms: base.config.tokens.lifetime_ms.number(),
     });
     let authority = authority.await.map_err(|error| cant("the authority", &error))?;
+    let authority = match &base.remembered {
+        Some(remembered) => authority.remembering(Arc::clone(remembered)),
+        None => authority,
+    };
     let authority = authority.calling(Arc::new(Fetcher::new(base.config.sso.allow.0.clone())));
     let rules = breach::rules(&base, super::alerts::mailer(&base.config)?)?;
     let authority = authority.with_logs(Arc::new(logs.clone())).with_breach_rules(rules);
@@ -173,6 +177,6 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     }
     let door = Some(Door { router });
     let (wires, slots) = (Vec::new(), Vec::new());
-    let moving = serves.then_some(moving);
+    let moving = serves.then(|| (moving, authority.remembered()));
     Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks, measures, moving })
 }

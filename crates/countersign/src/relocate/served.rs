@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use countersign_authority::Remembered;
 use countersign_door_http::{App, Router};
 use tokio::task::JoinHandle;
 
@@ -177,6 +178,7 @@ impl Mover {
         let mut paused = tokio::time::timeout(OVER, self.router.pause()).await.map_err(busy)?;
         self.say(wish, Phase::Switching, None);
         let Some(opened) = self.current.get() else { return Err(Problem::failed("nothing is open")) };
+        let remembered = opened.remembered();
         self.current.set(None);
         paused.let_go();
         opened.end().await;
@@ -186,8 +188,7 @@ impl Mover {
             Err(_) => config,
         };
         drop(to);
-        let open = open(&self.deployment, config_now).await;
-        let opened = match open {
+        let opened = match open(&self.deployment, config_now, remembered).await {
             Ok(opened) => Arc::new(opened),
             Err(problem) => {
                 tracing::error!(%problem, "the deployment could not be opened again; this process ends");
@@ -220,10 +221,14 @@ impl Mover {
 }
 
 /// Opens it again, once everything that was open before is closed.
-async fn open(deployment: &Deployment, config: Config) -> Result<compose::Opened, Problem> {
+async fn open(
+    deployment: &Deployment,
+    config: Config,
+    remembered: Option<Arc<Remembered>>,
+) -> Result<compose::Opened, Problem> {
     let began = Instant::now();
     loop {
-        let opening = Opening { serves: true, ..Opening::default() };
+        let opening = Opening { serves: true, remembered: remembered.clone(), ..Opening::default() };
         match compose::open_as(deployment, config.clone(), opening).await {
             Err(problem) if began.elapsed() < Duration::from_secs(10) => {
                 tracing::warn!(%problem, "the deployment could not be opened; it is tried again");
