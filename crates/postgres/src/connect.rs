@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket, Statement};
 
-use crate::error::PgError;
+use crate::error::{NO_TABLE, PgError};
 use crate::settings::{Identity, SCHEMA, Settings};
 use crate::tls::{Encrypted, Tls};
 
@@ -38,8 +38,6 @@ const PROOF: &str = "INSERT INTO proof (name, at) VALUES (current_user || '/' ||
 /// Rows of connections that are no more.
 const PURGE: &str = "DELETE FROM proof WHERE name IN (SELECT name FROM proof WHERE at < now() - interval '1 hour' \
      ORDER BY name LIMIT 100 FOR UPDATE SKIP LOCKED)";
-/// SQLSTATE of a table that is not there.
-const NO_TABLE: &str = "42P01";
 
 /// An open connection.
 pub(crate) struct Connected {

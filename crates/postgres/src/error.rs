@@ -3,6 +3,9 @@
 
 use tokio_postgres::error::{DbError, SqlState};
 
+/// SQLSTATE of a table that is not there.
+pub(crate) const NO_TABLE: &str = "42P01";
+
 /// Why something could not be done in the database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -54,6 +57,18 @@ pub enum PgError {
         /// Their format.
         found: i32,
         /// The newest that this program knows.
+        known: i32,
+    },
+    /// The operator's: the tables have not been brought up to this program yet, which the authority's process does.
+    #[error(
+        "the database's {part} tables have format {found}; this program needs format {known}: start the authority first"
+    )]
+    Behind {
+        /// Which tables.
+        part: &'static str,
+        /// Their format; 0 if there are none.
+        found: i32,
+        /// The one that is needed.
         known: i32,
     },
     /// Another process holds it.

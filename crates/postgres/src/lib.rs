@@ -31,7 +31,7 @@ pub use tokio_postgres::{Row, Statement};
 pub use self::blocking::Blocking;
 pub use self::error::PgError;
 pub use self::lease::{Held, Lease, Leased};
-pub use self::migrate::{CORE, Migration, TableChange, migrate};
+pub use self::migrate::{CORE, Migration, TableChange, check_tables, migrate};
 pub use self::pace::Pace;
 pub use self::pipeline::{Done, Step};
 pub use self::pool::Pool;

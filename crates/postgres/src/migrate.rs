@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::PgError;
+use crate::error::{NO_TABLE, PgError};
 use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::settings::SCHEMA;
@@ -68,6 +68,29 @@ pub async fn migrate(pool: &Arc<Pool>, all: &[Migration]) -> Result<(), PgError>
     }
     for migration in all {
         bring(pool, migration).await?;
+    }
+    Ok(())
+}
+
+/// Whether the tables are those that this program knows. Any service may ask.
+///
+/// # Errors
+/// [`PgError::Behind`], [`PgError::Newer`]; what the database may meet.
+pub async fn check_tables(pool: &Arc<Pool>, all: &[Migration]) -> Result<(), PgError> {
+    let text: Arc<str> = "SELECT version FROM migration WHERE part = $1".into();
+    for Migration { part, steps } in all {
+        let known = i32::try_from(steps.len()).unwrap_or(i32::MAX);
+        let rows = pool.patiently(async || pool.begin(Scope::Service).await?.read(&text, &[part]).await).await;
+        let found = match rows {
+            Ok(rows) => rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(0),
+            Err(PgError::Refused { state }) if state == NO_TABLE => 0,
+            Err(error) => return Err(error),
+        };
+        match found.cmp(&known) {
+            std::cmp::Ordering::Less => return Err(PgError::Behind { part, found, known }),
+            std::cmp::Ordering::Equal => {}
+            std::cmp::Ordering::Greater => return Err(PgError::Newer { part, found, known }),
+        }
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use countersign_model::{Entropy, RecordTypes, TenantId, TypeId, UnixMs};
-use countersign_postgres::{PgError, Pool, Row, Scope};
+use countersign_postgres::{PgError, Pool, Row, Scope, check_tables};
 use parking_lot::RwLock;
 use uuid::Uuid;
 
@@ -136,7 +136,10 @@ impl Shared {
         }
         let stored = match &self.schema {
             Some(schema) => tables::bring(schema, &layout).await.map(|()| None),
-            None => tables::stored(&self.pool).await.map(|(_, stored)| Some(stored)),
+            None => match check_tables(&self.pool, &[RECORDS]).await {
+                Ok(()) => tables::stored(&self.pool).await.map(|(_, stored)| Some(stored)),
+                Err(error) => Err(error),
+            },
         };
         let stored = stored.map_err(|error| match error {
             // There are no such tables, or records stand against a change of them.

@@ -14,6 +14,7 @@ pub(super) fn fault(error: PgError) -> StoreError {
         PgError::Unknown => return StoreError::Unknown,
         PgError::Damaged => return StoreError::Damaged,
         PgError::InUse => return StoreError::InUse,
+        PgError::Behind { .. } => return StoreError::TablesBehind,
         PgError::Newer { found, known, .. } => {
             let number = |number: i32| u32::try_from(number).unwrap_or(0);
             return StoreError::NewerFormat { found: number(found), known: number(known) };

@@ -167,6 +167,10 @@ async fn stores_that_know_other_types() {
     // A newer program made the tables.
     server.sql("others", "UPDATE countersign.migration SET version = 99 WHERE part = 'records'").unwrap();
     let schema = authority.shared.schema.as_ref().unwrap();
+    plain.apply_types(&library()).await.unwrap_err();
+    let plain = PostgresStore::new(Arc::clone(&authority.shared.pool), None, Arc::new(SystemEntropy));
+    let known = u32::try_from(RECORDS.steps.len()).unwrap();
+    assert_eq!(plain.apply_types(&library()).await, Err(StoreError::NewerFormat { found: 99, known }));
     let newer = migrate(schema, &[CORE, RECORDS]).await;
     assert!(matches!(newer, Err(PgError::Newer { part: "records", found: 99, .. })), "{newer:?}");
 }
