@@ -100,7 +100,12 @@ impl Shared {
     }
 
     fn fence(&self) -> io::Error {
-        self.fenced.store(true, Ordering::Release);
+        if !self.fenced.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                ledger = self.table.ledger(),
+                "another process has the audit ledger; this one writes no more"
+            );
+        }
         io::ErrorKind::PermissionDenied.into()
     }
 

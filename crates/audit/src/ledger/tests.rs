@@ -1,5 +1,6 @@
 //! The ledger on a storage in memory that fails on demand, and on a real folder.
 
+mod carry;
 mod crash;
 mod faults;
 mod folder;

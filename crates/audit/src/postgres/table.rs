@@ -131,8 +131,19 @@ pub(super) struct Table {
     writes: Outage,
 }
 
+/// Since when the database has not done what it was asked for.
 #[derive(Default)]
 struct Outage(Mutex<Option<Instant>>);
+
+impl Outage {
+    fn begin(&self, ledger: &str, error: &PgError) -> Instant {
+        let mut began = self.0.lock();
+        *began.get_or_insert_with(|| {
+            tracing::warn!(ledger, %error, "waiting for the database that has the audit ledger");
+            Instant::now()
+        })
+    }
+}
 
 impl Table {
     /// The ledger `SERVICE/INSTANCE`.
@@ -144,6 +155,10 @@ impl Table {
         }
         let (reads, writes) = (Outage::default(), Outage::default());
         Ok(Self { database, ledger: ledger.into(), patience, reads, writes })
+    }
+
+    pub(super) fn ledger(&self) -> &str {
+        &self.ledger
     }
 
     pub(super) const fn patience(&self) -> Duration {
@@ -255,13 +270,16 @@ impl Table {
         loop {
             let error = match self.database.run(work()) {
                 Ok(done) => {
-                    *outage.0.lock() = None;
+                    if let Some(began) = outage.0.lock().take() {
+                        let waited_ms = began.elapsed().as_millis();
+                        tracing::info!(ledger = self.ledger(), waited_ms, "the database has the audit ledger again");
+                    }
                     return Ok(done);
                 }
                 Err(error) => error,
             };
             let passes = error.is_retryable() || matches!(error, PgError::Unknown | PgError::TimedOut);
-            if !passes || outage.0.lock().get_or_insert_with(Instant::now).elapsed() >= self.patience {
+            if !passes || outage.begin(&self.ledger, &error).elapsed() >= self.patience {
                 return Err(error);
             }
             std::thread::sleep(pause);

@@ -22,6 +22,7 @@ pub fn run<P: Place>(mut make: impl FnMut() -> P) {
     what_was_synced_is_there(&mut make());
     contents_are_replaced_whole(&mut make());
     a_file_keeps_its_name(&mut make());
+    what_is_said_to_be_atomic_is(&mut make());
     for seed in 1..=4 {
         it_is_as_a_list_of_bytes(&mut make(), seed);
     }
@@ -155,6 +156,25 @@ fn a_file_keeps_its_name(place: &mut impl Place) {
     storage.remove("a").unwrap();
     assert_eq!(kind(file.check_linked()), Some(io::ErrorKind::NotFound));
     assert_eq!(kind(storage.open("a")), Some(io::ErrorKind::NotFound));
+}
+
+/// A sync of one file, or a replacement, makes all durable that was written before, if the storage says so.
+fn what_is_said_to_be_atomic_is(place: &mut impl Place) {
+    let storage = place.open();
+    if !storage.is_atomic() {
+        return;
+    }
+    let (one, other) = (storage.open_writable("a").unwrap(), storage.open_writable("log/0").unwrap());
+    one.write_all_at(b"one", 0).unwrap();
+    other.write_all_at(b"other", 0).unwrap();
+    one.sync().unwrap();
+    other.write_all_at(b"another", 0).unwrap();
+    storage.replace("log/checkpoint", b"both").unwrap();
+    drop((one, other, storage));
+    place.crash();
+    let storage = place.open();
+    assert_eq!(contents(&*storage, "a").unwrap(), b"one");
+    assert_eq!(contents(&*storage, "log/0").unwrap(), b"another");
 }
 
 /// Repeatable chance (xorshift).
