@@ -56,6 +56,7 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 pub use self::apart::Wire;
+pub use self::database::TABLES;
 use self::database::Database;
 pub use self::init::{init, init_apart, make_key};
 use self::side::{Moving, Stored};

@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const OWNER_CONNECTIONS: usize = 2;
 
 /// Every table, in the order in which they are made.
-pub(crate) const TABLES: [Migration; 6] = [CORE, CONTROL, BUDGET, LEDGER, RECORDS, SERVICE_KEYS];
+pub const TABLES: [Migration; 6] = [CORE, CONTROL, BUDGET, LEDGER, RECORDS, SERVICE_KEYS];
 
 /// The authority's certificates, as they are made before the database is reached, and for machines beside the deployment.
 pub(crate) struct Certificates {
