@@ -5,6 +5,7 @@
 //! Each row says where its ledgers are. `pgbench` sends one statement after the other, as programs do that don't
 //! pipeline; what it does when it pipelines is shown for information.
 
+mod gateway;
 mod pgbench;
 mod records;
 mod store;
@@ -31,7 +32,8 @@ const SETTINGS: &str = "fsync = on\nshared_buffers = '256MB'\nmax_wal_size = '4G
 
 /// Measures.
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
-    store::measure(options, report)
+    store::measure(options, report)?;
+    gateway::measure(options, report)
 }
 
 /// How long one of several turns is: `pgbench` counts in whole seconds.
@@ -58,11 +60,11 @@ struct Bare<'a> {
 }
 
 impl<'a> Bare<'a> {
-    fn new(options: &Options, server: &'a Postgres, place: &Place) -> Result<Self> {
+    fn new(options: &Options, server: &'a Postgres, server_ca: &str, place: &Place) -> Result<Self> {
         let read = |is_pipelined| transaction(&place.read(), "ROLLBACK", is_pipelined);
         let write = |is_pipelined| transaction(&place.insert(), "COMMIT", is_pipelined);
         Ok(Self {
-            pgbench: Pgbench::new(server, place.variables(server)?)?,
+            pgbench: Pgbench::new(server, server_ca, place.variables(server)?)?,
             read: read(false),
             read_pipelined: read(true),
             write: write(false),

@@ -91,8 +91,12 @@ impl Bench {
         let tls = mutual_server_config(&slot("keys")?, ca.ca_pem(), &clock, ClientCertificates::Required, |_| true)?;
         let services = Arc::new(Nothing::new());
         let parts = Parts { keys: Some(Arc::clone(&services) as _), records: Some(services as _), ..Parts::default() };
-        let surroundings =
-            Surroundings { clock: Arc::clone(&clock), note: Arc::new(Unnoted), is_removed: Arc::new(|_| false), is_it: None };
+        let surroundings = Surroundings {
+            clock: Arc::clone(&clock),
+            note: Arc::new(Unnoted),
+            is_removed: Arc::new(|_| false),
+            is_it: None,
+        };
         let shutdown = std::future::pending();
         tokio::spawn(countersign_wire::server(
             parts,

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use countersign_crypto::spiffe::SpiffeId;
-use countersign_crypto::x509::WorkloadKey;
+use countersign_crypto::x509::{CertificateAuthority, WorkloadKey};
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock as _, Service};
 use countersign_postgres::role_of;
@@ -25,15 +26,23 @@ pub struct Pgbench<'a> {
 }
 
 impl<'a> Pgbench<'a> {
-    pub fn new(server: &'a Postgres, variables: Vec<String>) -> Result<Self> {
+    /// `server_ca` is whose certificate the server has.
+    pub fn new(server: &'a Postgres, server_ca: &str, variables: Vec<String>) -> Result<Self> {
+        // The server is made to trust an authority of the bench's too.
+        let own_ca = CertificateAuthority::generate("Bench", SystemClock.now(), 1)?;
+        let trusted = server.folder().join("data/ca.pem");
         let key = WorkloadKey::generate()?;
-        let id = SpiffeId::new("test.internal", Service::Store.as_str(), "pgbench")?;
-        let issued = server.authority().issue_workload(&key.request()?, &id, &[], SystemClock.now(), HOUR_MS)?;
+        let id = SpiffeId::new("bench.internal", Service::Store.as_str(), "pgbench")?;
+        let issued = own_ca.issue_workload(&key.request()?, &id, &[], SystemClock.now(), HOUR_MS)?;
         let own = server.folder().join("pgbench.pem");
         let authority = server.folder().join("pgbench-ca.pem");
         let this = Self { server, own, authority, variables };
         this.write(&this.own, &key.with_chain(issued.chain_der)?.expose_pem())?;
-        this.write(&this.authority, server.authority().ca_pem())?;
+        this.write(&this.authority, server_ca)?;
+        this.write(&trusted, &format!("{}{}", std::fs::read_to_string(&trusted)?, own_ca.ca_pem()))?;
+        server.sql("postgres", "SELECT pg_reload_conf()")?;
+        // The server does that when it comes to it.
+        std::thread::sleep(Duration::from_millis(500));
         Ok(this)
     }
 
