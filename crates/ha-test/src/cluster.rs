@@ -181,7 +181,7 @@ pub fn inventory_text(base: &Path, names: &[&str], programs: (&Path, &Path, &Pat
         "\n[paths]\nconfig = \"{base}/etc\"\ndata = \"{base}/data\"\nauthority = \"{base}/authority\"\n\
          services = \"{base}/services\"\ncountersign = \"{}\"\npatroni = \"{}\"\npostgres = \"{}\"\n\n[postgresql]\n\
          shared_buffers = \"64MB\"\nmax_wal_size = \"96MB\"\nmin_wal_size = \"32MB\"\ncheckpoint_timeout = \"1min\"\n\
-         wal_keep_size = \"48MB\"\nlog_checkpoints = \"off\"\n",
+         wal_keep_size = \"32MB\"\nmax_slot_wal_keep_size = \"96MB\"\nlog_checkpoints = \"off\"\n",
         countersign.display(),
         patroni.display(),
         postgres.display(),

@@ -28,7 +28,6 @@ pub struct Figures {
     failed: BTreeMap<String, usize>,
     writes_back: Duration,
     reads_back: Duration,
-    writes_wait: Duration,
 }
 
 impl Row {
@@ -45,7 +44,6 @@ impl Row {
             failed: BTreeMap::new(),
             writes_back: Duration::ZERO,
             reads_back: Duration::ZERO,
-            writes_wait: Duration::ZERO,
         };
         let (mut written, mut read) = (Vec::new(), Vec::new());
         for event in events.iter().filter(|event| within(event.ended)) {
@@ -63,8 +61,12 @@ impl Row {
             }
         }
         (figures.writes, figures.reads) = (written.len(), read.len());
-        (figures.writes_back, figures.writes_wait) = longest_wait(written, from, until);
-        (figures.reads_back, _) = longest_wait(read, from, until);
+        let ((writes_back, writes_wait), (reads_back, reads_wait)) =
+            (longest_wait(written, from, until), longest_wait(read, from, until));
+        // Where nothing breaks there is no moment to count from.
+        let is_broken = self.writes_within.is_some();
+        figures.writes_back = if is_broken { writes_back } else { writes_wait };
+        figures.reads_back = if is_broken { reads_back } else { reads_wait };
         for wrong in judged.wrong.iter().filter(|wrong| within(wrong.begun)) {
             let count = figures.wrong.entry(wrong.kind).or_default();
             *count = count.saturating_add(1);
@@ -119,7 +121,6 @@ impl Figures {
             "failed": self.failed(),
             "failures": self.failed,
             "writes_back_s": self.writes_back.as_secs_f64(),
-            "longest_wait_for_a_write_s": self.writes_wait.as_secs_f64(),
             "reads_back_s": self.reads_back.as_secs_f64(),
             "lasted_s": row.window.1.saturating_sub(row.window.0).as_secs_f64(),
         })
