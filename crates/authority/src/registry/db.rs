@@ -118,7 +118,7 @@ impl Db {
                 compare(rows, file.rows()?)?;
             }
             Place::Postgres { database, .. } => {
-                let table = Table::hold(database, entropy)?;
+                let table = Table::hold_soon(database, entropy)?;
                 if !is_earlier(&table.reread()?, key, epoch) {
                     return Err(RegistryError::NotEmpty);
                 }

@@ -27,7 +27,8 @@ pub(crate) struct Global {
     /// Log in as this user with DIR/keys/USER@TENANT.
     #[arg(long = "as", global = true, value_name = "USER@TENANT", help_heading = "Which deployment, as whom")]
     acting: Option<Login>,
-    /// The address of a server elsewhere; with --dir, of a gateway apart from the authority whose folder DIR is.
+    /// The address of a server elsewhere; with --dir, of a gateway apart from the authority whose folder DIR is, or of
+    /// the deployment that DIR shares a database with.
     #[arg(long, global = true, value_name = "URL", env = "COUNTERSIGN_URL", hide_env_values = true)]
     #[arg(help_heading = "Which deployment, as whom")]
     url: Option<String>,
@@ -111,7 +112,13 @@ impl Context {
         let begun = Instant::now();
         loop {
             if let Some(lock) = deployment.try_lock()? {
-                let opened = compose::open(deployment, compose::config(deployment)?).await?;
+                let config = compose::config(deployment)?;
+                if let (Some(url), Some(_)) = (&self.global.url, config.postgres.address.get()) {
+                    // Whose authority is a process elsewhere, with a folder of its own on the same database.
+                    let ca = self.global.ca.clone().unwrap_or_else(|| deployment.ca_pem());
+                    return Ok(Transport::Network(Network::new(url, &ca)?));
+                }
+                let opened = compose::open(deployment, config).await?;
                 return Ok(Transport::InProcess(Box::new(InProcess::new(Arc::new(opened), Some(lock)))));
             }
             if let Some(running) = deployment.running() {

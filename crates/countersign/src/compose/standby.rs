@@ -50,8 +50,8 @@ impl Base {
 }
 
 pub(super) fn held_elsewhere() -> Problem {
-    Problem::new(Exit::Conflict, "another process is the authority of this deployment")
-        .next("ask it by its address, with --url https://… and COUNTERSIGN_CA")
+    Problem::new(Exit::Unavailable, "another process is the authority of this deployment")
+        .next("name its gateway's address as well: --url https://HOST:PORT")
 }
 
 /// Why a process ends that was the authority.

@@ -16,7 +16,7 @@ use crate::deployment::{Deployment, private_folder};
 use crate::problem::{Exit, Problem, io};
 
 /// How long to wait for what a server of this process is letting go.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The old place, in which nothing changes any more for as long as this is kept.

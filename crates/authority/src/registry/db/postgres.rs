@@ -45,6 +45,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// After this long a lease that nobody renews can be had, by whoever has looked at it meanwhile.
+const GONE: Duration = Duration::from_secs(12);
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// How long letting go of the lease may take.
 const LET_GO: Duration = Duration::from_secs(1);
 
@@ -144,6 +149,17 @@ impl Table {
             #[cfg(test)]
             is_stopped: false,
         })
+    }
+
+    /// The same, once one that was killed is known to be gone.
+    pub(super) fn hold_soon(database: &Arc<Blocking>, entropy: &dyn Entropy) -> Result<Self, RegistryError> {
+        let began = Instant::now();
+        loop {
+            match Self::hold(database, entropy) {
+                Err(RegistryError::InUse) if began.elapsed() < GONE => std::thread::sleep(LOOK),
+                held => return held,
+            }
+        }
     }
 
     pub(super) fn held(&self) -> Arc<Held> {
