@@ -28,7 +28,9 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  countersign ha render inventory.toml --to ./cluster")]
     Render(Render),
     /// Make the certificates of one data centre's PostgreSQL, Patroni and etcd, of this deployment's authority.
-    #[command(after_help = "Examples:\n  countersign --dir ./authority ha certificates inventory.toml frankfurt --to /etc/countersign-ha")]
+    #[command(
+        after_help = "Examples:\n  countersign --dir ./authority ha certificates inventory.toml frankfurt --to /etc/countersign-ha"
+    )]
     Certificates(Make),
 }
 
@@ -89,7 +91,9 @@ fn write_all(context: &Context, arguments: &Render) -> Result<(), Problem> {
     for datacentre in inventory.datacentres() {
         context.terminal.note(&format!("{to}/{}: for the machine {}", datacentre.name, datacentre.address));
     }
-    context.terminal.note("bring each folder and inventory.toml to its machine, and run install.sh there: docs/high-availability.md");
+    context.terminal.note(
+        "bring each folder and inventory.toml to its machine, and run install.sh there: docs/high-availability.md",
+    );
     Ok(())
 }
 
@@ -113,7 +117,9 @@ fn make(context: &Context, arguments: &Make) -> Result<(), Problem> {
     });
     begun.end(made)?;
     let to = arguments.to.display();
-    context.terminal.note(&format!("{to}/postgres and {to}/etcd, good for {} h; renew them at half of that", arguments.hours));
+    context
+        .terminal
+        .note(&format!("{to}/postgres and {to}/etcd, good for {} h; renew them at half of that", arguments.hours));
     Ok(())
 }
 
