@@ -66,6 +66,7 @@ pub fn postgres() -> Result<Outcome> {
         cargo
     };
     let mut doors = on_postgres();
+    doors.arg("--no-fail-fast");
     for test in DOORS {
         doors.args(["--test", test]);
     }

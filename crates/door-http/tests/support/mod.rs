@@ -198,6 +198,9 @@ impl House {
         let mailer = Some(Arc::clone(&mailbox) as Arc<dyn Mailer>);
         let rules = BreachRules { mailer, ..BreachRules::embedded().unwrap() };
         let authority = Arc::new(authority.await.unwrap().with_breach_rules(rules));
+        if places.are_shared() {
+            clock.advance_ms(1000);
+        }
         let engine =
             Engine::new(Arc::clone(&keys), records, clock.clone(), Arc::clone(&entropy), EngineLimits::default());
         let app = App::new(AppParts {

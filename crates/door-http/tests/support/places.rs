@@ -37,6 +37,11 @@ impl Places {
         Self { dir, server }
     }
 
+    /// Whether another authority could have been at work before: what it may have been shown is not taken any more.
+    pub const fn are_shared(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         self.dir.path()
