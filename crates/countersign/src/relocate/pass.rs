@@ -154,7 +154,7 @@ impl Passes<'_> {
             for record_type in all_types(types.types.len()) {
                 let before = brought.rows;
                 self.go_on(phase, before, total)?;
-                brought += bring(&*self.from.carry, &*self.to.carry, (tenant, record_type), |step| {
+                let more = bring(&*self.from.carry, &*self.to.carry, (tenant, record_type), |step| {
                     (self.watch)(phase, before.saturating_add(step.rows), total);
                     if phase == Phase::Comparing {
                         let records = step.put.iter().map(|row| row.record).chain(step.gone.iter().copied());
@@ -163,6 +163,7 @@ impl Passes<'_> {
                 })
                 .await
                 .map_err(|error| failed(&error))?;
+                brought.add(more);
             }
         }
         Ok(brought)

@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
-use std::ops::AddAssign;
 
 use countersign_model::{RecordId, TenantId, TypeId, UnixMs};
 
@@ -28,15 +27,14 @@ pub struct Brought {
     pub removed: u64,
 }
 
-impl AddAssign for Brought {
-    fn add_assign(&mut self, other: Self) {
+impl Brought {
+    /// Adds what another came to.
+    pub fn add(&mut self, other: Self) {
         self.rows = self.rows.saturating_add(other.rows);
         self.put = self.put.saturating_add(other.put);
         self.removed = self.removed.saturating_add(other.removed);
     }
-}
 
-impl Brought {
     /// Whether both sides were the same, so that nothing had to be done.
     #[must_use]
     pub const fn is_same(&self) -> bool {
@@ -89,13 +87,13 @@ pub async fn bring(
         }
         if pending.bytes >= PAGE_BYTES || pending.gone.len() >= PAGE_MAX || pending.rows.len() >= PAGE_MAX {
             each(pending.step(brought.rows));
-            brought += pending.store(to, tenant, record_type).await?;
+            brought.add(pending.store(to, tenant, record_type).await?);
         } else if source.buffered == 0 {
             each(Step { rows: brought.rows, put: &[], gone: &[] });
         }
     }
     each(pending.step(brought.rows));
-    brought += pending.store(to, tenant, record_type).await?;
+    brought.add(pending.store(to, tenant, record_type).await?);
     Ok(brought)
 }
 
@@ -130,7 +128,7 @@ pub async fn bring_noted(
         let has = |rows: &[CarriedRow], record: RecordId| rows.iter().any(|row| row.record == record);
         pending.gone.extend(found.iter().map(|row| row.record).filter(|record| !has(&wanted, *record)));
         wanted.iter().filter(|row| !found.contains(row)).for_each(|row| pending.put(row.clone()));
-        brought += pending.store(to, tenant, record_type).await?;
+        brought.add(pending.store(to, tenant, record_type).await?);
         let stored = to.these(tenant, record_type, &records).await?;
         let differs = |record: &RecordId| {
             let of = |rows: &[CarriedRow]| rows.iter().find(|row| row.record == *record).cloned();

@@ -127,7 +127,7 @@ async fn all(from: &dyn Carry, to: &dyn Carry) -> Brought {
     let mut brought = Brought::default();
     for one in from.tenants().await.unwrap() {
         for record_type in TYPES {
-            brought += bring(from, to, (one, record_type), |_| {}).await.unwrap();
+            brought.add(bring(from, to, (one, record_type), |_| {}).await.unwrap());
         }
     }
     brought

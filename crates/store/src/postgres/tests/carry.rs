@@ -22,6 +22,7 @@ async fn carries_from_files_to_tables_and_from_tables_to_files() {
 
 /// How long many records take, there and back. `RECORDS` says how many.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[expect(clippy::disallowed_methods, reason = "how many is said from outside")]
 #[ignore = "a measurement: a million records take about two minutes; run it with --release"]
 async fn carries_a_million() {
     let count = std::env::var("RECORDS").ok().and_then(|count| count.parse().ok()).unwrap_or(1_000_000u64);
