@@ -33,7 +33,7 @@ mod standby;
 mod whole;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use countersign_audit::ledger::storage::{Folder, Storage};
 use countersign_audit::postgres::PostgresStorage;
@@ -56,8 +56,8 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 pub use self::apart::Wire;
-pub use self::database::TABLES;
 use self::database::Database;
+pub use self::database::TABLES;
 pub use self::init::{init, init_apart, make_key};
 use self::side::{Moving, Stored};
 pub use self::standby::OnStandby;
@@ -75,6 +75,8 @@ pub struct Opened {
     /// Where this process's services take calls from others; empty in a process that is all of them.
     wires: Vec<Wire>,
     ledgers: Vec<Arc<Ledger>>,
+    /// Of the key service, where it is here.
+    budgets: Option<Arc<Budgets>>,
     slots: Vec<(Service, Arc<CertificateSlot>)>,
     tasks: Vec<JoinHandle<()>>,
     measures: Option<SocketAddr>,
@@ -152,6 +154,7 @@ pub async fn open_as(deployment: &Deployment, config: Config, opening: Opening) 
         remembered: opening.remembered,
         sinks: opening.sinks,
         on_standby: opening.on_standby,
+        opened_budgets: OnceLock::new(),
         config,
     };
     let (clock, entropy) = (Arc::clone(&base.clock), Arc::clone(&base.entropy));
@@ -202,6 +205,8 @@ struct Base {
     on_standby: Option<OnStandby>,
     /// Where everything that must survive is, if it is not in the folder.
     database: Option<Arc<Database>>,
+    /// To be closed when the process ends.
+    opened_budgets: OnceLock<Arc<Budgets>>,
 }
 
 fn registry_parts(deployment: &Deployment, config: &Config, kms: KmsSet) -> RegistryParts {
@@ -361,7 +366,10 @@ impl Base {
             }
             None => Budgets::open(&self.deployment.budgets(), now).map_err(|error| failed(&error))?,
         };
-        Ok(Arc::new(opened))
+        let opened = Arc::new(opened);
+        // Asked for once where it is served.
+        let _ = self.opened_budgets.set(Arc::clone(&opened));
+        Ok(opened)
     }
 
     /// The digest of the authority's certificate, as the configuration names it.
@@ -483,6 +491,13 @@ impl Opened {
         }
         for ledger in &self.ledgers {
             ledger.close().await;
+        }
+        if let Some(budgets) = self.budgets.clone() {
+            // What was set aside and not used is for the others.
+            match tokio::task::spawn_blocking(move || budgets.close()).await {
+                Ok(Err(error)) => tracing::warn!(%error, "what was set aside of budgets is lost until its time is over"),
+                Ok(Ok(())) | Err(_) => {}
+            }
         }
         if let Some(registry) = self.registry.clone() {
             // So that a standby need not wait for the end of a lease.

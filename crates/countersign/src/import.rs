@@ -11,17 +11,20 @@ mod lines;
 mod source;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use countersign_crypto::SystemEntropy;
+use countersign_model::Entropy as _;
 use http::Method;
 
 pub use check::Checker;
 pub use source::{Format, Source};
 
 use crate::client::Client;
-use crate::problem::Problem;
+use crate::problem::{Exit, Problem};
 use crate::progress::Progress;
 use crate::terminal::harmless;
-use crate::transport::Ask;
+use crate::transport::{Ask, Reply};
 
 /// A row that may be sent.
 pub struct Good {
@@ -69,6 +72,15 @@ pub struct Checked {
 
 /// Bytes after which a batch is sent whatever its number of rows.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// How long to wait before a batch is sent again.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
 
 /// Batches of different fields that are filled at a time.
 const BATCHES: usize = 16;
@@ -180,19 +192,29 @@ impl Sender<'_> {
         json.push(']');
         let upsert = self.sending.upsert;
         let prefer = if upsert { "return=minimal,resolution=merge-duplicates" } else { "return=minimal" };
+        let mut key = [0; 16];
+        SystemEntropy.fill(&mut key);
+        let key = format!("\"{:032x}\"", u128::from_be_bytes(key));
         let ask = Ask::new(Method::POST, format!("/rest/v1/{}", self.record_type))
             .body("application/json", json)
-            .header(http::HeaderName::from_static("prefer"), prefer);
-        let Err(problem) = self.client.send(ask).await else {
+            .header(http::HeaderName::from_static("prefer"), prefer)
+            .header(http::HeaderName::from_static("idempotency-key"), key);
+        let Err(problem) = self.send_once(ask).await else {
             self.sent = self.sent.saturating_add(rows as u64);
             return Ok(());
         };
         let lines = if first_line == last_line {
-            format!("line {first_line} was")
+            format!("line {first_line}")
         } else {
-            format!("{rows} rows of lines {first_line} to {last_line} were")
+            format!("{rows} rows of lines {first_line} to {last_line}")
         };
-        let place = format!("{}: {lines} not stored, {} rows were", self.source.name(), self.sent);
+        let (source, sent) = (self.source.name(), self.sent);
+        let place = match (problem.exit, first_line == last_line) {
+            // Whether the last try arrived, nobody says.
+            (Exit::Unavailable, _) => format!("{source}: {lines} may not have been stored, {sent} rows were"),
+            (_, true) => format!("{source}: {lines} was not stored, {sent} rows were"),
+            (_, false) => format!("{source}: {lines} were not stored, {sent} rows were"),
+        };
         let next = match (self.sent, upsert) {
             (0, _) => "put it right and run the same command again",
             (_, true) => "put it right and run the same command again; --upsert makes that safe",
@@ -200,6 +222,31 @@ impl Sender<'_> {
         };
         Err(problem.or_next(next).during(&place))
     }
+
+    /// Sends a batch under its key until it is answered, for some seconds. It is stored once, however often it arrives.
+    async fn send_once(&self, ask: Ask) -> Result<(), Problem> {
+        for pause in PAUSES {
+            match self.client.exchange(ask.clone()).await {
+                Ok(reply) if reply.status.is_success() => return Ok(()),
+                Ok(reply) if ![409, 502, 503, 504].contains(&reply.status.as_u16()) => {
+                    return Err(self.client.said_no(&reply));
+                }
+                // A row that is there already is there the next time, too; a request under way is over then.
+                Ok(reply) if reply.status == http::StatusCode::CONFLICT && !is_under_way(&reply) => {
+                    return Err(self.client.said_no(&reply));
+                }
+                Err(problem) if problem.exit != Exit::Unavailable => return Err(problem),
+                Ok(_) | Err(_) => tokio::time::sleep(pause).await,
+            }
+        }
+        self.client.send(ask).await.map(drop)
+    }
+}
+
+/// Whether the same request, under the same key, is being answered.
+fn is_under_way(reply: &Reply) -> bool {
+    let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    body.get("code").and_then(serde_json::Value::as_str) == Some("55006")
 }
 
 impl std::fmt::Display for Bad {

@@ -85,6 +85,7 @@ async fn asked(base: Base) -> Result<Opened, Problem> {
     let (wires, tasks) = (Vec::new(), Vec::new());
     let (ledgers, slots) = (vec![ledger], Vec::new());
     Ok(Opened {
+        budgets: None,
         config: base.config,
         registry: Some(registry),
         door,

@@ -1,7 +1,7 @@
 //! One of the two places that a deployment's data can be in, its folder or a database, without the services that work
 //! with them: for carrying all of it to the other.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use countersign_audit::ledger::storage::Storage;
@@ -86,6 +86,7 @@ impl Side {
             remembered: None,
             sinks: None,
             on_standby: None,
+            opened_budgets: OnceLock::new(),
             config,
         };
         Ok(Self { base })

@@ -178,5 +178,16 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     let door = Some(Door { router });
     let (wires, slots) = (Vec::new(), Vec::new());
     let moving = serves.then(|| (moving, authority.remembered()));
-    Ok(Opened { config: base.config, registry: Some(registry), door, wires, ledgers, slots, tasks, measures, moving })
+    Ok(Opened {
+        budgets: base.opened_budgets.get().cloned(),
+        config: base.config,
+        registry: Some(registry),
+        door,
+        wires,
+        ledgers,
+        slots,
+        tasks,
+        measures,
+        moving,
+    })
 }

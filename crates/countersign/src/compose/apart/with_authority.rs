@@ -140,6 +140,7 @@ impl Apart {
         let slots = std::iter::once(&own).chain(&seats).map(|seat| (seat.service, seat.agent.slot())).collect();
         let Self { base, wires, tasks, measures, .. } = self;
         Ok(Opened {
+            budgets: base.opened_budgets.get().cloned(),
             config: base.config,
             registry: Some(registry),
             door,

@@ -110,7 +110,18 @@ impl Apart {
         let ledgers = seats.iter().map(|seat| Arc::clone(&seat.ledger)).collect();
         let slots = seats.iter().map(|seat| (seat.service, seat.agent.slot())).collect();
         let Self { base, wires, tasks, measures, .. } = self;
-        Ok(Opened { config: base.config, registry: None, door, wires, ledgers, slots, tasks, measures, moving: None })
+        Ok(Opened {
+            budgets: base.opened_budgets.get().cloned(),
+            config: base.config,
+            registry: None,
+            door,
+            wires,
+            ledgers,
+            slots,
+            tasks,
+            measures,
+            moving: None,
+        })
     }
 }
 
