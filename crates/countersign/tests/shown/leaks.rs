@@ -17,7 +17,7 @@ whole_and_apart!(nothing_of_the_data_lies_in_any_file);
 /// How many values.
 const SAMPLE: usize = 500;
 /// Shorter ones occur in any file by chance.
-const LEAST_BYTES: usize = 6;
+pub const LEAST_BYTES: usize = 6;
 
 fn nothing_of_the_data_lies_in_any_file(layout: Layout) -> Result<()> {
     let values = sample()?;
@@ -168,7 +168,7 @@ fn is_distinctive(value: &str) -> bool {
     value.len() >= LEAST_BYTES && (letters >= 4 || value.len() >= 11)
 }
 
-fn hex(value: impl AsRef<[u8]>) -> String {
+pub fn hex(value: impl AsRef<[u8]>) -> String {
     value.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

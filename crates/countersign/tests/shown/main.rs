@@ -8,6 +8,7 @@ mod audit;
 mod crash;
 mod curl;
 mod data;
+mod database;
 mod detections;
 mod leaks;
 mod measures;
