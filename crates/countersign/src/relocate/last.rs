@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use countersign_audit::ledger::carry;
 use countersign_authority::{Carried, Registry, RegistryError};
-use countersign_model::Service;
+use countersign_model::clock::SystemClock;
+use countersign_model::{Clock as _, Service};
 
 use super::files::Goal;
 use super::rewrite::put_in_charge;
 use crate::compose::side::Side;
+use crate::config::Config;
 use crate::deployment::{Deployment, private_folder};
 use crate::problem::{Exit, Problem, io};
 
@@ -126,7 +128,21 @@ impl Closed {
         }
         let now = from.clock().now().0;
         drop(self);
-        put_away(deployment, from.has_ledgers(), now)
+        put_away(deployment, !from.config().postgres.ledger, now)
+    }
+}
+
+/// Puts away what a move that was cut off after its moment has left. Says what there is still.
+///
+/// # Errors
+/// If it can't be put away.
+pub(super) fn tidy(deployment: &Deployment, config: &Config) -> Result<String, Problem> {
+    match config.postgres.address.get() {
+        Some(_) if deployment.control_db().exists() => {
+            put_away(deployment, !config.postgres.ledger, SystemClock.now().0)
+        }
+        Some(_) => Ok("what was in the folder before is put away".to_owned()),
+        None => Ok("the database still has what was there".to_owned()),
     }
 }
 

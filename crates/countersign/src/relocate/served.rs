@@ -115,7 +115,9 @@ impl Mover {
         let opened = self.current.get().ok_or_else(|| Problem::failed("nothing is open"))?;
         let config = opened.config.clone();
         if wish.goal.is_where(&config) {
-            return Ok(Moved { left: "it is there already".to_owned(), paused: Duration::ZERO });
+            // It was cut off after the moment.
+            let left = last::tidy(&self.deployment, &config)?;
+            return Ok(Moved { left, paused: Duration::ZERO });
         }
         let (Some(moving), Some(registry)) = (opened.moving(), opened.facts()) else {
             return Err(Problem::usage("only a deployment whose services are one process can move"));

@@ -90,13 +90,13 @@ fn a_stopped_deployment_goes_there_and_back() {
 fn what_can_not_be_moved_to_is_said() {
     let bench = Bench::ready();
     let nobody = bench.run(&["move", "--to", "postgres://127.0.0.1:1/countersign"]).expect(6);
-    assert!(nobody.err.contains("can be reached"), "{}", nobody.err);
+    assert!(nobody.err.contains("reached"), "{}", nobody.err);
     bench.run(&["move", "--to", "mysql://127.0.0.1/x"]).expect(2);
     bench.run(&["move", "--to", "embedded"]).expect(0);
     bench.run(&["move", "--stop"]).expect(4);
-    // A database that has no roles for it yet.
-    let unready = Postgres::start().unwrap();
-    bench.run(&["move", "--to", &unready.address()]);
+    // A database whose certificate is another authority's.
+    let other = Postgres::start().unwrap();
+    assert_ne!(bench.run(&["move", "--to", &other.address()]).code, 0);
     assert_eq!(all(&bench).lines().count(), 1, "it is where it was");
 }
 
@@ -222,4 +222,70 @@ fn a_move_goes_on_without_its_command_and_after_its_server() {
     assert!(tables(&server).starts_with("3000\n"));
     assert_eq!(as_ann(&bench, &["get", "customer", "--count"]).expect(0).out.trim(), "3000");
     assert_eq!(served.stop(), 0);
+}
+
+/// Killed at any moment, one side is in charge, and the move goes on when the server is started again.
+#[test]
+fn a_move_that_is_killed_again_and_again_ends_with_all_there() {
+    const KILLS: u64 = 5;
+    let bench = Bench::ready();
+    fill(&bench, 6000);
+    let server = database(&bench);
+    let token = bench.run(&["login", "ann@acme"]).expect(0).out.trim().to_owned();
+    let ca_pem = std::fs::read_to_string(bench.dir().join("ca.pem")).unwrap();
+    let before = all(&bench);
+    for (place, what) in [(server.address(), "into the database"), ("embedded".to_owned(), "into the folder")] {
+        // Where it is asked; nowhere while it is killed and started.
+        let address: Arc<std::sync::Mutex<Option<String>>> = Arc::default();
+        let stop = Arc::<AtomicBool>::default();
+        let reader = std::thread::spawn({
+            let (address, stop, token, ca_pem) =
+                (Arc::clone(&address), Arc::clone(&stop), token.clone(), ca_pem.clone());
+            move || {
+                let (mut reads, mut failed) = (0u64, Vec::new());
+                while !stop.load(Ordering::Relaxed) {
+                    let Some(at) = address.lock().unwrap().clone() else {
+                        std::thread::sleep(Duration::from_millis(2));
+                        continue;
+                    };
+                    let client = Client::new(&at, &ca_pem).unwrap().with_token(&token);
+                    let answer = client.get("/rest/v1/customer?id=eq.c000001");
+                    let is_there = address.lock().unwrap().as_ref() == Some(&at);
+                    match answer {
+                        Ok(answer) if answer.status == 200 && answer.text().contains("Company 1") => reads += 1,
+                        // It was being killed.
+                        _ if !is_there => {}
+                        Ok(answer) => failed.push(format!("{} {}", answer.status, answer.text())),
+                        Err(error) => failed.push(format!("{error:#}")),
+                    }
+                }
+                (reads, failed)
+            }
+        });
+        let mut kills = 0;
+        for round in 0..KILLS {
+            let served = bench.serve();
+            *address.lock().unwrap() = Some(served.url.trim_start_matches("https://").to_owned());
+            let mut watching = bench.command(&["move", "--to", &place]).spawn().unwrap();
+            // From the first look at the new place to the moment of switching over, and beyond.
+            let lives = Duration::from_millis(500 + 450 * round);
+            std::thread::sleep(lives);
+            *address.lock().unwrap() = None;
+            drop(served);
+            kills += 1;
+            let _ended = (watching.kill(), watching.wait());
+        }
+        let served = bench.serve();
+        *address.lock().unwrap() = Some(served.url.trim_start_matches("https://").to_owned());
+        bench.run(&["move", "--to", &place]).expect(0);
+        std::thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        let (reads, failed) = reader.join().unwrap();
+        assert_eq!(failed.first(), None, "{what}: {} reads failed", failed.len());
+        assert!(reads > 0);
+        assert_eq!(served.stop(), 0);
+        println!("{what}: killed {kills} times, {reads} reads");
+        assert_eq!(all(&bench), before, "{what}");
+        as_ann(&bench, &["audit", "verify"]).expect(0);
+    }
 }
