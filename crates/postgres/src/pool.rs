@@ -184,7 +184,8 @@ impl Lent {
     /// Makes a new connection before the old one goes, or has the server prove itself again.
     async fn refresh(mut self) {
         if self.connection.is_old() {
-            self.connection.purge().await;
+            // It goes in any case.
+            let _ = timeout(self.pool.settings.proof_max, self.connection.purge()).await;
             match self.pool.open().await {
                 Ok(new) => {
                     self.connection.release().into_iter().for_each(|place| new.take(place));

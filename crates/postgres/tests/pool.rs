@@ -145,15 +145,20 @@ async fn connections_are_replaced_without_a_failed_request() -> Result<()> {
         drop(between);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let distinct = "SELECT count(DISTINCT client_serial) FROM pg_stat_ssl WHERE client_serial IS NOT NULL";
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if server.sql(DATABASE, distinct)? == "1" {
+            break;
+        }
+    }
     stop.store(true, Ordering::Relaxed);
     for one in load {
         one.await??;
     }
     let second = serials().await?;
     ensure!(first != second, "the old certificate is still in use");
-    let all = server
-        .sql(DATABASE, "SELECT count(DISTINCT client_serial) FROM pg_stat_ssl WHERE client_serial IS NOT NULL")?;
+    let all = server.sql(DATABASE, distinct)?;
     assert_eq!(all, "1", "no connection with the old one is left");
     println!("{} requests, none failed", asked.load(Ordering::Relaxed));
     Ok(())
