@@ -19,7 +19,7 @@ use crate::network::{Place, signal};
 const POSTGRES: &str = "postgres";
 const ETCD: &str = "etcd";
 /// Everything of one data centre's PostgreSQL is on a disk of this size, so that it can be filled.
-const DISK: &str = "size=640m,mode=0755";
+const DISK: &str = "size=1300m,mode=0755";
 const SETTLES_WITHIN: Duration = Duration::from_secs(180);
 
 /// A process with its log, which is started again when it ends by itself, as a supervisor such as systemd does.
