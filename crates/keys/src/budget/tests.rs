@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "overflow fails the test")]
+
 use tempfile::TempDir;
 
 use super::own::Own;

@@ -32,7 +32,7 @@ fn reopened(bytes: &[u8], now: UnixMs) -> Result<(TempDir, Budgets), JournalFaul
 fn never_more_left(after: &Budgets, before: &Budgets, now: UnixMs) {
     for number in 0..4 {
         let (after, before) =
-            (used(&after, token(number), user(number), now), used(&before, token(number), user(number), now));
+            (used(after, token(number), user(number), now), used(before, token(number), user(number), now));
         let less = after.token < before.token || after.principal < before.principal || after.hour < before.hour;
         assert!(!less, "{after:?} {before:?}");
         // And a crash takes no more than a hundredth of a limit.
@@ -156,7 +156,7 @@ fn a_journal_written_anew_while_in_use_loses_nothing() {
             let budgets = &budgets;
             scope.spawn(move || {
                 for round in 0..50 {
-                    own(&budgets).journal.rewrite_at(20);
+                    own(budgets).journal.rewrite_at(20);
                     let charges = [Charge { principal: user(thread), limits }];
                     budgets.spend(token(thread), &charges, 900, NOW.plus_ms(round * MINUTE_MS)).unwrap();
                 }
