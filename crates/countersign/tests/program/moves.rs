@@ -1,4 +1,9 @@
 //! A deployment goes into PostgreSQL and comes back, stopped and while it is used.
+#![expect(
+    clippy::print_stdout,
+    clippy::arithmetic_side_effects,
+    reason = "figures are to be seen; a test fails by panicking"
+)]
 
 use std::path::Path;
 use std::process::Child;
