@@ -112,7 +112,7 @@ pub struct Opening {
     /// The time, if it is not the machine's.
     pub clock: Option<Arc<dyn Clock>>,
     /// What the authority remembers that was open in this process before.
-    pub(crate) remembered: Option<Arc<Remembered>>,
+    pub remembered: Option<Arc<Remembered>>,
     /// Told once if this process has to wait for another to end before it can be the authority.
     pub on_standby: Option<OnStandby>,
 }
@@ -494,9 +494,8 @@ impl Opened {
         }
         if let Some(budgets) = self.budgets.clone() {
             // What was set aside and not used is for the others.
-            match tokio::task::spawn_blocking(move || budgets.close()).await {
-                Ok(Err(error)) => tracing::warn!(%error, "what was set aside of budgets is lost until its time is over"),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || budgets.close()).await {
+                tracing::warn!(%error, "what was set aside of budgets is lost until its time is over");
             }
         }
         if let Some(registry) = self.registry.clone() {
