@@ -53,7 +53,7 @@ pub struct Setup {
     /// The time, if it is not the machine's.
     pub clock: Option<Arc<dyn Clock>>,
     /// The database, and the certificate authority of its own certificate.
-    database: Option<(String, PathBuf)>,
+    pub database: Option<(String, PathBuf)>,
 }
 
 impl Setup {
@@ -84,7 +84,8 @@ impl Node {
         (sinks, clock): (Option<Sinks>, Option<Arc<dyn Clock>>),
     ) -> Result<Self> {
         let join_tokens = token.map(Zeroizing::new).into_iter().collect();
-        let opening = Opening { join_tokens, serves: true, sinks: sinks.clone(), clock: clock.clone() };
+        let (sinks_of, clock_of) = (sinks.clone(), clock.clone());
+        let opening = Opening { join_tokens, serves: true, sinks: sinks_of, clock: clock_of, ..Opening::default() };
         let mut opened = compose::open_as(folder, config.clone(), opening).await?;
         let wire = opened.take_wires().pop().context("a service without a listener")?;
         let address = wire.address;
@@ -187,7 +188,9 @@ impl World {
         }
         let mut tokens = Vec::new();
         for service in OTHERS {
-            tokens.push(invite_offline(&folder, service, "first").await?);
+            // Where all were one process before, that one's ledgers have this name.
+            let name = if setup.database.is_some() { "second" } else { "first" };
+            tokens.push(invite_offline(&folder, service, name).await?);
         }
         let authority = Node::start(Service::Authority, &folder, config, None, setup.surroundings()).await?;
         let mut others = Vec::new();
