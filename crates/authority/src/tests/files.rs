@@ -285,7 +285,10 @@ async fn what_is_durable_is_published_even_if_nobody_waits(home: Home) {
     for number in 0..20 {
         let mut change = house.registry.begin().await;
         change.revoke_token(tenant, TokenId::from_u128(number), NOW).unwrap();
-        let given_up = tokio::time::timeout(std::time::Duration::from_micros(50_u64.saturating_mul(number as u64)), change.commit());
+        let given_up = tokio::time::timeout(
+            std::time::Duration::from_micros(50_u64.saturating_mul(number as u64)),
+            change.commit(),
+        );
         drop(given_up.await);
     }
     drop(house.registry.begin().await);
