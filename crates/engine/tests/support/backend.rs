@@ -11,6 +11,7 @@ use countersign_store::{PostgresStore, SqliteStore, Store};
 use countersign_testkit::Postgres;
 
 /// The store, and the server that it needs.
+#[expect(clippy::disallowed_methods, reason = "the suite is run once for each backend")]
 pub async fn store(dir: &Path) -> (Arc<dyn Store>, Option<Postgres>) {
     match std::env::var("COUNTERSIGN_BACKEND").unwrap_or_default().as_str() {
         "" | "embedded" => {

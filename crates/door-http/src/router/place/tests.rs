@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "moments of now, and a little later")]
+
 use std::time::Duration;
 
 use super::*;
