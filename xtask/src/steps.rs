@@ -67,7 +67,7 @@ const STEPS: &[Step] = &[
     ),
     built(
         "postgres",
-        "on PostgreSQL: the doors, the matrix of roles and fields as on the embedded backend, the program, services apart",
+        "on PostgreSQL: the doors, the engine, the matrix of roles and fields as on the embedded backend, services apart",
         suites::postgres,
     ),
     built("curl", "as one process and as four: the commands that the documentation shows, with curl", suites::curl),

@@ -57,7 +57,7 @@ pub fn apart() -> Result<Outcome> {
 }
 
 /// What holds on the embedded backend, on PostgreSQL: the doors' and the engine's tests, the matrix of roles and fields
-/// answered by both, the program as one process and as four.
+/// answered by both, services apart. The program itself on it is among its own tests.
 pub fn postgres() -> Result<Outcome> {
     let on_postgres = || {
         let mut cargo = cargo();
@@ -72,16 +72,13 @@ pub fn postgres() -> Result<Outcome> {
     }
     run(&mut doors)?;
     run(on_postgres().args(["--test", "apart", "--", "--include-ignored", "--test-threads=1"]).args(APART))?;
-    run(on_postgres().args(["--test", "shown", "--", "--ignored", "--nocapture", "--test-threads=1"]).args(SHOWN))?;
     Ok(Outcome::Passed)
 }
 
 /// Tests of the doors and of the engine, which take their backend from the environment.
 const DOORS: &[&str] = &["whole", "endpoints", "incidents", "matrix", "hidden_is_absent", "writing", "counted"];
 /// Tests of services apart that show most of what they share.
-const APART: &[&str] = &["audit_across_services::", "budget_holds_across_gateways::", "revocation_reaches"];
-/// Demonstrations on the real program.
-const SHOWN: &[&str] = &["roles::whole::", "audit::"];
+const APART: &[&str] = &["audit_across_services::"];
 
 /// The documented commands.
 pub fn curl() -> Result<Outcome> {

@@ -189,7 +189,7 @@ impl World {
         let mut tokens = Vec::new();
         for service in OTHERS {
             // Where all were one process before, that one's ledgers have this name.
-            let name = if setup.database.is_some() { "second" } else { "first" };
+            let name = if setup.database.is_some() { "apart" } else { "first" };
             tokens.push(invite_offline(&folder, service, name).await?);
         }
         let authority = Node::start(Service::Authority, &folder, config, None, setup.surroundings()).await?;
