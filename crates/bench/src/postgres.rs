@@ -38,7 +38,7 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
 
 /// How long one of several turns is: `pgbench` counts in whole seconds.
 const fn turn(options: &Options) -> Duration {
-    Duration::from_secs(if options.quick { 1 } else { 4 })
+    Duration::from_secs(if options.quick { 2 } else { 4 })
 }
 
 const fn turns(options: &Options) -> usize {
