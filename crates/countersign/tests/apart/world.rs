@@ -290,7 +290,7 @@ impl World {
 
 /// Whether worlds keep what they have in PostgreSQL.
 fn on_postgres() -> bool {
-    std::env::var("COUNTERSIGN_BACKEND").is_ok_and(|backend| backend == "postgres")
+    std::env::var_os("COUNTERSIGN_BACKEND").is_some_and(|backend| backend == "postgres")
 }
 
 /// A deployment that begins as one process and has moved to a database, with the commands that its operator would use.
