@@ -77,8 +77,11 @@ fn gateways_calls_made_by_others() -> Result<()> {
         let bearer = Bearer::new(token(&andrew).to_owned());
         let (record_type, _) = theft.field("customer", "company");
         let record = RecordId::from_u128(1);
-        let batch =
-            || Batch { changes: vec![SealedChange::Delete { record_type, record, version: 1 }], requires: Vec::new(), once: None };
+        let batch = || Batch {
+            changes: vec![SealedChange::Delete { record_type, record, version: 1 }],
+            requires: Vec::new(),
+            once: None,
+        };
         let others = [
             ("authority", Attacker::authority(world)?),
             ("keys", Attacker::in_place_of(&world.keys)?),
