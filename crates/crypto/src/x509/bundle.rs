@@ -116,7 +116,7 @@ mod tests {
         let text = one.expose_pem();
         assert!(text.lines().all(|line| line.len() <= LINE_CHARS));
         assert!(text.len() <= text.capacity() && text.capacity() < 2 * text.len());
-        assert_eq!(*text, *one.expose_key_pem() + &one.certificate_pem());
+        assert_eq!(*text, format!("{}{}", *one.expose_key_pem(), one.certificate_pem()));
         let again = ServerCertificate::from_pem(&text).unwrap();
         assert_eq!((&again.chain_der, again.expires), (&one.chain_der, one.expires));
         assert_eq!(*again.key_pkcs8_der, *one.key_pkcs8_der);
