@@ -18,7 +18,8 @@ use crate::layout::Index;
 pub(super) async fn attempt(writing: &Writing<'_>) -> Result<Verdict, Ended> {
     let mut transaction = writing.pool.begin(Scope::Tenant(writing.tenant)).await?;
     if run(&mut transaction, &writing.note()).await?.touched == 0 {
-        return writing.confirm(transaction).await;
+        transaction.roll_back().await?;
+        return writing.confirm().await;
     }
     let mut touched = 1;
     for step in writing.batch.once.iter().flat_map(|once| once::notes(writing.tenant, once)) {

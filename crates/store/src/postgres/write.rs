@@ -97,7 +97,9 @@ impl Writing<'_> {
         let mut transaction = self.pool.begin(Scope::Tenant(self.tenant)).await?;
         let mut done = transaction.together(&steps).await?.into_iter();
         if touched(done.next())? == 0 {
-            return self.confirm(transaction).await.map(Some);
+            // With all that was sent after it: a record that was made then may have been deleted since.
+            transaction.roll_back().await?;
+            return self.confirm().await.map(Some);
         }
         if self.batch.once.is_some() {
             touched(done.next())?;
@@ -134,10 +136,15 @@ impl Writing<'_> {
     }
 
     /// The batch was made by an earlier attempt. That one may have been committed without the standbys; this commit, which
-    /// comes after it, is confirmed by them.
-    pub(super) async fn confirm(&self, mut transaction: Transaction) -> Result<Verdict, Ended> {
+    /// comes after it and of which nothing else is a part, is confirmed by them.
+    pub(super) async fn confirm(&self) -> Result<Verdict, Ended> {
         let text: Arc<str> = "UPDATE written SET at = now() WHERE tenant = $1 AND id = $2".into();
-        transaction.execute(&text, &[&self.tenant.uuid(), &self.id]).await?;
+        let mut transaction = self.pool.begin(Scope::Tenant(self.tenant)).await?;
+        if transaction.execute(&text, &[&self.tenant.uuid(), &self.id]).await? == 0 {
+            // Another server is the primary now, and does not have it.
+            transaction.roll_back().await?;
+            return Err(PgError::Contention.into());
+        }
         commit(transaction).await?;
         Ok(Ok(()))
     }

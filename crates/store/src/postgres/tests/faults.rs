@@ -58,6 +58,23 @@ async fn a_lost_answer_is_asked_for_again() {
     assert_eq!(stored(&server), "13|13");
 }
 
+/// What is asked for again was made, and others have gone on since: that stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_since_does_not_come_back() {
+    let server = Postgres::start().unwrap();
+    let store = store(&server, DATABASE, 4).await;
+    library_of(&store, tenant(1)).await;
+    let first = batch(vec![insert(1, 1)]);
+    let types = store.shared.types();
+    let id = Uuid::from_u128(7);
+    let writing = Writing { pool: &store.shared.pool, types: &types, tenant: tenant(1), id, batch: &first };
+    assert_eq!(writing.make().await, Ok(Ok(())));
+    let SealedChange::Insert { record_type, record, .. } = insert(1, 1) else { panic!() };
+    write(&store, tenant(1), vec![SealedChange::Delete { record_type, record, version: 1 }]).await.unwrap();
+    assert_eq!(writing.make().await, Ok(Ok(())));
+    assert_eq!(stored(&server), "0|2");
+}
+
 /// The answer to a commit is lost, and nobody is there to be asked: unknown, and never anything else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_can_tell_is_unknown() {
