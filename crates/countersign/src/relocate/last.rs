@@ -142,7 +142,10 @@ pub(super) fn tidy(deployment: &Deployment, config: &Config) -> Result<String, P
             put_away(deployment, !config.postgres.ledger, SystemClock.now().0)
         }
         Some(_) => Ok("what was in the folder before is put away".to_owned()),
-        None => Ok("the database still has what was there".to_owned()),
+        // Whose address nobody knows any more.
+        None => Ok("the database still has what was there, perhaps facts and keys too: stop every process that has its \
+             address in its configuration"
+            .to_owned()),
     }
 }
 

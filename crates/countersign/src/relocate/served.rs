@@ -9,7 +9,7 @@ use countersign_door_http::{App, Router};
 use tokio::task::JoinHandle;
 
 use super::files::{At, Phase, Said, Wish};
-use super::last::{self, Closed};
+use super::last;
 use super::pass::{Passes, since};
 use super::rewrite::configure;
 use crate::compose::side::{Moving, Side};
@@ -166,7 +166,7 @@ impl Mover {
         matches!(Wish::read(&self.deployment), Ok(Some(now)) if now.id == wish.id)
     }
 
-    /// While requests wait: closes what there is, carries the rest, opens the new.
+    /// While requests wait: closes what there is, carries the rest, puts the old away, opens the new.
     async fn switch(
         &self,
         wish: &Wish,
@@ -200,10 +200,7 @@ impl Mover {
         paused.go_on_with(opened.router()?).await;
         self.current.set(Some(opened));
         let paused = began.elapsed();
-        let (closed, from) = carried?;
-        let left = closed.leave(&self.deployment, &from).await;
-        let left = left.unwrap_or_else(|problem| format!("the old place could not be put away: {problem}"));
-        Ok(Moved { left, paused })
+        Ok(Moved { left: carried?, paused })
     }
 
     async fn carry(
@@ -212,13 +209,15 @@ impl Mover {
         config: &Config,
         to: &Arc<Side>,
         rest: impl Future<Output = Result<(), Problem>>,
-    ) -> Result<(Closed, Arc<Side>), Problem> {
+    ) -> Result<String, Problem> {
         rest.await?;
         let from = Arc::new(Side::open(&self.deployment, config.clone()).await?);
         let registry = last::registry(&from).await?;
         let closed = last::last(&self.deployment, &from, to, registry).await?;
         closed.put_in_charge(&self.deployment, &wish.goal)?;
-        Ok((closed, from))
+        // At once: should this process end now, a standby would begin with what a database still has.
+        let left = closed.leave(&self.deployment, &from).await;
+        Ok(left.unwrap_or_else(|problem| format!("the old place could not be put away: {problem}")))
     }
 }
 
