@@ -49,7 +49,10 @@ pub fn once(asked: &Asked<'_>) -> Result<Option<Once>, Problem> {
         expected: "an Idempotency-Key of 1 to 255 visible ASCII characters, in double quotes or without",
     })?;
     let header = |name: &HeaderName| asked.headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
-    let mut request = vec![asked.method.as_str().as_bytes(), asked.path.as_bytes(), asked.query.as_bytes(), asked.body];
+    // INVARIANT no-guessing: what a request says has values in it, and its digest is stored. With the key in it, which is
+    // not, nobody finds them by trying who does not know the key.
+    let mut request = vec![key.as_bytes(), asked.method.as_str().as_bytes()];
+    request.extend([asked.path.as_bytes(), asked.query.as_bytes(), asked.body]);
     let names = [CONTENT_TYPE, CONTENT_PROFILE, PREFER];
     for name in &names {
         // The name says where one header's values end and the next one's begin.
@@ -110,7 +113,8 @@ mod tests {
         assert_eq!(key("abc").unwrap(), key("\"abc\"").unwrap());
         assert_eq!(key("a\\b\"").unwrap(), key(r#""a\\b\"""#).unwrap());
         assert_ne!(key("abc").unwrap().key, key("abd").unwrap().key);
-        assert_eq!(key("abc").unwrap().request, key("abd").unwrap().request);
+        // Who sees what is stored tries requests in vain.
+        assert_ne!(key("abc").unwrap().request, key("abd").unwrap().request);
         let long = "k".repeat(256);
         for wrong in ["", "\"\"", "\"a", "\"a\"b\"", r#""a\c""#, "\u{e9}", "a\tb", &long] {
             assert!(key(wrong).is_err(), "{wrong}");
