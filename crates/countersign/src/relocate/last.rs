@@ -143,9 +143,11 @@ pub(super) fn tidy(deployment: &Deployment, config: &Config) -> Result<String, P
         }
         Some(_) => Ok("what was in the folder before is put away".to_owned()),
         // Whose address nobody knows any more.
-        None => Ok("the database still has what was there, perhaps facts and keys too: stop every process that has its \
+        None => {
+            Ok("the database still has what was there, perhaps facts and keys too: stop every process that has its \
              address in its configuration"
-            .to_owned()),
+                .to_owned())
+        }
     }
 }
 
