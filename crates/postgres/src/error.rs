@@ -37,7 +37,7 @@ pub enum PgError {
         /// The index.
         index: String,
     },
-    /// The operator's: no space is left.
+    /// The operator's: no space is left. Nothing was done; it can be done again.
     #[error("the database has no space left")]
     Full,
     /// Ours: the database does not have the tables, or does not let this role use them.
@@ -80,10 +80,11 @@ pub enum PgError {
 }
 
 impl PgError {
-    /// Whether nothing was done and the same may be tried again.
+    /// Whether nothing was done and the same may be tried again. A server without space is replaced by another, if there
+    /// are others.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Lost | Self::Contention | Self::Unreachable)
+        matches!(self, Self::Lost | Self::Contention | Self::Unreachable | Self::Full)
     }
 
     fn of_state(state: &SqlState, constraint: Option<&str>) -> Self {

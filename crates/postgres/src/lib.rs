@@ -37,4 +37,4 @@ pub use self::pipeline::{Done, Step};
 pub use self::pool::Pool;
 pub use self::settings::{Identity, NotAnAddress, SCHEMA, Settings, role_of};
 pub use self::setup::{MAP, SCHEMA_ROLE, pg_hba, pg_ident, setup_sql};
-pub use self::transaction::{Outcome, Scope, Transaction};
+pub use self::transaction::{Outcome, Question, Scope, Transaction};

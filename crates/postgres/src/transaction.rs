@@ -12,6 +12,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::error::PgError;
+use crate::pipeline::in_order;
 use crate::pool::Lent;
 
 /// Whose rows a transaction may see. Row security is keyed to it; without it no row of any tenant is seen.
@@ -22,6 +23,9 @@ pub enum Scope {
     /// No tenant's: tables that belong to services rather than tenants.
     Service,
 }
+
+/// A statement's text and its parameters.
+pub type Question<'a> = (&'a Arc<str>, &'a [&'a (dyn ToSql + Sync)]);
 
 /// How a transaction came out that was tried in one go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,15 +177,28 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Self::query`].
-    pub async fn read(mut self, text: &Arc<str>, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PgError> {
-        let statement = self.statement(text).await?;
+    pub async fn read(self, text: &Arc<str>, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PgError> {
+        let mut rows = self.read_each(&[(text, params)]).await?;
+        Ok(rows.pop().unwrap_or_default())
+    }
+
+    /// Several statements that only read, begun and ended in the same round trip. Each sees a moment of its own.
+    ///
+    /// # Errors
+    /// As [`Self::query`]; if one fails, none is answered.
+    pub async fn read_each(mut self, each: &[Question<'_>]) -> Result<Vec<Vec<Row>>, PgError> {
+        let mut statements = Vec::with_capacity(each.len());
+        for (text, _) in each {
+            statements.push(self.statement(text).await?);
+        }
         self.enter()?;
         let opening = self.opening();
         let (client, timeout) = self.client();
         let work = async {
+            let asked = each.iter().zip(&statements).map(|((_, params), statement)| client.query(statement, params));
             let (opened, rows, ended) = join3(
                 client.batch_execute(&opening),
-                client.query(&statement, params),
+                in_order(asked),
                 // Nothing was changed, so there is nothing to commit; after an error it ends the transaction all the same.
                 client.batch_execute("ROLLBACK"),
             )
@@ -191,7 +208,8 @@ impl Transaction {
             Ok(rows)
         };
         // Without an end nobody uses it again.
-        let rows = within(timeout, work).await?.map_err(PgError::from);
+        let rows = within(timeout, work).await?;
+        let rows = rows.into_iter().collect::<Result<Vec<_>, _>>().map_err(PgError::from);
         let rows = self.leave(rows);
         let timely = self.is_timely();
         self.lent.give_back();

@@ -11,6 +11,7 @@
 
 mod carry;
 mod failure;
+mod group;
 mod once;
 mod read;
 mod sql;
@@ -33,7 +34,8 @@ use uuid::Uuid;
 pub use self::tables::RECORDS;
 
 use self::failure::{damaged, fault};
-use self::read::Reading;
+use self::group::Groups;
+use self::read::{Reading, is_short};
 use self::sql::Text;
 use self::types::Types;
 use self::write::Writing;
@@ -54,6 +56,7 @@ struct Shared {
     types: RwLock<Arc<Types>>,
     /// Tenants that there is room for. None ever goes away.
     tenants: RwLock<HashSet<TenantId>>,
+    groups: Groups,
     /// How many batches were made.
     batches: AtomicU64,
 }
@@ -66,8 +69,8 @@ impl PostgresStore {
     /// brings the tables up to the record types that it is told of; otherwise it waits for whoever does.
     #[must_use]
     pub fn new(pool: Arc<Pool>, schema: Option<Arc<Pool>>, entropy: Arc<dyn Entropy>) -> Self {
-        let (types, tenants, batches) = Default::default();
-        Self { shared: Arc::new(Shared { pool, schema, entropy, types, tenants, batches }) }
+        let (types, tenants, groups, batches) = Default::default();
+        Self { shared: Arc::new(Shared { pool, schema, entropy, types, tenants, groups, batches }) }
     }
 
     /// Runs work to its end, even if nobody waits for it any more.
@@ -153,11 +156,14 @@ impl Shared {
         Ok(())
     }
 
-    async fn read(&self, tenant: TenantId, scan: &Scan) -> Result<Vec<SealedRow>, StoreError> {
+    async fn read(self: &Arc<Self>, tenant: TenantId, scan: &Scan) -> Result<Vec<SealedRow>, StoreError> {
         self.know(tenant).await?;
         let types = self.types();
         types.layout.check_scan(scan)?;
         let Some(reading) = Reading::of(&types, tenant, scan)? else { return Ok(Vec::new()) };
+        if is_short(scan) {
+            return self.read_in_group(tenant, reading).await;
+        }
         let rows = self.pool.patiently(async || reading.ask(&self.pool, tenant).await).await.map_err(fault)?;
         reading.rows(&rows)
     }
@@ -223,6 +229,10 @@ impl Store for PostgresStore {
     }
 
     async fn read(&self, tenant: TenantId, scan: &Scan) -> Result<Vec<SealedRow>, StoreError> {
+        if self.shared.tenants.read().contains(&tenant) && is_short(scan) {
+            // Whoever asks for the group goes on when this caller goes away.
+            return self.shared.read(tenant, scan).await;
+        }
         let scan = scan.clone();
         self.run(move |shared| async move { shared.read(tenant, &scan).await }).await
     }

@@ -15,6 +15,18 @@ use crate::layout::Index;
 
 type Params = Vec<Box<dyn ToSql + Sync + Send>>;
 
+/// Whether a scan looks for one record, or those of one value of a unique field, and so may go along with others.
+pub(super) const fn is_short(scan: &Scan) -> bool {
+    match &scan.access {
+        Access::Records(records) => records.len() == 1,
+        Access::Tags { tags, .. } => tags.len() == 1 && scan.limit <= SHORT_ROWS,
+        Access::All => false,
+    }
+}
+
+/// Rows that are read in no time.
+const SHORT_ROWS: usize = 64;
+
 /// A scan as a statement.
 pub(super) struct Reading {
     text: Arc<str>,
@@ -69,8 +81,15 @@ impl Reading {
 
     /// Asks.
     pub(super) async fn ask(&self, pool: &Arc<Pool>, tenant: TenantId) -> Result<Vec<Row>, PgError> {
-        let params: Vec<&(dyn ToSql + Sync)> = self.params.iter().map(|one| &**one as &(dyn ToSql + Sync)).collect();
-        pool.begin(Scope::Tenant(tenant)).await?.read(&self.text, &params).await
+        pool.begin(Scope::Tenant(tenant)).await?.read(&self.text, &self.params()).await
+    }
+
+    pub(super) const fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    pub(super) fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.params.iter().map(|one| &**one as &(dyn ToSql + Sync)).collect()
     }
 
     /// The answer.

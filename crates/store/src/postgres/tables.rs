@@ -122,7 +122,8 @@ impl Steps {
                      CREATE POLICY tenant ON r{place}
                          USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
                          WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
-                     GRANT SELECT, INSERT, UPDATE, DELETE ON r{place} TO countersign_store;"
+                     GRANT SELECT, INSERT, DELETE ON r{place} TO countersign_store;
+                     GRANT UPDATE (version) ON r{place} TO countersign_store;"
                 ));
             }
             let before = known.unwrap_or(&nothing);
@@ -139,7 +140,10 @@ impl Steps {
     /// `fresh`: nobody knows of the table yet.
     fn field(&mut self, (place, field): (usize, usize), was: Option<Index>, index: Index, fresh: bool) {
         if was.is_none() {
-            self.push(format_args!("ALTER TABLE r{place} ADD COLUMN IF NOT EXISTS c{field} bytea;"));
+            self.push(format_args!(
+                "ALTER TABLE r{place} ADD COLUMN IF NOT EXISTS c{field} bytea;
+             GRANT UPDATE (c{field}) ON r{place} TO countersign_store;"
+            ));
         }
         // Of another kind, or left half built by a step that was cut off.
         self.push(format_args!("DROP INDEX IF EXISTS i{place}x{field};"));
@@ -150,6 +154,7 @@ impl Steps {
         }
         self.push(format_args!(
             "ALTER TABLE r{place} ADD COLUMN IF NOT EXISTS x{field} bytea;
+             GRANT UPDATE (x{field}) ON r{place} TO countersign_store;
              ALTER TABLE r{place} DROP CONSTRAINT IF EXISTS k{place}x{field};
              ALTER TABLE r{place} ADD CONSTRAINT k{place}x{field} CHECK ((c{field} IS NULL) = (x{field} IS NULL)) NOT VALID;"
         ));
