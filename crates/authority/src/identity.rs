@@ -244,7 +244,8 @@ impl Authority {
             },
         };
         self.audit.append(record).await.map_err(|_| JoinRefused::Unavailable)?;
-        outcome
+        // INVARIANT no-stale-authority: another may have removed the service since, and this process not have heard of it.
+        if self.registry.is_held() { outcome } else { Err(JoinRefused::Unavailable) }
     }
 }
 

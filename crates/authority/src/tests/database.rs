@@ -13,6 +13,7 @@ use countersign_services::{Front as _, PublicCall};
 use countersign_testkit::DATABASE;
 
 use super::*;
+use crate::identity::JoinRefused;
 use crate::{Bootstrap, LocalFront, Snapshots};
 
 /// What no test waits longer for.
@@ -71,6 +72,9 @@ async fn who_was_replaced_writes_nothing_and_answers_nothing() {
     assert_eq!(front.public(call()).await.status, 200);
     assert!(house.registry.is_held());
     revoke(&house.registry, 1).await.unwrap();
+    let csr = countersign_crypto::x509::WorkloadKey::generate().unwrap().request().unwrap();
+    let request = || RequestId::new(house.clock.now(), &SystemEntropy);
+    house.authority.inside_certificate(request(), "keys", "here", csr.as_der()).await.unwrap();
 
     let successor = take_over(&house).await;
     assert_eq!(revoked(&successor), [1]);
@@ -90,6 +94,10 @@ async fn who_was_replaced_writes_nothing_and_answers_nothing() {
     house.clock.advance_ms(1_000);
     assert!(Arc::clone(&snapshots).publish().await.is_err());
     assert_eq!(snapshots.newest().borrow().issued(), issued);
+
+    // Nor does it certify anybody, whom its successor may have removed.
+    let certified = house.authority.inside_certificate(request(), "keys", "here", csr.as_der()).await;
+    assert!(matches!(certified, Err(JoinRefused::Unavailable)), "{:?}", certified.map(|issued| issued.id));
 
     assert_eq!(revoked(&successor), [1, 2]);
     drop(successor);
