@@ -7,7 +7,7 @@ install --directory --mode 0700 --owner postgres --group postgres \
   {{config}}/postgres {{data}}/postgres {{data}}/postgres/socket
 install --directory --mode 0700 --owner etcd --group etcd {{config}}/etcd {{data}}/etcd {{data}}/etcd/data
 install --mode 0644 patroni.yml setup.sql ../inventory.toml {{config}}/
-install --mode 0755 etcd.sh after-init.sh renew.sh {{config}}/
+install --mode 0755 etcd.sh disk.sh after-init.sh renew.sh {{config}}/
 if [ "${1:-}" != --without-units ]; then
   install --mode 0644 units/* /etc/systemd/system/
   systemctl daemon-reload

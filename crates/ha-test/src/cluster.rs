@@ -151,6 +151,7 @@ pub struct Site {
     logs: PathBuf,
     etcd: Option<Process>,
     patroni: Option<Process>,
+    disk: Option<Process>,
 }
 
 /// What Patroni says of a member.
@@ -227,7 +228,7 @@ impl Cluster {
                 fs::set_permissions(&path, fs::Permissions::from_mode(if file.is_program { 0o755 } else { 0o644 }))?;
             }
             let place = Place::datacentre(index, &name);
-            sites.push(Site { name, place, config, data, logs: logs.clone(), etcd: None, patroni: None });
+            sites.push(Site { name, place, config, data, logs: logs.clone(), etcd: None, patroni: None, disk: None });
         }
         Ok(Self { sites, patroni: patroni.to_owned() })
     }
@@ -243,6 +244,7 @@ impl Cluster {
         let patroni = self.patroni.clone();
         for site in &mut self.sites {
             site.start_patroni(&patroni)?;
+            site.start_disk()?;
         }
         let primary = self.settle()?;
         let primary = self.sites.get(primary).context("no such data centre")?;
@@ -332,6 +334,17 @@ impl Site {
         let mut command = self.place.command_as(POSTGRES, program.to_str().context("a path that is not UTF-8")?);
         command.arg(self.config.join("patroni.yml"));
         self.patroni = Some(Process::start(&format!("Patroni in {}", self.name), &command, &self.log("patroni"))?);
+        Ok(())
+    }
+
+    /// Starts what looks whether the disk is full.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn start_disk(&mut self) -> Result<()> {
+        let mut command = self.place.command_as(POSTGRES, "sh");
+        command.arg(self.config.join("disk.sh"));
+        self.disk = Some(Process::start(&format!("disk.sh in {}", self.name), &command, &self.log("disk"))?);
         Ok(())
     }
 

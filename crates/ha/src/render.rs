@@ -12,11 +12,13 @@ use crate::inventory::{Datacentre, Inventory, bracketed};
 const TEMPLATES: &[(&str, &str)] = &[
     ("patroni.yml", include_str!("../../../deploy/ha/patroni.yml")),
     ("etcd.sh", include_str!("../../../deploy/ha/etcd.sh")),
+    ("disk.sh", include_str!("../../../deploy/ha/disk.sh")),
     ("after-init.sh", include_str!("../../../deploy/ha/after-init.sh")),
     ("renew.sh", include_str!("../../../deploy/ha/renew.sh")),
     ("install.sh", include_str!("../../../deploy/ha/install.sh")),
     ("units/countersign-etcd.service", include_str!("../../../deploy/ha/units/countersign-etcd.service")),
     ("units/countersign-patroni.service", include_str!("../../../deploy/ha/units/countersign-patroni.service")),
+    ("units/countersign-disk.service", include_str!("../../../deploy/ha/units/countersign-disk.service")),
     ("units/countersign-services.service", include_str!("../../../deploy/ha/units/countersign-services.service")),
     ("units/countersign-authority.service", include_str!("../../../deploy/ha/units/countersign-authority.service")),
     (
