@@ -161,7 +161,7 @@ impl Shared {
         let types = self.types();
         types.layout.check_scan(scan)?;
         let Some(reading) = Reading::of(&types, tenant, scan)? else { return Ok(Vec::new()) };
-        if is_short(scan) {
+        if is_short(&types, scan) {
             return self.read_in_group(tenant, reading).await;
         }
         let rows = self.pool.patiently(async || reading.ask(&self.pool, tenant).await).await.map_err(fault)?;
@@ -229,7 +229,7 @@ impl Store for PostgresStore {
     }
 
     async fn read(&self, tenant: TenantId, scan: &Scan) -> Result<Vec<SealedRow>, StoreError> {
-        if self.shared.tenants.read().contains(&tenant) && is_short(scan) {
+        if self.shared.tenants.read().contains(&tenant) && is_short(&self.shared.types(), scan) {
             // Whoever asks for the group goes on when this caller goes away.
             return self.shared.read(tenant, scan).await;
         }

@@ -39,6 +39,13 @@ struct Group {
 #[derive(Default)]
 pub(super) struct Groups(Mutex<HashMap<TenantId, Group>>);
 
+#[cfg(test)]
+impl Groups {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+}
+
 impl Shared {
     /// Asks together with others of the same tenant.
     pub(super) async fn read_in_group(

@@ -15,11 +15,14 @@ use crate::layout::Index;
 
 type Params = Vec<Box<dyn ToSql + Sync + Send>>;
 
-/// Whether a scan looks for one record, or those of one value of a unique field, and so may go along with others.
-pub(super) const fn is_short(scan: &Scan) -> bool {
+/// Whether a scan gives one record, or few of one value, and so may go along with others.
+pub(super) fn is_short(types: &Types, scan: &Scan) -> bool {
     match &scan.access {
         Access::Records(records) => records.len() == 1,
-        Access::Tags { tags, .. } => tags.len() == 1 && scan.limit <= SHORT_ROWS,
+        Access::Tags { field, tags } => {
+            let index = types.layout.record_type(scan.record_type).ok().and_then(|fields| fields.index(*field));
+            tags.len() == 1 && (index == Some(Index::Unique) || scan.limit <= SHORT_ROWS)
+        }
         Access::All => false,
     }
 }

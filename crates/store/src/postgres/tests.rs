@@ -32,4 +32,5 @@ async fn conforms_with_one_connection() {
 
 mod carry;
 mod faults;
+mod group;
 mod tables;

@@ -75,6 +75,28 @@ async fn what_was_deleted_since_does_not_come_back() {
     assert_eq!(stored(&server), "0|2");
 }
 
+/// What is known of earlier batches no longer has to be removed: a batch does not wait for whoever does that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_do_not_wait_for_what_is_forgotten() {
+    let server = Postgres::start().unwrap();
+    let store = store(&server, DATABASE, 4).await;
+    library_of(&store, tenant(1)).await;
+    let once = |id: u8, at: u64| {
+        Some(crate::Once { id: [id; 32], at: UnixMs(at), done: Done { request: [0; 32], answer: Vec::new() } })
+    };
+    let make = async |number: u64, once| {
+        store.write(tenant(1), Batch { once, ..batch(vec![insert(number, 1)]) }).await.unwrap()
+    };
+    make(1, once(1, 1)).await.unwrap();
+    let mut removing = store.shared.pool.begin(Scope::Tenant(tenant(1))).await.unwrap();
+    assert_eq!(removing.execute(&"DELETE FROM once".into(), &[]).await, Ok(1));
+    make(2, once(2, 1 + crate::ONCE_MS)).await.unwrap();
+    removing.roll_back().await.unwrap();
+    // The id is a new one.
+    make(3, once(1, 1 + crate::ONCE_MS)).await.unwrap();
+    assert_eq!(stored(&server), "3|3");
+}
+
 /// The answer to a commit is lost, and nobody is there to be asked: unknown, and never anything else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_can_tell_is_unknown() {
