@@ -15,6 +15,11 @@
 //! - A request that opened and wrote nothing needs no fellows but the gateway, where the store was asked for records
 //!   with a value and had none. Refusals release nothing, so they prove nothing.
 //!
+//! A ledger may be late: while a database fails over, records wait to be durable. Ledgers say when they have given all
+//! that they have ([`Reconciler::all`]). While one that has said so before doesn't, and for the grace time after, what
+//! does not agree is not reported yet, but at the latest a minute after the request was first heard of: a service that
+//! only seems to be late hides nothing for longer.
+//!
 //! Pure: no clock, no files. Memory is bounded by what the [`Reconciler`] was given; past it the oldest requests
 //! are judged early, which may report one too many and never one too few.
 
@@ -38,6 +43,11 @@ pub const GRACE_MS: u64 = 3_000;
 pub const CAPACITY: usize = 131_072;
 /// However busy a request keeps itself, it is judged this long after it was first heard of.
 const OPEN_MAX_MS: u64 = 30_000;
+/// A ledger that has not said for so long that it has given all is late.
+const LATE_MS: u64 = 2_000;
+/// The longest that a finding waits for ledgers that are late, from when its request was first heard of; and the longest
+/// that a ledger is waited for that says nothing. Longer than a database takes to fail over.
+const LATE_MAX_MS: u64 = 60_000;
 /// What a request may say on average before the oldest are judged early: entries of tallies.
 const WEIGHT_EACH: usize = 8;
 
@@ -194,6 +204,10 @@ pub struct Reconciler {
     weight: usize,
     /// The last position taken of each ledger.
     taken: HashMap<u32, Position>,
+    /// When each ledger said last that it has given all.
+    heard: HashMap<u32, UnixMs>,
+    /// Until when findings wait for ledgers that are or were late.
+    held_until: UnixMs,
     /// Findings of requests that had to be judged early.
     early: Vec<Finding>,
     reported: Reported,
@@ -227,6 +241,8 @@ impl Reconciler {
             deadlines: BinaryHeap::new(),
             weight: 0,
             taken: HashMap::new(),
+            heard: HashMap::new(),
+            held_until: UnixMs(0),
             early: Vec::new(),
             reported: Reported { capacity, ..Reported::default() },
         }
@@ -270,9 +286,19 @@ impl Reconciler {
         self.weight = self.weight.saturating_add(open.said.weight()).saturating_sub(before);
     }
 
+    /// `ledger` has given all that its service recorded until about a second before `now`. To be said about once a second
+    /// while it is so.
+    pub fn all(&mut self, ledger: u32, now: UnixMs) {
+        self.heard.insert(ledger, now);
+    }
+
     /// Judges the requests whose time has come. Call it about once a second: what it finds is then at most the
-    /// grace time and that second old.
+    /// grace time and that second old, or up to a minute where a ledger is late.
     pub fn due(&mut self, now: UnixMs) -> Vec<Finding> {
+        let late = |heard: &UnixMs| (LATE_MS..LATE_MAX_MS).contains(&now.since(*heard));
+        if self.heard.values().any(late) {
+            self.held_until = now.plus_ms(self.grace_ms.max(1));
+        }
         let mut findings = std::mem::take(&mut self.early);
         while let Some(Reverse((deadline, request))) = self.deadlines.peek().copied()
             && deadline <= now
@@ -281,8 +307,11 @@ impl Reconciler {
             let Some(open) = self.open.get(&request) else { continue };
             let quiet = open.last.plus_ms(self.grace_ms);
             let deadline = quiet.min(open.first.plus_ms(OPEN_MAX_MS.max(self.grace_ms)));
+            let held_until = self.held_until.min(open.first.plus_ms(LATE_MAX_MS.max(self.grace_ms)));
             if deadline > now {
                 self.deadlines.push(Reverse((deadline, request)));
+            } else if held_until > now && !open.said.judge().is_empty() {
+                self.deadlines.push(Reverse((held_until, request)));
             } else {
                 self.judge(request, &mut findings);
             }

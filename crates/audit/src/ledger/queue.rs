@@ -21,6 +21,8 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 const LAZY_BYTES_MAX: usize = 64 << 20;
 /// How long lazy records may wait past their time before no more are taken: the disk hangs.
 const HANGS: Duration = Duration::from_secs(2);
+/// How long records may wait before they count as late.
+const LATE: Duration = Duration::from_secs(1);
 /// How long to leave a failing disk alone, while nobody waits for it.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,10 @@ struct State {
     lazy_since: Option<Instant>,
     /// When the last write failed, until one succeeds.
     failed: Option<Instant>,
+    /// Since when the oldest record in line waits, about.
+    since: Option<Instant>,
+    /// Since when the oldest waited of those that are being written.
+    writing: Option<Instant>,
     closed: bool,
 }
 
@@ -108,6 +114,7 @@ impl Queue {
             return Err(AuditError::Unavailable);
         }
         state.line.push_back(Pending { leaves, done: Some(done) });
+        state.since.get_or_insert_with(Instant::now);
         state.urgent = state.urgent.saturating_add(1);
         let first = state.urgent == 1;
         drop(state);
@@ -123,6 +130,17 @@ impl Queue {
         !state.closed && state.failed.is_none()
     }
 
+    /// Whether what came more than a second ago may not be durable yet.
+    pub(super) fn is_late(&self) -> bool {
+        let state = self.state.lock();
+        state.failed.is_some() || [state.since, state.writing].iter().flatten().any(|since| since.elapsed() > LATE)
+    }
+
+    /// What was taken is written, or refused.
+    pub(super) fn is_done(&self) {
+        self.state.lock().writing = None;
+    }
+
     /// Queues a lazy record, or refuses it: because the last write failed, or because too many wait, or for too long.
     pub(super) fn note(&self, leaves: Vec<SealedLeaf>) -> Result<(), AuditError> {
         let pending = Pending { leaves, done: None };
@@ -136,6 +154,7 @@ impl Queue {
         }
         state.lazy_bytes = bytes;
         state.line.push_back(pending);
+        state.since.get_or_insert_with(Instant::now);
         let first = state.lazy_since.is_none();
         if first {
             state.lazy_since = Some(Instant::now());
@@ -201,6 +220,9 @@ impl Queue {
             batch.push(pending);
         }
         state.urgent = state.urgent.saturating_sub(freed);
+        let since = state.since.take();
+        state.writing = state.writing.or(since);
+        state.since = (!state.line.is_empty()).then(Instant::now);
         if state.lazy() == 0 {
             state.lazy_since = None;
         }
@@ -238,6 +260,7 @@ impl Queue {
             return lazy.len();
         }
         if !lazy.is_empty() {
+            state.since.get_or_insert(now);
             state.lazy_since.get_or_insert(now);
         }
         for pending in lazy.into_iter().rev() {

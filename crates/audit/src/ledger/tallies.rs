@@ -9,6 +9,22 @@ use crate::error::AuditError;
 use crate::tally::TallyEntry;
 
 impl Ledger {
+    /// As [`tallies`](Self::tallies), and whether they are the last of everything that was recorded until a second ago.
+    /// They are not while records wait to be durable, as when a database fails over.
+    ///
+    /// # Errors
+    /// As [`tallies`](Self::tallies).
+    pub fn tallies_to_now(
+        &self,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<(Vec<(Position, TallyEntry)>, bool), AuditError> {
+        let (is_late, size) = (self.queue.is_late(), self.size());
+        let entries = self.tallies(after, limit)?;
+        let is_end = entries.last().is_none_or(|(position, _)| position.0.saturating_add(1) >= size);
+        Ok((entries, is_end && !is_late))
+    }
+
     /// What the durable records after a position, or from the first on, say of their requests: at most `limit`, in
     /// order, without a gap. Fewer may come back where a segment ends; none only at the end of the ledger. To go
     /// on, wait on [`follow`](Self::follow) and ask again after the last position.

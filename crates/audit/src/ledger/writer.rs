@@ -160,6 +160,7 @@ impl Writer {
                 answer_all(refused.collect());
             }
         }
+        self.queue.is_done();
     }
 
     fn well(&mut self) {

@@ -322,3 +322,85 @@ fn memory_is_bounded_and_nothing_is_forgotten() {
         assert_eq!(reconciler.reported.order.len(), 100);
     }
 }
+
+/// One that the store has no record of, by the ledgers 0 and 1, at `now`.
+fn half(reconciler: &mut Reconciler, request: u128, place: u64, now: UnixMs) {
+    let mut tally = Tally::new(TokenId::from_u128(1), 7);
+    tally.open(TypeId(1), FieldSet::first(2), 10);
+    for (ledger, service) in [(0, Service::Gateway), (1, Service::Keys)] {
+        reconciler.take(ledger, Position(place), &of(request, service, &tally, now), now);
+    }
+}
+
+fn of(request: u128, service: Service, tally: &Tally, time: UnixMs) -> TallyEntry {
+    TallyEntry {
+        request: RequestId::from_u128(request),
+        service,
+        verdict: Verdict::Released,
+        tenant: Some(TenantId::from_u128(3)),
+        time,
+        tally: Some(tally.clone()),
+        signal: None,
+    }
+}
+
+/// Looks twice a second from `from` to `to`, in which the ledgers `current` say that they have given all.
+fn look(reconciler: &mut Reconciler, current: &[u32], from: u64, to: u64) -> Vec<(u64, Finding)> {
+    let mut found = Vec::new();
+    for ms in (from..to).step_by(500) {
+        let now = NOW.plus_ms(ms);
+        current.iter().for_each(|ledger| reconciler.all(*ledger, now));
+        found.extend(reconciler.due(now).into_iter().map(|finding| (ms, finding)));
+    }
+    found
+}
+
+#[test]
+fn a_ledger_that_is_late_is_waited_for() {
+    let mut reconciler = Reconciler::default();
+    assert_eq!(look(&mut reconciler, &[0, 1, 2], 0, 1_000), []);
+    half(&mut reconciler, 9, 0, NOW.plus_ms(1_000));
+    // The store's records wait for a database that fails over, which takes 40 seconds.
+    assert_eq!(look(&mut reconciler, &[0, 1], 1_000, 41_000), []);
+    let mut tally = Tally::new(TokenId::from_u128(1), 7);
+    tally.open(TypeId(1), FieldSet::first(2), 10);
+    let now = NOW.plus_ms(41_000);
+    reconciler.take(2, Position(0), &of(9, Service::Store, &tally, now), now);
+    assert_eq!(look(&mut reconciler, &[0, 1, 2], 41_000, 120_000), []);
+    assert_eq!(reconciler.open(), 0);
+    // When all are there again, it is as quick as ever.
+    half(&mut reconciler, 10, 1, NOW.plus_ms(120_000));
+    let found = look(&mut reconciler, &[0, 1, 2], 120_000, 130_000);
+    assert_eq!(found.iter().map(|(ms, _)| *ms).collect::<Vec<_>>(), [123_000]);
+    assert_eq!(found[0].1.what, What::Missing { services: vec![Service::Store] });
+}
+
+#[test]
+fn what_was_not_recorded_is_found_soon_after_all_have_given_what_they_have() {
+    let mut reconciler = Reconciler::default();
+    look(&mut reconciler, &[0, 1, 2], 0, 1_000);
+    half(&mut reconciler, 9, 0, NOW.plus_ms(1_000));
+    assert_eq!(look(&mut reconciler, &[0, 1], 1_000, 20_000), []);
+    let found = look(&mut reconciler, &[0, 1, 2], 20_000, 30_000);
+    assert!(matches!(found.as_slice(), [(ms, _)] if (20_000..=23_500).contains(ms)), "{found:?}");
+}
+
+#[test]
+fn a_ledger_that_is_always_late_hides_nothing_for_more_than_a_minute() {
+    // It goes silent, or says every 50 seconds that it has given all.
+    for again in [false, true] {
+        let mut reconciler = Reconciler::default();
+        look(&mut reconciler, &[0, 1, 2], 0, 1_000);
+        half(&mut reconciler, 9, 0, NOW.plus_ms(1_000));
+        let mut found = look(&mut reconciler, &[0, 1], 1_000, 50_000);
+        if again {
+            reconciler.all(2, NOW.plus_ms(50_000));
+        }
+        found.extend(look(&mut reconciler, &[0, 1], 50_000, 100_000));
+        assert!(matches!(found.as_slice(), [(ms, _)] if *ms <= 61_500), "{found:?}");
+        // One that is gone is not waited for again.
+        half(&mut reconciler, 10, 1, NOW.plus_ms(150_000));
+        let found = look(&mut reconciler, &[0, 1], 150_000, 160_000);
+        assert_eq!(found.iter().map(|(ms, _)| *ms).collect::<Vec<_>>(), [153_000]);
+    }
+}

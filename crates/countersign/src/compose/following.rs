@@ -19,6 +19,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How many entries of one ledger are taken at a time.
 const CHUNK: usize = 4_096;
 
+/// How often it is said of a ledger that it has given everything.
+const SAID: Duration = Duration::from_millis(500);
+
 /// How long new entries of a ledger are left to gather.
 const GATHER: Duration = Duration::from_millis(200);
 
@@ -31,6 +34,8 @@ pub(super) struct News {
     /// Whose ledger it is.
     pub(super) service: Service,
     pub(super) entries: Vec<(Position, TallyEntry)>,
+    /// These and those before are everything that was recorded until a second ago.
+    pub(super) is_all: bool,
 }
 
 /// Where to begin with a ledger.
@@ -67,12 +72,12 @@ struct Task {
 
 impl Task {
     /// Whether there is anybody left to tell.
-    async fn tell(&self, entries: Vec<(Position, TallyEntry)>) -> bool {
+    async fn tell(&self, entries: Vec<(Position, TallyEntry)>, is_all: bool) -> bool {
         let (ledger, name, service) = (self.number, Arc::clone(&self.name), self.service);
         if let Some((position, _)) = entries.last() {
             self.places.lock().insert(Arc::clone(&name), *position);
         }
-        self.sender.send(News { ledger, name, service, entries }).await.is_ok()
+        self.sender.send(News { ledger, name, service, entries, is_all }).await.is_ok()
     }
 }
 
@@ -139,8 +144,8 @@ async fn follow_here(ledger: Arc<Ledger>, task: Task) {
     };
     loop {
         let (reading, place) = (Arc::clone(&ledger), after);
-        let read = tokio::task::spawn_blocking(move || reading.tallies(place, CHUNK)).await;
-        let Ok(Ok(entries)) = read else {
+        let read = tokio::task::spawn_blocking(move || reading.tallies_to_now(place, CHUNK)).await;
+        let Ok(Ok((entries, is_all))) = read else {
             tokio::time::sleep(AGAIN).await;
             continue;
         };
@@ -148,7 +153,7 @@ async fn follow_here(ledger: Arc<Ledger>, task: Task) {
             Some((position, _)) => {
                 after = Some(*position);
                 let is_behind = entries.len() >= CHUNK;
-                if !task.tell(entries).await {
+                if !task.tell(entries, is_all).await {
                     return;
                 }
                 // Many at a time cost little; a moment later is soon enough.
@@ -156,8 +161,12 @@ async fn follow_here(ledger: Arc<Ledger>, task: Task) {
                     tokio::time::sleep(GATHER).await;
                 }
             }
-            None if news.changed().await.is_err() => return,
-            None => {}
+            None if is_all && !task.tell(Vec::new(), true).await => return,
+            None => {
+                if tokio::time::timeout(SAID, news.changed()).await.is_ok_and(|changed| changed.is_err()) {
+                    return;
+                }
+            }
         }
     }
 }
@@ -175,7 +184,9 @@ async fn follow_there(there: There, task: Task) {
                 if let Some((position, _)) = entries.last() {
                     start = Start::After(*position);
                 }
-                if !task.tell(entries).await {
+                // None at all says that those before were all.
+                let is_all = entries.is_empty();
+                if !task.tell(entries, is_all).await {
                     return;
                 }
             }

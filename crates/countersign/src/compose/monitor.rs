@@ -182,6 +182,9 @@ async fn follow_elsewhere(
     loop {
         tokio::select! {
             Some(one) = news.recv() => {
+                if one.entries.is_empty() {
+                    continue;
+                }
                 let ledger = one.name.to_string();
                 let entries = News::Entries { ledger, service: one.service, entries: one.entries };
                 if detector.send(entries).await.is_err() {

@@ -49,10 +49,13 @@ pub(super) async fn run(parts: Parts) {
     let mut looks = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
-            Some(News { ledger, service, entries, .. }) = news.recv() => {
+            Some(News { ledger, service, entries, is_all, .. }) = news.recv() => {
                 let now = clock.now();
                 for (position, entry) in entries {
                     reconciler.take(ledger, position, &in_its_own_name(entry, service), now);
+                }
+                if is_all {
+                    reconciler.all(ledger, now);
                 }
             }
             _ = looks.tick() => {

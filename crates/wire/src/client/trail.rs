@@ -148,7 +148,8 @@ pub struct TallyStream {
 }
 
 impl TallyStream {
-    /// The next ones, in order; waits until there are any. `None` if the service ended the stream: follow anew.
+    /// The next ones, in order; waits until there are any. None at all means that those before were everything that was
+    /// recorded until a second ago, which is said again and again while it is so. `None` if the service ended the stream: follow anew.
     ///
     /// # Errors
     /// [`Failed`]; the stream is of no use any more then.

@@ -2887,6 +2887,7 @@ impl ::prost::Name for TalliesRequest {
         "/countersign.v1.TalliesRequest".into()
     }
 }
+/// One without any says that those before were everything that was recorded until a second ago.
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct TallyChunk {

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countersign_audit::{Ledger, Position};
 use countersign_model::{RequestId, UnixMs};
@@ -97,7 +97,8 @@ impl TrailWire for TrailEnd {
             }
             (None, None) => None,
         };
-        let following = stream::unfold(Some((ledger, from)), next_tallies).take_until(leaving(&extensions)?);
+        let following = Following { ledger, after: from, is_all: false, said: Instant::now() };
+        let following = stream::unfold(Some(following), next_tallies).take_until(leaving(&extensions)?);
         Ok(Response::new(Box::pin(following)))
     }
 }
@@ -119,28 +120,46 @@ where
     Box::pin(stream::iter(std::iter::from_fn(next)))
 }
 
-type Following = (Arc<Ledger>, Option<Position>);
+/// Somebody who follows a ledger.
+struct Following {
+    ledger: Arc<Ledger>,
+    after: Option<Position>,
+    /// Everything that was recorded until a second ago has been given, which is to be said.
+    is_all: bool,
+    /// When that was said last.
+    said: Instant,
+}
+
+/// How often it is said, by a chunk without any tally.
+const SAID: Duration = Duration::from_millis(500);
 
 /// How long new tallies are left to gather.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// The next tallies, once there are any. An error ends the stream.
+/// The next tallies, once there are any, or that those before were all. An error ends the stream.
 async fn next_tallies(following: Option<Following>) -> Option<(Result<pb::TallyChunk, Status>, Option<Following>)> {
-    let (ledger, after) = following?;
-    let mut news = ledger.follow();
+    let mut following = following?;
+    let mut news = following.ledger.follow();
     loop {
+        if following.is_all && following.said.elapsed() >= SAID {
+            (following.is_all, following.said) = (false, Instant::now());
+            return Some((Ok(pb::TallyChunk { entries: Vec::new() }), Some(following)));
+        }
         news.mark_unchanged();
-        let reading = Arc::clone(&ledger);
+        let (reading, after) = (Arc::clone(&following.ledger), following.after);
         // Reading files is no work for the threads that answer.
-        let read = tokio::task::spawn_blocking(move || reading.tallies(after, CHUNK_ROWS)).await;
-        let Ok(Ok(entries)) = read else { return Some((Err(Failed::Damaged.to_status()), None)) };
+        let read = tokio::task::spawn_blocking(move || reading.tallies_to_now(after, CHUNK_ROWS)).await;
+        let Ok(Ok((entries, is_all))) = read else { return Some((Err(Failed::Damaged.to_status()), None)) };
+        following.is_all = is_all;
         if let Some((last, _)) = entries.last() {
-            let following = (ledger, Some(*last));
+            following.after = Some(*last);
             let entries = entries.into_iter().map(entry_out).collect();
             return Some((Ok(pb::TallyChunk { entries }), Some(following)));
         }
-        news.changed().await.ok()?;
-        // Many at a time cost little; a moment later is soon enough.
-        tokio::time::sleep(GATHER).await;
+        if let Ok(changed) = tokio::time::timeout(SAID, news.changed()).await {
+            changed.ok()?;
+            // Many at a time cost little; a moment later is soon enough.
+            tokio::time::sleep(GATHER).await;
+        }
     }
 }

@@ -99,3 +99,34 @@ async fn following_a_long_ledger_is_cheap() {
     println!("{RECORDS} tallies in {whole:?}; 2,000 single ones at the end in {:?}", started.elapsed());
     assert!(started.elapsed() < Duration::from_secs(10));
 }
+
+/// Whoever follows is told whether there is more to come: not while records wait to be durable.
+#[tokio::test]
+async fn whether_tallies_are_all_is_said() {
+    let bench = Bench::new(Options { lazy_ms: 2, ..Options::default() });
+    let ledger = bench.open();
+    let is_all = || ledger.tallies_to_now(None, 1000).unwrap().1;
+    assert!(is_all(), "nothing was recorded");
+    append(&ledger, 0..3).await;
+    assert!(is_all());
+    assert!(!ledger.tallies_to_now(None, 2).unwrap().1, "there is a third");
+    assert!(ledger.tallies_to_now(Some(Position(2)), 2).unwrap().1);
+    // A sync that takes long, as while a database fails over; and one that fails.
+    let wait = async |for_what: bool| {
+        let started = Instant::now();
+        while is_all() != for_what {
+            assert!(started.elapsed() < Duration::from_secs(30), "{for_what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    bench.storage.slow_syncs(Duration::from_secs(3));
+    let slow = ledger.append(sample(SERVICE, None, 3));
+    tokio::join!(async { slow.await.map(drop).unwrap() }, wait(false));
+    bench.storage.slow_syncs(Duration::ZERO);
+    wait(true).await;
+    bench.storage.fail_writes(Some(std::io::ErrorKind::StorageFull));
+    assert!(ledger.append(sample(SERVICE, None, 4)).await.is_err());
+    assert!(!is_all());
+    bench.storage.fail_writes(None);
+    wait(true).await;
+}
