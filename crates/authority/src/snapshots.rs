@@ -37,9 +37,13 @@ pub enum SnapshotError {
     /// The snapshot can't be made.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// This process may not act as the authority at this moment: another may have taken its place.
-    #[error("another process may be the authority now")]
+    /// This process may not act as the authority at this moment: the database has not confirmed for seconds that it is
+    /// the authority. It may again once that is done, if nobody else has become it meanwhile.
+    #[error("the database does not answer, or too slowly, so this process is not the authority for now")]
     NotHeld,
+    /// Another process is the authority.
+    #[error("another process is the authority now")]
+    Replaced,
     /// The program is ending.
     #[error("it was interrupted")]
     Interrupted,
@@ -208,7 +212,8 @@ impl Snapshots {
             // INVARIANT no-stale-authority: asked after it was signed, so that whatever is given out was signed while
             // nobody else could be the authority, however long this process was kept from running meanwhile.
             if !self.registry.is_held() {
-                return Err(SnapshotError::NotHeld);
+                let is_lost = self.registry.losing().is_some_and(|lost| *lost.borrow());
+                return Err(if is_lost { SnapshotError::Replaced } else { SnapshotError::NotHeld });
             }
             self.newest.send_replace(snapshot);
             self.directory.send_if_modified(|known| {

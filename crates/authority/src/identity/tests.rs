@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::ControlFailure;
-use crate::tests::{Failed, House, NOW, is_forbidden, name};
+use crate::tests::{Failed, Home, House, NOW, is_forbidden, name};
 
 fn key() -> WorkloadKey {
     WorkloadKey::generate().unwrap()
@@ -354,5 +354,28 @@ async fn a_second_key_service_or_store_is_not_invited() {
         assert!(house.authority.new_join_token(role, Some("first")).await.is_ok());
         house.authority.service_remove(role, "first").await.map(|_| ()).unwrap();
         assert!(house.authority.new_join_token(role, Some("second")).await.is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_database_has_everything_several_key_services_and_stores_share_it() {
+    let house = House::new_in(Home::postgres().await).await;
+    for role in ["keys", "store"] {
+        for instance in ["first", "second", "third"] {
+            assert_eq!(house.joined(role, instance).await.id.to_string(), format!("spiffe://countersign/{role}/{instance}"));
+        }
+        // One without a name gets one of its own; one that was removed keeps its name for an hour.
+        let token = house.authority.new_join_token(role, None).await.unwrap();
+        let unnamed = house.joins_with(&token, role).await.unwrap();
+        assert!(!["first", "second", "third"].contains(&unnamed.id.instance()));
+        house.authority.service_remove(role, "second").await.map(|_| ()).unwrap();
+        let refused = house.authority.new_join_token(role, Some("second")).await.err();
+        assert!(matches!(refused, Some(ControlFailure::Invalid { .. })), "{role}");
+        assert!(house.authority.new_join_token(role, Some("first")).await.is_ok());
+    }
+    // That does not make other roles ones to join in.
+    for role in ["authority", "nobody"] {
+        let refused = house.authority.new_join_token(role, None).await.err();
+        assert!(matches!(refused, Some(ControlFailure::Invalid { .. })), "{role}");
     }
 }

@@ -79,7 +79,7 @@ impl Trouble {
 
     /// This process may not act as the authority at this moment.
     pub(super) fn not_held() -> Self {
-        Self::new(503, "57P03", "another process may be the authority now").retry()
+        Self::new(503, "57P03", "the database does not answer the authority, or another process is it now").retry()
     }
 
     pub(super) fn query() -> Self {

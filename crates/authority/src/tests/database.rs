@@ -14,7 +14,7 @@ use countersign_testkit::DATABASE;
 
 use super::*;
 use crate::identity::JoinRefused;
-use crate::{Bootstrap, LocalFront, Snapshots};
+use crate::{Bootstrap, LocalFront, SnapshotError, Snapshots};
 
 /// What no test waits longer for.
 const AT_LAST: Duration = Duration::from_secs(60);
@@ -198,6 +198,37 @@ async fn a_database_that_goes_away_in_the_middle_loses_nothing_that_was_answered
     drop(registry);
     let again = Registry::open(dir.parts(&clock)).unwrap();
     assert_eq!(revoked(&again), made);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authority_without_its_database_goes_on_when_that_is_back() {
+    let house = House::new_in(Home::postgres().await).await;
+    let front = LocalFront::new(Arc::clone(&house.authority), Arc::clone(&house.guard));
+    let call = || PublicCall { method: "GET".into(), ..crate::people::tests::call("/v1/jwks.json", &Value::Null) };
+    let snapshots = Snapshots::open(Arc::clone(&house.registry), HERE.into()).await.unwrap();
+    house.dir.server.as_ref().unwrap().signal("STOP").unwrap();
+    let until = std::time::Instant::now() + AT_LAST;
+    while house.registry.is_held() {
+        assert!(std::time::Instant::now() < until, "it is the authority for ever");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    house.clock.advance_ms(1_000);
+    // Nobody knows of another authority, and nobody says that there is one.
+    let told = Arc::clone(&snapshots).publish().await.unwrap_err();
+    assert!(matches!(told, SnapshotError::NotHeld), "{told}");
+    assert!(told.to_string().starts_with("the database does not answer"), "{told}");
+    assert_eq!(front.public(call()).await.status, 503);
+    house.dir.server.as_ref().unwrap().signal("CONT").unwrap();
+    while !house.registry.is_held() {
+        assert!(std::time::Instant::now() < until, "it is never the authority again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let issued = snapshots.newest().borrow().issued();
+    Arc::clone(&snapshots).publish().await.unwrap();
+    assert!(snapshots.newest().borrow().issued() > issued);
+    assert_eq!(front.public(call()).await.status, 200);
+    revoke(&house.registry, 1).await.unwrap();
+    assert_eq!(revoked(&house.registry), [1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
