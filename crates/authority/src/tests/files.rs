@@ -46,9 +46,22 @@ pub(super) fn shape(registry: &Registry) -> String {
     users.sort();
     let mut tenants: Vec<_> = facts.tenants.iter().collect();
     tenants.sort_by_key(|(id, _)| **id);
+    // A map's order is its own.
+    fn sorted<K: std::fmt::Debug, V: std::fmt::Debug>(map: &std::collections::HashMap<K, V>) -> Vec<String> {
+        let mut lines: Vec<String> = map.iter().map(|entry| format!("{entry:?}")).collect();
+        lines.sort();
+        lines
+    }
+    let revoked = &facts.revocations;
     format!(
-        "{} {} {:?} {:?} {tenants:?} {users:?} {:?}",
-        facts.epoch, facts.policy_epoch, facts.types, facts.policies, facts.revocations
+        "{} {} {:?} {:?} {tenants:?} {users:?} {:?} {:?} {:?}",
+        facts.epoch,
+        facts.policy_epoch,
+        facts.types,
+        facts.policies,
+        sorted(&revoked.tokens),
+        sorted(&revoked.sessions),
+        sorted(&revoked.users)
     )
 }
 
