@@ -362,7 +362,10 @@ async fn where_a_database_has_everything_several_key_services_and_stores_share_i
     let house = House::new_in(Home::postgres().await).await;
     for role in ["keys", "store"] {
         for instance in ["first", "second", "third"] {
-            assert_eq!(house.joined(role, instance).await.id.to_string(), format!("spiffe://countersign/{role}/{instance}"));
+            assert_eq!(
+                house.joined(role, instance).await.id.to_string(),
+                format!("spiffe://countersign/{role}/{instance}")
+            );
         }
         // One without a name gets one of its own; one that was removed keeps its name for an hour.
         let token = house.authority.new_join_token(role, None).await.unwrap();
