@@ -10,16 +10,14 @@ use super::failure::fault;
 use crate::batch::{Done, ONCE_MS, Once};
 use crate::error::StoreError;
 
-/// Removes some of what is not known any more. Not in a batch's own transaction: there it would have batches wait for one
-/// another, and one that comes after very many would take too long.
-pub(super) const PURGE: &str = "DELETE FROM once WHERE tenant = $1 AND id IN \
-     (SELECT id FROM once WHERE tenant = $1 AND at <= $2 ORDER BY at LIMIT 1000)";
-
 /// The statements that note a batch in its transaction. The last of them touches one row if it is the first of its id;
 /// it waits for others of the same id that are under way.
 pub(super) fn notes(tenant: TenantId, once: &Once) -> [Step<'_>; 2] {
     let Done { request, answer } = &once.done;
-    let forget = "DELETE FROM once WHERE tenant = $1 AND id = $2 AND at <= $3";
+    // Some of what is not known any more, and no waiting for others who remove it: one that comes after very many is as
+    // quick as any. Whatever has its own id has to go.
+    let forget = "DELETE FROM once WHERE tenant = $1 AND at <= $3 AND id = ANY($2::bytea || ARRAY(SELECT id FROM once \
+         WHERE tenant = $1 AND at <= $3 ORDER BY at LIMIT 100 FOR UPDATE SKIP LOCKED))";
     let note = "INSERT INTO once (tenant, id, at, request, answer) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
     [
         Step {
@@ -103,7 +101,7 @@ pub(super) async fn put_known(pool: &Arc<Pool>, tenant: TenantId, known: &[Once]
     transaction.commit().await.map(drop)
 }
 
-pub(super) fn since(now: UnixMs) -> i64 {
+fn since(now: UnixMs) -> i64 {
     number(now.0.saturating_sub(ONCE_MS))
 }
 

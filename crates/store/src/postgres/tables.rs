@@ -53,7 +53,7 @@ pub const RECORDS: Migration = Migration {
         CREATE POLICY tenant ON once
             USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
             WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
-        GRANT SELECT, INSERT, DELETE ON once TO countersign_store;
+        GRANT SELECT, INSERT, UPDATE (at), DELETE ON once TO countersign_store;
     "],
 };
 

@@ -156,13 +156,9 @@ impl Writing<'_> {
              WHERE tenant = $1 AND at < now() - interval '24 hours' ORDER BY at LIMIT 1000 FOR UPDATE SKIP LOCKED)"
             .into();
         let (pool, tenant) = (Arc::clone(self.pool), self.tenant);
-        let since = self.batch.once.as_ref().map(|once| once::since(once.at));
         tokio::spawn(async move {
             let mut transaction = pool.begin(Scope::Tenant(tenant)).await?;
             transaction.execute(&text, &[&tenant.uuid()]).await?;
-            if let Some(since) = since {
-                transaction.execute(&once::PURGE.into(), &[&tenant.uuid(), &since]).await?;
-            }
             transaction.commit().await
         });
     }
