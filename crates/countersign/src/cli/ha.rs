@@ -1,6 +1,7 @@
 //! `countersign ha …`
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -11,7 +12,7 @@ use super::context::Context;
 use crate::commands;
 use crate::compose;
 use crate::compose::database::Certificates;
-use crate::deployment::{Deployment, new_file};
+use crate::deployment::Deployment;
 use crate::problem::{Problem, io};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -130,9 +131,12 @@ fn put(to: &Path, certificate: &Certificate) -> Result<(), Problem> {
     let owner = std::fs::metadata(folder).map_err(io("find", folder))?;
     let beside = path.with_extension("pem.new");
     drop(std::fs::remove_file(&beside));
-    new_file(&beside, certificate.pem.as_bytes(), true)?;
+    let new = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside);
+    let mut file = new.map_err(io("write", &beside))?;
+    file.write_all(certificate.pem.as_bytes()).and_then(|()| file.sync_all()).map_err(io("write", &beside))?;
     if owner.uid() != rustix::process::getuid().as_raw() {
-        chown(&beside, Some(owner.uid()), Some(owner.gid())).map_err(io("hand over", &beside))?;
+        // The very file: whoever owns the folder may have put a link in its place meanwhile, to what is not theirs.
+        fchown(&file, Some(owner.uid()), Some(owner.gid())).map_err(io("hand over", &beside))?;
     }
     std::fs::rename(&beside, &path).map_err(io("write", &path))
 }
