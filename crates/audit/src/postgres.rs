@@ -36,6 +36,10 @@ const READ: u64 = 64;
 /// 30 s as a rule, so this turns most of that into waiting.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// How long a commit may hang before it counts as failed, from when on a database is waited for: one whose standbys are cut
+/// off does not answer.
+const UNNOTICED: Duration = Duration::from_secs(10);
+
 /// A ledger in the database, taken over from whoever had it.
 pub struct PostgresStorage(Arc<Shared>);
 
@@ -216,7 +220,7 @@ impl Storage for PostgresStorage {
     }
 
     fn patience(&self) -> Duration {
-        self.0.table.patience()
+        self.0.table.patience().saturating_add(UNNOTICED)
     }
 }
 
