@@ -73,7 +73,7 @@ pub const FIELDS: &[Field] = &[
     audit("types", "the record types of which cells were opened, with a comma between"),
     audit("user", "the id of the user who asked"),
     audit("user_kind", "`person`, `service` or `agent`"),
-    audit("verdict", "`intent`, `released`, `changed`, `refused` or `failed`"),
+    audit("verdict", "`intent`, `released`, `changed`, `refused`, `failed` or `unknown`"),
 ];
 
 /// How many there are.
