@@ -91,6 +91,13 @@ impl TypeLayout {
         known && tagged && untagged.is_empty()
     }
 
+    /// All columns that a record has in any backend, but for what says whose it is: id, version, cells, tags.
+    pub(crate) fn columns(&self) -> String {
+        let cells = (0..self.len()).map(|field| format!(", c{field}"));
+        let tags = self.indexed().map(|field| format!(", x{}", field.0));
+        std::iter::once("id, version".to_owned()).chain(cells).chain(tags).collect()
+    }
+
     /// The indexed fields in order.
     pub(crate) fn indexed(&self) -> impl Iterator<Item = FieldId> {
         let numbered = (0u8..=u8::MAX).map(FieldId).zip(&self.fields);

@@ -16,17 +16,6 @@ use crate::carry::{CarriedRow, Carry};
 use crate::error::StoreError;
 use crate::layout::TypeLayout;
 
-fn columns(fields: &TypeLayout) -> String {
-    let mut sql = String::from("id, version");
-    for field in 0..fields.len() {
-        let _ = write!(sql, ", c{field}");
-    }
-    for FieldId(field) in fields.indexed() {
-        let _ = write!(sql, ", x{field}");
-    }
-    sql
-}
-
 fn carried(row: &Row, fields: &TypeLayout) -> Result<CarriedRow, StoreError> {
     let record = RecordId::from_bytes(*row.try_get::<_, Uuid>(0).map_err(damaged)?.as_bytes());
     let version = u64::try_from(row.try_get::<_, i64>(1).map_err(damaged)?).map_err(damaged)?;
@@ -78,7 +67,7 @@ fn insert(TypeId(place): TypeId, fields: &TypeLayout) -> String {
     format!(
         "INSERT INTO r{place} (tenant, {}) SELECT $1::uuid, carried.* FROM unnest({arrays}) AS carried \
          ON CONFLICT DO NOTHING",
-        columns(fields)
+        fields.columns()
     )
 }
 
@@ -137,7 +126,7 @@ impl Carry for PostgresStore {
         let fields = types.layout.record_type(record_type)?;
         let sql = format!(
             "SELECT {} FROM r{} WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3",
-            columns(fields),
+            fields.columns(),
             record_type.0
         );
         // No record has the id that is before all others.
@@ -158,7 +147,7 @@ impl Carry for PostgresStore {
         let fields = types.layout.record_type(record_type)?;
         let sql = format!(
             "SELECT {} FROM r{} WHERE tenant = $1 AND id = ANY($2) ORDER BY id",
-            columns(fields),
+            fields.columns(),
             record_type.0
         );
         let ids: Vec<Uuid> = records.iter().map(|record| record.uuid()).collect();

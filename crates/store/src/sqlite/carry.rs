@@ -1,7 +1,5 @@
 //! Carrying records from and to tenants' files.
 
-use std::fmt::Write as _;
-
 use async_trait::async_trait;
 use countersign_crypto::Tag;
 use countersign_model::{FieldId, RecordId, TenantId, TypeId, UnixMs};
@@ -63,17 +61,6 @@ impl Shared {
     }
 }
 
-fn columns(fields: &TypeLayout) -> String {
-    let mut sql = String::from("id, version");
-    for field in 0..fields.len() {
-        let _ = write!(sql, ", c{field}");
-    }
-    for FieldId(field) in fields.indexed() {
-        let _ = write!(sql, ", x{field}");
-    }
-    sql
-}
-
 fn carried(row: &Row<'_>, fields: &TypeLayout) -> Result<CarriedRow, StoreError> {
     let blob = |column: usize| match row.get_ref(column).map_err(fault)? {
         ValueRef::Null => Ok(None),
@@ -108,7 +95,7 @@ fn store(
     }
     let count = fields.len().saturating_add(fields.indexed().count()).saturating_add(2);
     let parameters = (1..=count).map(|parameter| format!("?{parameter}")).collect::<Vec<_>>().join(", ");
-    let sql = format!("INSERT OR IGNORE INTO r{place} ({}) VALUES ({parameters})", columns(fields));
+    let sql = format!("INSERT OR IGNORE INTO r{place} ({}) VALUES ({parameters})", fields.columns());
     let mut insert = connection.prepare_cached(&sql).map_err(fault)?;
     for row in rows {
         let version = i64::try_from(row.version).map_err(|_| StoreError::Damaged)?;
@@ -148,7 +135,7 @@ impl Carry for SqliteStore {
             shared.carry_out(tenant, record_type, |connection, fields| {
                 let sql = format!(
                     "SELECT {} FROM r{place} INDEXED BY i{place}id WHERE id > ?1 ORDER BY id LIMIT ?2",
-                    columns(fields)
+                    fields.columns()
                 );
                 let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
                 // The empty blob is before every id.
@@ -177,7 +164,7 @@ impl Carry for SqliteStore {
         records.dedup();
         self.blocking(move |shared| {
             shared.carry_out(tenant, record_type, |connection, fields| {
-                let sql = format!("SELECT {} FROM r{place} INDEXED BY i{place}id WHERE id = ?1", columns(fields));
+                let sql = format!("SELECT {} FROM r{place} INDEXED BY i{place}id WHERE id = ?1", fields.columns());
                 let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
                 let mut rows = Vec::new();
                 for record in records {
