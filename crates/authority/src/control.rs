@@ -5,8 +5,11 @@
 
 mod access;
 mod audit;
+mod backup;
 mod describe;
+mod erase;
 pub(crate) mod incident;
+mod keys;
 mod own;
 mod policies;
 mod revoke;
@@ -115,6 +118,9 @@ impl Authority {
             Control::Access(access) => self.access(permit, access).await,
             Control::Watch(watch) => self.watch(permit, watch.is_change()).await,
             Control::Incident(incident) => self.incident(permit, incident).await,
+            Control::Keys(keys) => self.keys(permit, keys).await,
+            Control::Backup(backup) => self.backup(permit, backup).await,
+            Control::Erase(erase) => self.erase(permit, erase).await,
         }
     }
 
@@ -197,6 +203,9 @@ const fn is_change(control: &Control) -> bool {
         | Control::Access(AccessControl::List) => false,
         Control::Watch(watch) => watch.is_change(),
         Control::Incident(incident) => incident.is_change(),
+        Control::Keys(keys) => keys.is_change(),
+        Control::Backup(backup) => backup.is_change(),
+        Control::Erase(erase) => erase.is_change(),
         Control::TypesApply { dry_run, .. } | Control::PoliciesApply { dry_run, .. } => !*dry_run,
         Control::RevokeOwn { .. }
         | Control::Revoke(_)

@@ -56,7 +56,7 @@ async fn each_service_is_called_by_whom_it_is_for_and_by_nobody_else() {
         let expected = if may { Ok(()) } else { Err(FORBIDDEN) };
         assert_eq!((released, read), (expected.clone(), expected), "{caller}");
 
-        let batch = Batch { changes: Vec::new(), requires: Vec::new(), once: None };
+        let batch = Batch { changes: Vec::new(), requires: Vec::new(), once: None, ..Batch::default() };
         let written = stage.records.write(&from(caller, &changing), batch).await.map(|_| ());
         assert_eq!(written, if caller == Service::Gateway { Ok(()) } else { Err(FORBIDDEN) }, "{caller}");
 

@@ -101,7 +101,7 @@ async fn the_store_hands_out_nothing_beyond_the_request_it_judged_itself() {
     }
     let rows = stage.records.read(&call(&bearer, &request), &scan(customer, company)).await.unwrap();
     let removal = SealedChange::Delete { record_type: customer, record: rows[0].record, version: rows[0].version };
-    let batch = Batch { changes: vec![removal], requires: Vec::new(), once: None };
+    let batch = Batch { changes: vec![removal], requires: Vec::new(), once: None, ..Batch::default() };
     let refused = stage.records.write(&call(&bearer, &request), batch).await.unwrap_err();
     assert_eq!(refused, ServiceFailure::Refused(Refusal::Forbidden));
 }
@@ -248,7 +248,7 @@ async fn the_store_changes_nothing_of_another_type_not_even_without_cells() {
         vec![row(&[("id", "1"), ("name", "\"x\""), ("unit_price", "1"), ("discontinued", "false")])],
     ));
     for (request, change) in [(updating, touch), (inserting, made)] {
-        let batch = Batch { changes: vec![change], requires: Vec::new(), once: None };
+        let batch = Batch { changes: vec![change], requires: Vec::new(), once: None, ..Batch::default() };
         let refused = stage.records.write(&call(&bearer, &request), batch).await.unwrap_err();
         assert_eq!(refused, ServiceFailure::Refused(Refusal::Forbidden));
     }
@@ -297,14 +297,14 @@ async fn changes_that_fail_are_on_record_at_the_store_and_there_are_none_that_on
     let (invoice, _) = state.facts.types.find("invoice").unwrap();
     let tag = keys.tag(customer, record_type.key, &Value::Text("nobody".into())).unwrap().unwrap();
     let requires = || vec![Requirement::Exists { record_type: customer, field: record_type.key, tag }];
-    let asking = Batch { changes: Vec::new(), requires: requires(), once: None };
+    let asking = Batch { changes: Vec::new(), requires: requires(), once: None, ..Batch::default() };
     let refused = stage.records.write(&call(&bearer, &request), asking).await.unwrap_err();
     assert_eq!(refused, ServiceFailure::Refused(Refusal::Forbidden));
     stage.forget();
     let record = RecordId::from_u128(7);
     let (record_type, cells, tags) = (invoice, Vec::new(), Vec::new());
     let change = SealedChange::Update { record_type, record, version: 1, cells, tags };
-    let failing = Batch { changes: vec![change], requires: requires(), once: None };
+    let failing = Batch { changes: vec![change], requires: requires(), once: None, ..Batch::default() };
     let rejected = stage.records.write(&call(&bearer, &request), failing).await.unwrap();
     assert!(rejected.is_err());
     let of_the_store: Vec<_> = stage.entries(request.id);

@@ -62,11 +62,17 @@ pub enum ControlAction {
     ManageIncidents,
     /// Read the notices of breaches that concern the own tenant, and acknowledge them.
     ReadNotices,
+    /// List, rotate and destroy keys. For operators.
+    ManageKeys,
+    /// Make, verify and restore backups. For operators.
+    ManageBackups,
+    /// Erase records and principals for good, and see the receipts.
+    Erase,
 }
 
 impl ControlAction {
     /// Every action.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::ManageTenants,
         Self::ManageServices,
         Self::ReadTypes,
@@ -90,6 +96,9 @@ impl ControlAction {
         Self::ReadMetrics,
         Self::ManageIncidents,
         Self::ReadNotices,
+        Self::ManageKeys,
+        Self::ManageBackups,
+        Self::Erase,
     ];
 
     /// The word used in policies and audit records.
@@ -119,6 +128,9 @@ impl ControlAction {
             Self::ReadMetrics => "read_metrics",
             Self::ManageIncidents => "manage_incidents",
             Self::ReadNotices => "read_notices",
+            Self::ManageKeys => "manage_keys",
+            Self::ManageBackups => "manage_backups",
+            Self::Erase => "erase",
         }
     }
 }
@@ -243,6 +255,12 @@ pub enum Control {
     Watch(crate::watch::WatchControl),
     /// Breaches, and what is done about them.
     Incident(crate::incident::IncidentControl),
+    /// Keys of data at rest.
+    Keys(crate::custody::KeyControl),
+    /// Backups.
+    Backup(crate::custody::BackupControl),
+    /// The end of data.
+    Erase(crate::custody::EraseControl),
 }
 
 impl Control {
@@ -269,6 +287,9 @@ impl Control {
             Self::Access(access) => access.action(),
             Self::Watch(watch) => watch.action(),
             Self::Incident(incident) => incident.action(),
+            Self::Keys(keys) => keys.action(),
+            Self::Backup(backup) => backup.action(),
+            Self::Erase(erase) => erase.action(),
         }
     }
 
@@ -281,6 +302,9 @@ impl Control {
             | Self::UserRemove { tenant, .. }
             | Self::TenantRewrap { tenant, .. } => tenant.as_ref(),
             Self::Access(access) => access.tenant(),
+            Self::Keys(keys) => keys.tenant(),
+            Self::Backup(backup) => backup.tenant(),
+            Self::Erase(erase) => erase.tenant(),
             _ => None,
         }
     }

@@ -17,6 +17,7 @@ pub mod access;
 pub mod budget;
 pub mod clock;
 pub mod control;
+pub mod custody;
 pub mod facts;
 pub mod fieldset;
 pub mod id;

@@ -119,9 +119,10 @@ impl Records for StoreService {
 
     async fn write(&self, call: &Call<'_>, mut batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {
         let (judgement, reach) = self.judge(call, FROM_GATEWAY).await?;
+        batch.at = self.guard.clock().now();
         if let Some(once) = &mut batch.once {
             once.id = own(&judgement, &once.id);
-            once.at = self.guard.clock().now();
+            once.at = batch.at;
         }
         // What is required only tells what is there, unless it is for a change.
         let only_asks = batch.changes.is_empty() && !batch.requires.is_empty();

@@ -12,6 +12,11 @@ pub struct Batch {
     pub requires: Vec<Requirement>,
     /// Makes it at most once.
     pub once: Option<Once>,
+    /// When it is made, for the history of changes. Put in by the store service.
+    pub at: UnixMs,
+    /// The tenant's key epoch under which its cells were sealed and its tags made: the newest of all of its fields. 0 for
+    /// a batch without cells.
+    pub epoch: u32,
 }
 
 /// For how long it is known that a batch was made. Afterwards the same id is a new one.
@@ -168,4 +173,6 @@ pub enum Rejected {
     },
     /// A batch under the same [`Once::id`] was made before.
     Done,
+    /// The tenant has got a newer key since the batch was sealed: [`Batch::epoch`] is below what the tenant is at.
+    Epoch,
 }

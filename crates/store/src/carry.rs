@@ -5,6 +5,7 @@
 //! carries sealed cells, tags and versions as they are. It opens nothing, and whoever carries needs no key.
 
 mod bring;
+mod moment;
 mod noting;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use crate::error::StoreError;
 use crate::layout::TypeLayout;
 
 pub use bring::{Brought, Step, bring, bring_known, bring_noted};
+pub use moment::{Moment, Moments, Replacement};
 pub use noting::{Noted, Noting};
 
 /// One record with everything that is stored of it. Two are equal if the same is stored.
@@ -25,10 +27,22 @@ pub struct CarriedRow {
     pub record: RecordId,
     /// Counts the changes of this record, from 1.
     pub version: u64,
+    /// When it came to be as it is: the time of its last change. 0 if that was before changes had times.
+    pub at: UnixMs,
     /// Cells, in the order of their fields; a field that is null has none.
     pub cells: Vec<(FieldId, Vec<u8>)>,
     /// Tags, in the order of their fields.
     pub tags: Vec<(FieldId, Tag)>,
+}
+
+/// What a record was before a change, in the history that the store keeps: that is what was stored, and until when it was
+/// so. A record that is deleted has its last state here, and no row any more.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PastRow {
+    /// As it was.
+    pub row: CarriedRow,
+    /// The moment of the change that ended this state. The state held from `row.at` up to it, without it.
+    pub until: UnixMs,
 }
 
 impl CarriedRow {
@@ -36,6 +50,12 @@ impl CarriedRow {
     pub(crate) fn fits(&self, fields: &TypeLayout) -> bool {
         let cells = self.cells.iter().map(|(field, _)| (*field, true));
         fields.takes(cells, self.tags.iter().map(|(field, _)| (*field, true)))
+    }
+}
+
+impl std::fmt::Debug for PastRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PastRow").field("row", &self.row).field("until", &self.until).finish()
     }
 }
 

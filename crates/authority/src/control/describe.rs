@@ -3,6 +3,7 @@
 use countersign_model::Name;
 use countersign_model::access::AccessControl;
 use countersign_model::control::{Control, Revoke};
+use countersign_model::custody::{BackupControl, EraseControl, KeyControl, KeyScope};
 use countersign_model::incident::{Culprit, IncidentControl};
 use countersign_model::request::Narrowing;
 use countersign_model::watch::WatchControl;
@@ -77,6 +78,9 @@ pub(super) fn describe(control: &Control) -> Option<String> {
         Control::Access(access) => shortened(describe_access(access)),
         Control::Watch(watch) => shortened(describe_watch(watch)),
         Control::Incident(incident) => shortened(describe_incident(incident)),
+        Control::Keys(keys) => shortened(describe_keys(keys)),
+        Control::Backup(backup) => shortened(describe_backup(backup)),
+        Control::Erase(erase) => shortened(describe_erase(erase)),
     })
 }
 
@@ -168,4 +172,50 @@ pub(super) fn shortened(mut said: String) -> String {
 
 pub(super) const fn dry(dry_run: bool) -> &'static str {
     if dry_run { ", dry run" } else { "" }
+}
+
+fn describe_keys(keys: &KeyControl) -> String {
+    match keys {
+        KeyControl::List { tenant: None } => "keys".to_owned(),
+        KeyControl::List { tenant: Some(tenant) } => format!("keys of {tenant}"),
+        KeyControl::Rotate { scope: KeyScope::Deployment } => "rotate the deployment's key".to_owned(),
+        KeyControl::Rotate { scope: KeyScope::Tenant(tenant) } => format!("rotate the key of {tenant}"),
+        KeyControl::Rotate { scope: KeyScope::Field { tenant, record_type, field } } => {
+            format!("rotate {record_type}.{field} of {tenant}")
+        }
+        KeyControl::Destroy { tenant, epoch } => format!("destroy the key of {tenant} that begins with epoch {epoch}"),
+    }
+}
+
+fn describe_backup(backup: &BackupControl) -> String {
+    match backup {
+        BackupControl::Create { repository, tenant: None } => format!("back up to {repository}"),
+        BackupControl::Create { repository, tenant: Some(tenant) } => format!("back {tenant} up to {repository}"),
+        BackupControl::List { repository } => format!("backups in {repository}"),
+        BackupControl::Verify { repository, backup } => {
+            format!("verify {} in {repository}", backup.as_deref().unwrap_or("the newest backup"))
+        }
+        BackupControl::Restore { tenant, from, to } => {
+            let from = from.as_ref().map_or_else(
+                || "its history".to_owned(),
+                |(repository, backup)| format!("backup {backup} in {repository}"),
+            );
+            let to = to.map(|to| format!(" to {}", rfc3339(to))).unwrap_or_default();
+            format!("restore {tenant} from {from}{to}")
+        }
+        BackupControl::Jobs => "jobs".to_owned(),
+        BackupControl::Job { job } => format!("job {job}"),
+        BackupControl::Cancel { job } => format!("cancel job {job}"),
+    }
+}
+
+/// A record's key is a value, so it is not in here; the record's id is on record with what came of it.
+fn describe_erase(erase: &EraseControl) -> String {
+    match erase {
+        EraseControl::Tenant { tenant } => format!("erase tenant {tenant}"),
+        EraseControl::Record { record_type, .. } => format!("erase a {record_type}"),
+        EraseControl::Principal { .. } => "erase a principal".to_owned(),
+        EraseControl::Receipts { .. } => "receipts of what was erased".to_owned(),
+        EraseControl::Prove { receipt } => format!("prove {receipt}"),
+    }
 }

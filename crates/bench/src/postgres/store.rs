@@ -89,8 +89,10 @@ impl Filled {
 
     async fn insert(&self) -> Result<Tag> {
         let (change, key) = self.place.sealed();
-        let done =
-            self.store.write(self.tenant, Batch { changes: vec![change], requires: Vec::new(), once: None }).await?;
+        let done = self
+            .store
+            .write(self.tenant, Batch { changes: vec![change], requires: Vec::new(), once: None, ..Batch::default() })
+            .await?;
         done.map_err(|rejected| anyhow::anyhow!("{rejected:?}"))?;
         Ok(key)
     }

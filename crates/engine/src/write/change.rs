@@ -54,7 +54,7 @@ impl Work<'_> {
                 Some(set) => self.updates(change, set, &rows, trace).await?,
                 None => self.deletes(change, &rows)?,
             };
-            let batch = Batch { changes, requires: required.requirements.clone(), once };
+            let batch = Batch { changes, requires: required.requirements.clone(), once, ..Batch::default() };
             let rejected = match self.write_batch(batch).await? {
                 Ok(()) => {
                     let done = self.changed(change, records, before, trace).await?;

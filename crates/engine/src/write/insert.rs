@@ -52,7 +52,7 @@ impl Work<'_> {
             let live = || rows.iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Leave)).map(|(row, _)| row);
             required.add(self.references(own, live(), &insertion.read_targets, trace).await?);
             let once = self.once(touched.len(), Some(made(&fates)), returning, &touched);
-            let batch = Batch { changes, requires: required.requirements.clone(), once };
+            let batch = Batch { changes, requires: required.requirements.clone(), once, ..Batch::default() };
             let rejected = match self.write_batch(batch).await? {
                 Ok(()) => return self.inserted(insertion, &fates, touched, trace).await,
                 Err(Rejected::Done) => {

@@ -33,7 +33,7 @@ impl Work<'_> {
         let record_type = self.types.record_type(sent.record_type).ok_or(Failure::Unavailable)?;
         Ok(match rejected {
             // A change that was made before is answered before this is asked.
-            Rejected::Stale { .. } | Rejected::Done => None,
+            Rejected::Stale { .. } | Rejected::Done | Rejected::Epoch => None,
             Rejected::Missing { requirement } => {
                 let name = sent.references.get(requirement).and_then(|field| record_type.field(*field));
                 Some(name.map_or(FORBIDDEN, |field| Failure::MissingReference { field: field.name.clone() }))

@@ -50,7 +50,7 @@ namespace Data {
 }
 
 namespace Control {
-  action manage_tenants, manage_services, read_types, manage_types, read_policies, manage_policies, read_users, manage_users, manage_provider, revoke_tokens, introspect_tokens, use_own_token, read_audit, manage_contacts, read_access, request_access, decide_access, break_glass, read_alerts, manage_alerts, read_metrics, manage_incidents, read_notices
+  action manage_tenants, manage_services, read_types, manage_types, read_policies, manage_policies, read_users, manage_users, manage_provider, revoke_tokens, introspect_tokens, use_own_token, read_audit, manage_contacts, read_access, request_access, decide_access, break_glass, read_alerts, manage_alerts, read_metrics, manage_incidents, read_notices, manage_keys, manage_backups, erase
     appliesTo { principal: [User], resource: [Tenant] };
 }
 

@@ -44,8 +44,10 @@ pub(super) async fn all_or_nothing(store: &impl Store) {
     let mut changes = changes;
     changes.truncate(4);
     let wish = Requirement::Exists { record_type: BOOK, field: KEY, tag: tag(2) };
-    let rejected =
-        store.write(one, Batch { changes: changes.clone(), requires: vec![wish], once: None }).await.unwrap();
+    let rejected = store
+        .write(one, Batch { changes: changes.clone(), requires: vec![wish], once: None, ..Batch::default() })
+        .await
+        .unwrap();
     assert_eq!(rejected, Err(Rejected::Missing { requirement: 0 }), "requirements see the changes");
     assert_eq!(everything(store, one).await, before);
     write(store, one, changes).await.unwrap();
@@ -90,7 +92,7 @@ pub(super) async fn requirements(store: &impl Store) {
     library_of(store, one).await;
     let book = |key: u64| Requirement::Exists { record_type: BOOK, field: KEY, tag: tag(key) };
     let no_loan = |key: u64| Requirement::Absent { record_type: LOAN, field: LOAN_BOOK, tag: tag(key) };
-    let wish = |changes, requires| Batch { changes, requires, once: None };
+    let wish = |changes, requires| Batch { changes, requires, once: None, ..Batch::default() };
     let rejected = store.write(one, wish(vec![loan(1, 5)], vec![book(5)])).await.unwrap();
     assert_eq!(rejected, Err(Rejected::Missing { requirement: 0 }));
     // Made by the same batch, after what needs it.
@@ -147,7 +149,10 @@ pub(super) async fn empty_and_unknown(store: &impl Store) {
     }
     for field in [NOTE, FieldId(200)] {
         let requires = vec![Requirement::Absent { record_type: BOOK, field, tag: tag(1) }];
-        assert_eq!(store.write(one, Batch { changes: vec![insert(2, 2)], requires, once: None }).await, unknown);
+        assert_eq!(
+            store.write(one, Batch { changes: vec![insert(2, 2)], requires, once: None, ..Batch::default() }).await,
+            unknown
+        );
     }
     assert_eq!(store.count(one, BOOK).await, Ok(0));
     write(store, one, vec![insert(2, 2)]).await.unwrap();

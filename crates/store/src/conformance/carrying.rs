@@ -49,16 +49,24 @@ pub async fn carries<A: Store + Carry + 'static, B: Store + Carry + 'static>(her
     };
     let changes =
         vec![recode(2, 1, None), recode(1, 1, Some(70)), insert(900, 3), delete(1, 2), recode(2, 2, Some(70))];
-    noting.write(two, Batch { changes, requires: vec![], once: None }).await.unwrap().unwrap();
+    noting.write(two, Batch { changes, requires: vec![], once: None, ..Batch::default() }).await.unwrap().unwrap();
     let swap = vec![recode(9, 1, Some(1)), recode(10, 1, Some(2))];
-    noting.write(one, Batch { changes: swap, requires: vec![], once: None }).await.unwrap().unwrap();
+    noting
+        .write(one, Batch { changes: swap, requires: vec![], once: None, ..Batch::default() })
+        .await
+        .unwrap()
+        .unwrap();
     let noted = noting.take();
     assert_eq!(noted.changed.len(), 5);
     let (brought, left) = bring_noted(&*here, &there, &noted).await.unwrap();
     assert_eq!((brought.put, brought.removed, left.len()), (4, 1, 0));
     same(&*here, &there).await;
     let swap = vec![recode(9, 2, None), recode(10, 2, Some(1)), recode(9, 3, Some(2))];
-    noting.write(one, Batch { changes: swap, requires: vec![], once: None }).await.unwrap().unwrap();
+    noting
+        .write(one, Batch { changes: swap, requires: vec![], once: None, ..Batch::default() })
+        .await
+        .unwrap()
+        .unwrap();
     let (_, left) = bring_noted(&*here, &there, &noting.take()).await.unwrap();
     assert!(left.is_empty(), "both are replaced together");
     assert!(all(&*here, &there).await.is_same());

@@ -90,8 +90,8 @@ pub(crate) fn loan(number: u64, book: u64) -> SealedChange {
     }
 }
 
-pub(crate) const fn batch(changes: Vec<SealedChange>) -> Batch {
-    Batch { changes, requires: Vec::new(), once: None }
+pub(crate) fn batch(changes: Vec<SealedChange>) -> Batch {
+    Batch { changes, requires: Vec::new(), once: None, ..Batch::default() }
 }
 
 pub(crate) async fn library_of(store: &impl Store, one: TenantId) {

@@ -29,7 +29,7 @@ fn carried(row: &Row, fields: &TypeLayout) -> Result<CarriedRow, StoreError> {
             tags.push((field, Tag(tag.try_into().map_err(damaged)?)));
         }
     }
-    Ok(CarriedRow { record, version, cells, tags })
+    Ok(CarriedRow { record, version, at: UnixMs(0), cells, tags })
 }
 
 /// Rows as columns: ids, versions, and one array for each cell and tag.

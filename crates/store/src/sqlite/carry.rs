@@ -78,7 +78,13 @@ fn carried(row: &Row<'_>, fields: &TypeLayout) -> Result<CarriedRow, StoreError>
             tags.push((field, Tag(tag.try_into().map_err(|_| StoreError::Damaged)?)));
         }
     }
-    Ok(CarriedRow { record: RecordId::from_bytes(id), version: version.ok_or(StoreError::Damaged)?, cells, tags })
+    Ok(CarriedRow {
+        record: RecordId::from_bytes(id),
+        version: version.ok_or(StoreError::Damaged)?,
+        at: UnixMs(0),
+        cells,
+        tags,
+    })
 }
 
 fn store(

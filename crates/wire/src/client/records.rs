@@ -62,8 +62,7 @@ impl RemoteRecords {
     /// [`Failed`]; [`Failed::Unknown`] if it was sent and nobody said what came of it.
     pub async fn try_write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, Failed> {
         let call = Some(call_out(self.pipes.channel(), call)?);
-        let (changes, requires, once) = batch_out(batch);
-        let message = pb::WriteRecordsRequest { call, changes, requires, once };
+        let message = batch_out(call, batch);
         let reply: pb::WriteRecordsReply = self.pipes.channel().change(&methods::WRITE, &message).await?;
         match reply.rejected {
             None => Ok(Ok(())),

@@ -82,10 +82,14 @@ fn present<T>((field, content): (FieldId, Option<T>)) -> Result<(FieldId, T), Ma
 }
 
 /// Goes out without whose it is and when: that is the store's to say.
-pub(crate) fn batch_out(batch: Batch) -> (Vec<pb::Change>, Vec<pb::Requirement>, Option<pb::Once>) {
-    let changes = batch.changes.into_iter().map(change_out).collect();
-    let once = batch.once.map(|once| once_out(&once.id, once.done));
-    (changes, batch.requires.into_iter().map(requirement_out).collect(), once)
+pub(crate) fn batch_out(call: Option<pb::Call>, batch: Batch) -> pb::WriteRecordsRequest {
+    pb::WriteRecordsRequest {
+        call,
+        changes: batch.changes.into_iter().map(change_out).collect(),
+        requires: batch.requires.into_iter().map(requirement_out).collect(),
+        once: batch.once.map(|once| once_out(&once.id, once.done)),
+        epoch: batch.epoch,
+    }
 }
 
 pub(crate) fn once_out(key: &[u8; 32], done: Done) -> pb::Once {
@@ -107,15 +111,13 @@ pub(crate) fn thirty_two(bytes: &[u8]) -> Result<[u8; 32], Malformed> {
     bytes.try_into().map_err(|_| Malformed)
 }
 
-pub(crate) fn batch_in(
-    changes: Vec<pb::Change>,
-    requires: Vec<pb::Requirement>,
-    once: Option<pb::Once>,
-) -> Result<Batch, Malformed> {
+pub(crate) fn batch_in(message: pb::WriteRecordsRequest) -> Result<Batch, Malformed> {
     Ok(Batch {
-        changes: changes.into_iter().map(change_in).collect::<Result<_, _>>()?,
-        requires: requires.into_iter().map(requirement_in).collect::<Result<_, _>>()?,
-        once: once.map(once_in).transpose()?,
+        changes: message.changes.into_iter().map(change_in).collect::<Result<_, _>>()?,
+        requires: message.requires.into_iter().map(requirement_in).collect::<Result<_, _>>()?,
+        once: message.once.map(once_in).transpose()?,
+        at: UnixMs(0),
+        epoch: message.epoch,
     })
 }
 
@@ -204,6 +206,7 @@ pub(crate) fn rejected_out(rejected: Rejected) -> pb::Rejected {
         Rejected::Present { requirement } => Kind::PresentRequirement(number(requirement)),
         Rejected::Stale { change } => Kind::StaleChange(number(change)),
         Rejected::Done => Kind::Done(true),
+        Rejected::Epoch => Kind::Epoch(true),
     };
     pb::Rejected { kind: Some(kind) }
 }
@@ -219,6 +222,7 @@ pub(crate) fn rejected_in(rejected: pb::Rejected) -> Result<Rejected, Malformed>
         Kind::PresentRequirement(requirement) => Rejected::Present { requirement: size(requirement)? },
         Kind::StaleChange(change) => Rejected::Stale { change: size(change)? },
         Kind::Done(true) => Rejected::Done,
-        Kind::Done(false) => return Err(Malformed),
+        Kind::Epoch(true) => Rejected::Epoch,
+        Kind::Done(false) | Kind::Epoch(false) => return Err(Malformed),
     })
 }

@@ -311,11 +311,17 @@ fn scans_rows_and_batches_come_back_as_they_were() {
             let (id, request) = ([draw.below(256) as u8; 32], [draw.below(256) as u8; 32]);
             Once { id, at: UnixMs(0), done: Done { request, answer: draw.sixteen().to_vec() } }
         });
-        let batch = Batch { changes: draw.list(4, Draw::change), requires: draw.list(3, requirement), once };
-        let (changes, requires, once) = batch_out(batch.clone());
-        assert!(batch_in(changes, requires, once).unwrap() == batch);
+        let batch = Batch {
+            changes: draw.list(4, Draw::change),
+            requires: draw.list(3, requirement),
+            once,
+            epoch: draw.next() as u32,
+            ..Batch::default()
+        };
+        assert!(batch_in(batch_out(None, batch.clone())).unwrap() == batch);
 
-        let rejected = match draw.below(5) {
+        let rejected = match draw.below(6) {
+            5 => Rejected::Epoch,
             4 => Rejected::Done,
             0 => Rejected::Unique { change: draw.next() as usize, field: draw.field(), existing: draw.record() },
             1 => Rejected::Missing { requirement: draw.next() as usize },
@@ -334,11 +340,17 @@ fn numbers_that_no_id_has_are_refused() {
     assert!(sixteens(&[0; 33]).is_err());
     let none = pb::Change { kind: pb::ChangeKind::Insert.into(), record: vec![0; 16], ..pb::Change::default() };
     let empty = pb::Cell { field: 1, sealed: None };
-    assert!(batch_in(vec![pb::Change { cells: vec![empty], ..none }], vec![], None).is_err());
+    assert!(
+        batch_in(pb::WriteRecordsRequest {
+            changes: vec![pb::Change { cells: vec![empty], ..none }],
+            ..Default::default()
+        })
+        .is_err()
+    );
     let once = pb::Once { key: vec![0; 31], request: vec![0; 32], answer: vec![] };
-    assert!(batch_in(vec![], vec![], Some(once)).is_err());
+    assert!(batch_in(pb::WriteRecordsRequest { once: Some(once), ..Default::default() }).is_err());
     let once = pb::Once { key: vec![0; 32], request: vec![0; 32], answer: vec![0; 2 << 20] };
-    assert!(batch_in(vec![], vec![], Some(once)).is_err());
+    assert!(batch_in(pb::WriteRecordsRequest { once: Some(once), ..Default::default() }).is_err());
 }
 
 fn refusals() -> Vec<Refusal> {

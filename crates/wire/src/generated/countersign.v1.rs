@@ -1662,6 +1662,9 @@ pub struct WriteRecordsRequest {
     /// Makes the change at most once.
     #[prost(message, optional, tag = "4")]
     pub once: ::core::option::Option<Once>,
+    /// The tenant's key epoch under which it was sealed; 0 if nothing was.
+    #[prost(uint32, tag = "5")]
+    pub epoch: u32,
 }
 impl ::prost::Name for WriteRecordsRequest {
     const NAME: &'static str = "WriteRecordsRequest";
@@ -1825,7 +1828,7 @@ impl ::prost::Name for WriteRecordsReply {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Rejected {
-    #[prost(oneof = "rejected::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "rejected::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<rejected::Kind>,
 }
 /// Nested message and enum types in `Rejected`.
@@ -1844,6 +1847,9 @@ pub mod rejected {
         /// It was made before.
         #[prost(bool, tag = "5")]
         Done(bool),
+        /// The tenant has a newer key than it was sealed under.
+        #[prost(bool, tag = "6")]
+        Epoch(bool),
     }
 }
 impl ::prost::Name for Rejected {

@@ -45,13 +45,10 @@ impl RecordsWire for RecordsEnd {
         &self,
         request: Request<pb::WriteRecordsRequest>,
     ) -> Result<Response<pb::WriteRecordsReply>, Status> {
-        let (_, extensions, message) = request.into_parts();
+        let (_, extensions, mut message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let accepted = self.admission.accept(&caller, message.call).await?;
-        let batch = self
-            .admission
-            .understood(&caller, &accepted, batch_in(message.changes, message.requires, message.once))
-            .await?;
+        let accepted = self.admission.accept(&caller, message.call.take()).await?;
+        let batch = self.admission.understood(&caller, &accepted, batch_in(message)).await?;
         let records = Arc::clone(&self.records);
         let until = deadline::current();
         // A task of its own: a write that has begun goes on to its end, whether its caller waits or not.

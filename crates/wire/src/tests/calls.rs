@@ -83,7 +83,7 @@ async fn writes_say_what_came_of_them() {
     let call = call(&bearer, &request);
     assert_eq!(records.write(&call, Batch::default()).await, Ok(Ok(())));
     let change = SealedChange::Delete { record_type: TYPE, record: RecordId::from_u128(1), version: 1 };
-    let batch = Batch { changes: vec![change], requires: vec![], once: None };
+    let batch = Batch { changes: vec![change], requires: vec![], once: None, ..Batch::default() };
     assert_eq!(records.write(&call, batch).await, Ok(Err(Rejected::Stale { change: 0 })));
 }
 

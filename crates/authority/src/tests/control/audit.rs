@@ -38,7 +38,12 @@ async fn customer(house: &House, tenant: &str, id: &str) -> RecordId {
         cells: vec![(customer.key, sealed)],
         tags: vec![(customer.key, keys.tag.tag(&value.to_tag_bytes()))],
     };
-    house.store.write(tenant, Batch { changes: vec![change], requires: vec![], once: None }).await.unwrap().unwrap();
+    house
+        .store
+        .write(tenant, Batch { changes: vec![change], requires: vec![], once: None, ..Batch::default() })
+        .await
+        .unwrap()
+        .unwrap();
     let records: RecordSet = [record].into_iter().collect();
     let seen = Record {
         time: house.now(),

@@ -81,6 +81,7 @@ fn gateways_calls_made_by_others() -> Result<()> {
             changes: vec![SealedChange::Delete { record_type, record, version: 1 }],
             requires: Vec::new(),
             once: None,
+            ..Batch::default()
         };
         let others = [
             ("authority", Attacker::authority(world)?),
@@ -117,7 +118,9 @@ fn certificate_of_the_right_authority_for_another_role() -> Result<()> {
         not_accepted(world, Service::Keys, sealed, CallRefused::Role, [who, "SealKey"]).await;
         let read = store.try_read(&call, &theft.scan("customer", &["company"])).await;
         not_accepted(world, Service::Store, read, CallRefused::Role, [who, "role"]).await;
-        let written = store.try_write(&call, Batch { changes: Vec::new(), requires: Vec::new(), once: None }).await;
+        let written = store
+            .try_write(&call, Batch { changes: Vec::new(), requires: Vec::new(), once: None, ..Batch::default() })
+            .await;
         not_accepted(world, Service::Store, written, CallRefused::Role, [who, "Write"]).await;
         let peer = countersign_guard::Peer::default();
         let asked = monitor.front(world).try_control(Some(&bearer), peer, &request).await;

@@ -110,7 +110,7 @@ fn mismatched_request() -> Result<()> {
         ];
         for (what, request, change) in changes {
             let request = Request { id: request_id(SystemClock.now()), ..request };
-            let batch = Batch { changes: vec![change], requires: Vec::new(), once: None };
+            let batch = Batch { changes: vec![change], requires: Vec::new(), once: None, ..Batch::default() };
             let done = theft.store.try_write(&theft.call(&bearer, &request).await?, batch).await;
             assert_eq!(done, Err(Failed::Refused(Refusal::Forbidden)), "{what}");
             theft.on_record(Service::Store, request.id, Reason::NotPermitted).await;
@@ -119,7 +119,7 @@ fn mismatched_request() -> Result<()> {
         let request = update(&["company"]);
         let tag = countersign_crypto::Tag([7; 16]);
         let requires = vec![Requirement::Absent { record_type: customer, field: email, tag }];
-        let batch = Batch { changes: Vec::new(), requires, once: None };
+        let batch = Batch { changes: Vec::new(), requires, once: None, ..Batch::default() };
         let done = theft.store.try_write(&theft.call(&bearer, &request).await?, batch).await;
         assert_eq!(done, Err(Failed::Refused(Refusal::Forbidden)));
         theft.on_record(Service::Store, request.id, Reason::NotPermitted).await;

@@ -36,6 +36,7 @@ async fn carries_a_million() {
         let row = |number: u64| CarriedRow {
             record: RecordId::from_u128(record(number).as_u128()),
             version: 1,
+            at: countersign_model::UnixMs(1),
             cells: vec![(KEY, cell(number)), (SHELF, cell(number % 7)), (NOTE, vec![7; 120])],
             tags: vec![(KEY, tag(number)), (SHELF, Tag(tag(number % 7).0))],
         };

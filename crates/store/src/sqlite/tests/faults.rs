@@ -127,6 +127,7 @@ async fn a_group_survives_its_bad_batches() {
                         changes: vec![insert(number, 1)],
                         requires: vec![Requirement::Absent { record_type: BOOK, field: SHELF, tag: tag(1) }],
                         once: None,
+                        ..Batch::default()
                     },
                     2 => batch(vec![SealedChange::Delete { record_type: TypeId(77), record: record(1), version: 1 }]),
                     _ => batch(vec![insert(number, 1)]),
