@@ -54,6 +54,8 @@ pub enum ControlAnswer {
     Proof(ProofAnswer),
     /// What the monitor answers.
     Watch(serde_json::Value),
+    /// What the custodian answers: jobs, backups.
+    Custody(serde_json::Value),
     /// Operators' access to tenants.
     Grants(Vec<GrantEntry>),
     /// One operator's access to one tenant.

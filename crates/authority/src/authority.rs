@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::challenge::Challenges;
 use crate::control::incident::BreachRules;
+use crate::custodian::Custodian;
 use crate::error::RegistryError;
 use crate::identity::IdentityRules;
 use crate::login::Decoy;
@@ -77,6 +78,8 @@ pub struct Authority {
     pub(crate) breach: BreachRules,
     /// The monitor, where there is one.
     pub(crate) watch: Option<Arc<dyn Watch>>,
+    /// Who backs up and restores, where there is one.
+    pub(crate) custodian: Option<Arc<dyn Custodian>>,
     /// When this process began to be the authority.
     pub(crate) started: UnixMs,
     /// Until when the last certificate of each service is valid.
@@ -124,6 +127,7 @@ impl Authority {
             breach: BreachRules::embedded()?,
             certified: Mutex::default(),
             watch: None,
+            custodian: None,
             logs: Arc::new(Vec::<(LogName, Arc<dyn Log>)>::new()),
             witnesses: BTreeSet::new(),
             started,
@@ -156,6 +160,13 @@ impl Authority {
     #[must_use]
     pub fn watched_by(mut self, monitor: Arc<dyn Watch>) -> Self {
         self.watch = Some(monitor);
+        self
+    }
+
+    /// The same authority, which has this one back up and restore.
+    #[must_use]
+    pub fn kept_by(mut self, custodian: Arc<dyn Custodian>) -> Self {
+        self.custodian = Some(custodian);
         self
     }
 

@@ -38,6 +38,7 @@ mod authority;
 mod bootstrap;
 mod challenge;
 mod control;
+pub mod custodian;
 mod error;
 mod exchange;
 mod front;
@@ -66,7 +67,7 @@ pub use control::incident::view::{
 pub use error::{ControlFailure, LoginRefused, RegistryError};
 pub use front::LocalFront;
 pub use login::{LOGIN_NAMESPACE, Login};
-pub use registry::{CONTROL, Carried, Place, Registry, RegistryParts};
+pub use registry::{CONTROL, Carried, KnownBackup, Place, Registry, RegistryParts, Sealed, SealedRow};
 pub use signing::Signing;
 pub use snapshots::{Present, RENEW, SnapshotError, Snapshots};
 pub use time::rfc3339;

@@ -1,5 +1,6 @@
 //! The deployment's facts and keys: durable, sealed, and in memory as what the guards decide by.
 
+mod backups;
 mod carry;
 pub(crate) mod change;
 mod db;
@@ -25,6 +26,7 @@ use countersign_postgres::Held;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+pub use self::backups::{KnownBackup, Sealed, SealedRow};
 pub use self::carry::Carried;
 #[cfg(test)]
 pub(crate) use self::change::REVOCATIONS_MAX;
@@ -81,6 +83,7 @@ pub struct Registry {
     grants: RwLock<BTreeMap<GrantId, Arc<GrantFact>>>,
     incidents: RwLock<BTreeMap<IncidentId, Arc<IncidentFact>>>,
     contacts: RwLock<HashMap<TenantId, Arc<Contacts>>>,
+    backups: RwLock<BTreeMap<[u8; 16], KnownBackup>>,
     facts_keys: Mutex<Option<FactsKeysFact>>,
     /// Counts changes of anything.
     changes: watch::Sender<u64>,
@@ -235,6 +238,7 @@ impl Registry {
             grants: RwLock::new(loaded.grants),
             incidents: RwLock::new(loaded.incidents),
             contacts: RwLock::new(loaded.contacts),
+            backups: RwLock::new(loaded.backups),
             facts_keys: Mutex::new(loaded.facts_keys),
             changes: watch::Sender::default(),
             changing: Arc::default(),

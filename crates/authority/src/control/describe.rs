@@ -187,7 +187,7 @@ fn describe_keys(keys: &KeyControl) -> String {
     }
 }
 
-fn describe_backup(backup: &BackupControl) -> String {
+pub(super) fn describe_backup(backup: &BackupControl) -> String {
     match backup {
         BackupControl::Create { repository, tenant: None } => format!("back up to {repository}"),
         BackupControl::Create { repository, tenant: Some(tenant) } => format!("back {tenant} up to {repository}"),

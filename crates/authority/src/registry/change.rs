@@ -12,6 +12,7 @@ use countersign_token::{CLOCK_SKEW_MS, MAX_LIFETIME_MS};
 use tokio::sync::OwnedMutexGuard;
 
 use super::Registry;
+use super::backups::KnownBackup;
 use super::fact::{
     EpochFact, FactsKeysFact, GrantFact, GrantState, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact,
     TenantFact, TypesFact, Write,
@@ -44,6 +45,7 @@ pub(crate) struct Change {
     grants: Vec<(GrantId, Option<Arc<GrantFact>>)>,
     incidents: Vec<(IncidentId, Arc<IncidentFact>)>,
     contacts: Option<(TenantId, Arc<Contacts>)>,
+    backups: Vec<([u8; 16], Option<KnownBackup>)>,
     roster: Option<Roster>,
     store: Option<Arc<dyn Store>>,
     policy_changed: bool,
@@ -69,6 +71,7 @@ impl Registry {
             grants: Vec::new(),
             incidents: Vec::new(),
             contacts: None,
+            backups: Vec::new(),
             roster: None,
             store: None,
             policy_changed: false,
@@ -272,6 +275,16 @@ impl Change {
         Ok(())
     }
 
+    /// Keeps what is known of a backup, or forgets it.
+    pub(crate) fn put_backup(&mut self, id: [u8; 16], backup: Option<KnownBackup>) -> Result<(), RegistryError> {
+        match &backup {
+            Some(known) => self.put(Kind::Backup, &id, known)?,
+            None => self.writes.push(Write::delete(Kind::Backup, &id)),
+        }
+        self.backups.push((id, backup));
+        Ok(())
+    }
+
     /// Keeps a grant as it now is.
     pub(crate) fn put_grant(&mut self, id: GrantId, grant: GrantFact) -> Result<(), RegistryError> {
         self.put(Kind::Grant, id.as_bytes(), &grant)?;
@@ -361,6 +374,12 @@ impl Change {
         }
         registry.incidents.write().extend(self.incidents);
         registry.contacts.write().extend(self.contacts);
+        for (id, backup) in self.backups {
+            match backup {
+                Some(known) => drop(registry.backups.write().insert(id, known)),
+                None => drop(registry.backups.write().remove(&id)),
+            }
+        }
         match self.provider {
             Some((tenant, Some(provider))) => drop(registry.providers.write().insert(tenant, provider)),
             Some((tenant, None)) => drop(registry.providers.write().remove(&tenant)),

@@ -4,7 +4,7 @@ mod file;
 mod postgres;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign_crypto::{Aad, SealKey};
@@ -85,6 +85,11 @@ impl Db {
             Place::Postgres { database, .. } => Kept::Table(Table::create(database, entropy, rows)?),
         };
         Ok(Self { kept, key: Some(key) })
+    }
+
+    /// A new file with these rows, sealed as they are. They are there all or not at all.
+    pub(super) fn restore(path: &Path, rows: &[Row]) -> Result<(), RegistryError> {
+        File::create(path, rows).map(drop)
     }
 
     /// What is kept at `place`, and the wrapped deployment key in it. Facts can be read after [`Self::unlock`].

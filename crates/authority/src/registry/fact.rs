@@ -35,6 +35,7 @@ pub(crate) enum Kind {
     Grant = 16,
     Incident = 17,
     Contacts = 18,
+    Backup = 20,
 }
 
 impl Kind {
@@ -59,6 +60,7 @@ impl Kind {
             16 => Self::Grant,
             17 => Self::Incident,
             18 => Self::Contacts,
+            20 => Self::Backup,
             _ => return None,
         })
     }
@@ -85,6 +87,7 @@ impl Kind {
             Self::Grant => "grant of access",
             Self::Incident => "incident",
             Self::Contacts => "contacts",
+            Self::Backup => "backup",
         }
     }
 }

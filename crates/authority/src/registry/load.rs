@@ -9,6 +9,7 @@ use countersign_model::control::Contacts;
 use countersign_model::facts::{Facts, Revocations, Tenant, User};
 use countersign_model::{GrantId, IncidentId, Name, SessionId, TenantId, TokenId, UserId};
 
+use super::backups::KnownBackup;
 use super::db::Db;
 use super::fact::{
     self, CertificatesFact, EpochFact, FactsKeysFact, GrantFact, Kind, PoliciesFact, ProviderFact, RevocationFact,
@@ -32,6 +33,7 @@ pub(super) struct Loaded {
     pub grants: BTreeMap<GrantId, Arc<GrantFact>>,
     pub incidents: BTreeMap<IncidentId, Arc<IncidentFact>>,
     pub contacts: HashMap<TenantId, Arc<Contacts>>,
+    pub backups: BTreeMap<[u8; 16], KnownBackup>,
 }
 
 #[derive(Default)]
@@ -53,6 +55,7 @@ struct Loading {
     grants: BTreeMap<GrantId, Arc<GrantFact>>,
     incidents: BTreeMap<IncidentId, Arc<IncidentFact>>,
     contacts: HashMap<TenantId, Arc<Contacts>>,
+    backups: BTreeMap<[u8; 16], KnownBackup>,
 }
 
 pub(super) fn load(db: &mut Db) -> Result<Loaded, RegistryError> {
@@ -118,6 +121,9 @@ impl Loading {
             Kind::Contacts => {
                 self.contacts.insert(TenantId::from_bytes(uuid(kind, id)?), Arc::new(fact::read(kind, id, body)?));
             }
+            Kind::Backup => {
+                self.backups.insert(uuid(kind, id)?, fact::read(kind, id, body)?);
+            }
             Kind::Invitation => {
                 self.roster.invitations.insert(uuid(kind, id)?, fact::read(kind, id, body)?);
             }
@@ -176,6 +182,7 @@ impl Loading {
             grants: self.grants,
             incidents: self.incidents,
             contacts: self.contacts,
+            backups: self.backups,
         })
     }
 }
