@@ -4,6 +4,7 @@ mod backups;
 mod carry;
 pub(crate) mod change;
 mod db;
+pub(crate) mod erasure;
 pub(crate) mod fact;
 mod load;
 
@@ -32,6 +33,7 @@ pub use self::carry::Carried;
 pub(crate) use self::change::REVOCATIONS_MAX;
 use self::db::Db;
 pub use self::db::{CONTROL, Place};
+use self::erasure::Erasures;
 use self::fact::Write;
 use self::fact::{
     CertificatesFact, EpochFact, FactsKeysFact, GrantFact, Kind, PoliciesFact, ProviderFact, SecretBytes,
@@ -84,6 +86,7 @@ pub struct Registry {
     incidents: RwLock<BTreeMap<IncidentId, Arc<IncidentFact>>>,
     contacts: RwLock<HashMap<TenantId, Arc<Contacts>>>,
     backups: RwLock<BTreeMap<[u8; 16], KnownBackup>>,
+    erasures: RwLock<Erasures>,
     facts_keys: Mutex<Option<FactsKeysFact>>,
     /// Counts changes of anything.
     changes: watch::Sender<u64>,
@@ -239,6 +242,7 @@ impl Registry {
             incidents: RwLock::new(loaded.incidents),
             contacts: RwLock::new(loaded.contacts),
             backups: RwLock::new(loaded.backups),
+            erasures: RwLock::new(Erasures::new(loaded.erasures)),
             facts_keys: Mutex::new(loaded.facts_keys),
             changes: watch::Sender::default(),
             changing: Arc::default(),

@@ -18,6 +18,7 @@ pub mod budget;
 pub mod clock;
 pub mod control;
 pub mod custody;
+pub mod erasure;
 pub mod facts;
 pub mod fieldset;
 pub mod id;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use countersign_guard::State;
 use countersign_model::control::{Contacts, PolicyFile};
 use countersign_model::facts::{Facts, Tenant, User};
-use countersign_model::{GrantId, IncidentId, Name, RecordTypes, SessionId, TenantId, TokenId, UnixMs, UserId};
+use countersign_model::{
+    GrantId, IncidentId, Name, RecordTypes, RequestId, SessionId, TenantId, TokenId, UnixMs, UserId,
+};
 use countersign_policy::Policies;
 use countersign_store::Store;
 use countersign_token::{CLOCK_SKEW_MS, MAX_LIFETIME_MS};
@@ -13,6 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Registry;
 use super::backups::KnownBackup;
+use super::erasure::{ErasureFact, Erasures};
 use super::fact::{
     EpochFact, FactsKeysFact, GrantFact, GrantState, Kind, PoliciesFact, ProviderFact, RevocationFact, SigningKeyFact,
     TenantFact, TypesFact, Write,
@@ -45,6 +48,8 @@ pub(crate) struct Change {
     grants: Vec<(GrantId, Option<Arc<GrantFact>>)>,
     incidents: Vec<(IncidentId, Arc<IncidentFact>)>,
     contacts: Option<(TenantId, Arc<Contacts>)>,
+    erasures: Vec<(RequestId, Option<ErasureFact>)>,
+    erased_tenants: Vec<TenantId>,
     backups: Vec<([u8; 16], Option<KnownBackup>)>,
     roster: Option<Roster>,
     store: Option<Arc<dyn Store>>,
@@ -71,6 +76,8 @@ impl Registry {
             grants: Vec::new(),
             incidents: Vec::new(),
             contacts: None,
+            erasures: Vec::new(),
+            erased_tenants: Vec::new(),
             backups: Vec::new(),
             roster: None,
             store: None,
@@ -128,6 +135,47 @@ impl Change {
         self.put(Kind::User, id.as_bytes(), &user)?;
         Arc::make_mut(&mut self.facts.user_names).insert((user.tenant, user.name.clone()), id);
         Arc::make_mut(&mut self.facts.users).insert(id, Arc::new(user));
+        self.facts_changed = true;
+        Ok(())
+    }
+
+    pub(super) fn keep_erasure(&mut self, id: RequestId, fact: Option<ErasureFact>) -> Result<(), RegistryError> {
+        match &fact {
+            Some(fact) => self.put(Kind::Erasure, id.as_bytes(), fact)?,
+            None => self.writes.push(Write::delete(Kind::Erasure, id.as_bytes())),
+        }
+        self.erasures.push((id, fact));
+        Ok(())
+    }
+
+    /// Takes a tenant out of the facts, with everybody and everything of it.
+    pub(crate) fn erase_tenant(&mut self, id: TenantId) -> Result<(), RegistryError> {
+        let Some(tenant) = Arc::make_mut(&mut self.facts.tenants).remove(&id) else { return Ok(()) };
+        Arc::make_mut(&mut self.facts.tenant_names).remove(&tenant.name);
+        let of_tenant = self.facts.users.iter().filter(|(_, user)| user.tenant == id);
+        let users: Vec<UserId> = of_tenant.map(|(user, _)| *user).collect();
+        for user in users {
+            self.remove_user(user);
+            self.writes.push(Write::delete(Kind::RevokedUser, user.as_bytes()));
+            Arc::make_mut(&mut self.facts.revocations).users.remove(&user);
+        }
+        let known = Arc::clone(&self.facts.revocations);
+        for (_, token) in known.tokens.keys().filter(|(owner, _)| *owner == id) {
+            self.writes.push(Write::delete(Kind::RevokedToken, &scoped(id, token.as_bytes())));
+        }
+        for (_, session) in known.sessions.keys().filter(|(owner, _)| *owner == id) {
+            self.writes.push(Write::delete(Kind::RevokedSession, &scoped(id, session.as_bytes())));
+        }
+        let revocations = Arc::make_mut(&mut self.facts.revocations);
+        revocations.tokens.retain(|(owner, _), _| *owner != id);
+        revocations.sessions.retain(|(owner, _), _| *owner != id);
+        for (grant, _) in self.registry.grants().into_iter().filter(|(_, grant)| grant.tenant == id) {
+            self.forget_grant(grant);
+        }
+        for kind in [Kind::Tenant, Kind::Provider, Kind::Contacts] {
+            self.writes.push(Write::delete(kind, id.as_bytes()));
+        }
+        self.erased_tenants.push(id);
         self.facts_changed = true;
         Ok(())
     }
@@ -374,6 +422,23 @@ impl Change {
         }
         registry.incidents.write().extend(self.incidents);
         registry.contacts.write().extend(self.contacts);
+        if !self.erasures.is_empty() {
+            let mut erasures = registry.erasures.write();
+            let mut facts = std::mem::take(&mut erasures.facts);
+            for (id, fact) in self.erasures {
+                match fact {
+                    Some(fact) => drop(facts.insert(id, fact)),
+                    None => drop(facts.remove(&id)),
+                }
+            }
+            *erasures = Erasures::new(facts);
+        }
+        for tenant in &self.erased_tenants {
+            Arc::make_mut(&mut registry.wrapped.0.write()).remove(tenant);
+            registry.tenant_keys.forget(*tenant);
+            registry.contacts.write().remove(tenant);
+            registry.providers.write().remove(tenant);
+        }
         for (id, backup) in self.backups {
             match backup {
                 Some(known) => drop(registry.backups.write().insert(id, known)),

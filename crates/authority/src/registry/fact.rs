@@ -35,6 +35,7 @@ pub(crate) enum Kind {
     Grant = 16,
     Incident = 17,
     Contacts = 18,
+    Erasure = 19,
     Backup = 20,
 }
 
@@ -60,6 +61,7 @@ impl Kind {
             16 => Self::Grant,
             17 => Self::Incident,
             18 => Self::Contacts,
+            19 => Self::Erasure,
             20 => Self::Backup,
             _ => return None,
         })
@@ -87,6 +89,7 @@ impl Kind {
             Self::Grant => "grant of access",
             Self::Incident => "incident",
             Self::Contacts => "contacts",
+            Self::Erasure => "erasure",
             Self::Backup => "backup",
         }
     }

@@ -7,10 +7,11 @@ use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{AuthorityParts, CertificateAuthority};
 use countersign_model::control::Contacts;
 use countersign_model::facts::{Facts, Revocations, Tenant, User};
-use countersign_model::{GrantId, IncidentId, Name, SessionId, TenantId, TokenId, UserId};
+use countersign_model::{GrantId, IncidentId, Name, RequestId, SessionId, TenantId, TokenId, UserId};
 
 use super::backups::KnownBackup;
 use super::db::Db;
+use super::erasure::ErasureFact;
 use super::fact::{
     self, CertificatesFact, EpochFact, FactsKeysFact, GrantFact, Kind, PoliciesFact, ProviderFact, RevocationFact,
     SigningKeyFact,
@@ -33,6 +34,7 @@ pub(super) struct Loaded {
     pub grants: BTreeMap<GrantId, Arc<GrantFact>>,
     pub incidents: BTreeMap<IncidentId, Arc<IncidentFact>>,
     pub contacts: HashMap<TenantId, Arc<Contacts>>,
+    pub erasures: BTreeMap<RequestId, ErasureFact>,
     pub backups: BTreeMap<[u8; 16], KnownBackup>,
 }
 
@@ -55,6 +57,7 @@ struct Loading {
     grants: BTreeMap<GrantId, Arc<GrantFact>>,
     incidents: BTreeMap<IncidentId, Arc<IncidentFact>>,
     contacts: HashMap<TenantId, Arc<Contacts>>,
+    erasures: BTreeMap<RequestId, ErasureFact>,
     backups: BTreeMap<[u8; 16], KnownBackup>,
 }
 
@@ -124,6 +127,9 @@ impl Loading {
             Kind::Backup => {
                 self.backups.insert(uuid(kind, id)?, fact::read(kind, id, body)?);
             }
+            Kind::Erasure => {
+                self.erasures.insert(RequestId::from_bytes(uuid(kind, id)?), fact::read(kind, id, body)?);
+            }
             Kind::Invitation => {
                 self.roster.invitations.insert(uuid(kind, id)?, fact::read(kind, id, body)?);
             }
@@ -182,6 +188,7 @@ impl Loading {
             grants: self.grants,
             incidents: self.incidents,
             contacts: self.contacts,
+            erasures: self.erasures,
             backups: self.backups,
         })
     }
