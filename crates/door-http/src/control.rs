@@ -2,12 +2,14 @@
 
 mod access;
 mod audit;
+mod custody;
 pub mod fields;
 mod incident;
 mod watch;
 
 use countersign_model::access::AccessControl;
 use countersign_model::control::{AuditQuery, Control, NewProvider, NewUser, PolicyFile};
+use countersign_model::custody::BackupControl;
 use countersign_model::incident::IncidentControl;
 use countersign_model::watch::WatchControl;
 use countersign_model::{Name, RequestId};
@@ -112,6 +114,13 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem
         | Target::NoticeAcknowledge
         | Target::ContactsRead
         | Target::ContactsPut => incident::lower(incoming)?,
+        Target::BackupList
+        | Target::BackupCreate
+        | Target::BackupVerify
+        | Target::BackupRestore
+        | Target::JobList
+        | Target::JobRead
+        | Target::JobCancel => Control::Backup(custody::backup(incoming, &mut parameters)?),
         _ => return Err(Problem::NoSuchPath),
     };
     parameters.finish()?;
@@ -152,6 +161,13 @@ pub(crate) fn bare(target: Target) -> Control {
             Control::Incident(IncidentControl::Received)
         }
         Target::ContactsRead | Target::ContactsPut => Control::ContactsRead,
+        Target::BackupList
+        | Target::BackupCreate
+        | Target::BackupVerify
+        | Target::BackupRestore
+        | Target::JobList
+        | Target::JobRead
+        | Target::JobCancel => Control::Backup(BackupControl::Jobs),
         Target::AuditRead | Target::Receipt | Target::Proof => Control::AuditRead(AuditQuery::default()),
         _ => Control::WhoAmI,
     }

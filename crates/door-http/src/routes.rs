@@ -99,6 +99,20 @@ pub enum Target {
     ContactsRead,
     /// Somebody else from now on.
     ContactsPut,
+    /// The backups in a repository.
+    BackupList,
+    /// A new one.
+    BackupCreate,
+    /// Restore one on trial, and compare.
+    BackupVerify,
+    /// Put a tenant back to what it was.
+    BackupRestore,
+    /// Work that was begun.
+    JobList,
+    /// One piece of it.
+    JobRead,
+    /// End it where it is.
+    JobCancel,
     /// The description of all this.
     OpenApi,
     /// Whether the server is up.
@@ -182,6 +196,13 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/notices/{name}/acknowledgement", Target::NoticeAcknowledge),
     route("GET", "/v1/contacts", Target::ContactsRead),
     route("PUT", "/v1/contacts", Target::ContactsPut),
+    route("GET", "/v1/backups", Target::BackupList),
+    route("POST", "/v1/backups", Target::BackupCreate),
+    route("POST", "/v1/backups/verification", Target::BackupVerify),
+    route("POST", "/v1/backups/restoration", Target::BackupRestore),
+    route("GET", "/v1/jobs", Target::JobList),
+    route("GET", "/v1/jobs/{name}", Target::JobRead),
+    route("DELETE", "/v1/jobs/{name}", Target::JobCancel),
     route("GET", "/v1/log", Target::Log),
     route("GET", "/v1/log/{service}/{instance}/checkpoint", Target::Log),
     route("GET", "/v1/log/{service}/{instance}/tile/{level}/{tile}", Target::Log),
@@ -257,6 +278,7 @@ fn allowed(path: &str) -> &'static str {
         (true, true, ..) => "GET, HEAD, POST",
         (true, _, true, true) => "GET, HEAD, PUT, DELETE",
         (true, _, true, _) => "GET, HEAD, PUT",
+        (true, _, _, true) => "GET, HEAD, DELETE",
         (true, ..) => "GET, HEAD",
         (_, true, ..) => "POST",
         (.., true, true) => "PUT, DELETE",

@@ -1,0 +1,80 @@
+//! Requests about data at rest as a whole.
+
+use countersign_model::custody::BackupControl;
+use countersign_model::{Kind, Name, UnixMs, Value};
+use serde::Deserialize;
+
+use super::{Incoming, Parameters, path_id, typed};
+use crate::problem::{Part, Problem};
+use crate::routes::Target;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    repository: Name,
+    #[serde(default)]
+    tenant: Option<Name>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    repository: Name,
+    #[serde(default)]
+    backup: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Restore {
+    tenant: Name,
+    #[serde(default)]
+    repository: Option<Name>,
+    #[serde(default)]
+    backup: Option<String>,
+    #[serde(default)]
+    to: Option<String>,
+}
+
+pub(super) fn backup(incoming: Incoming<'_>, parameters: &mut Parameters<'_>) -> Result<BackupControl, Problem> {
+    Ok(match incoming.target {
+        Target::BackupCreate => {
+            let Create { repository, tenant } = typed(incoming, "repository, and perhaps tenant")?;
+            BackupControl::Create { repository, tenant }
+        }
+        Target::BackupVerify => {
+            let Verify { repository, backup } = typed(incoming, "repository, and perhaps backup")?;
+            BackupControl::Verify { repository, backup }
+        }
+        Target::BackupRestore => {
+            let expected = "tenant, and repository with backup, or to, or all of them";
+            let Restore { tenant, repository, backup, to } = typed(incoming, expected)?;
+            let wrong = Problem::Syntax { part: Part::Body, line: 1, column: 1, expected };
+            let from = match (repository, backup) {
+                (Some(repository), Some(backup)) => Some((repository, backup)),
+                (None, None) if to.is_some() => None,
+                _ => return Err(wrong),
+            };
+            BackupControl::Restore { tenant, from, to: to.map(|to| moment(&to)).transpose()? }
+        }
+        Target::JobList => BackupControl::Jobs,
+        Target::JobRead => BackupControl::Job { job: path_id(incoming.segment)? },
+        Target::JobCancel => BackupControl::Cancel { job: path_id(incoming.segment)? },
+        _ => {
+            let expected = "repository= and the name of one";
+            let missing = Problem::Syntax { part: Part::Query, line: 1, column: 1, expected };
+            BackupControl::List { repository: parameters.name("repository")?.ok_or(missing)? }
+        }
+    })
+}
+
+fn moment(text: &str) -> Result<UnixMs, Problem> {
+    let expected = "to, a timestamp such as 2026-07-01T09:30:00Z";
+    match Value::parse(Kind::Timestamp, text) {
+        Ok(Value::Timestamp(moment)) => {
+            let ms = moment.unix_timestamp_nanos().div_euclid(1_000_000);
+            Ok(UnixMs(u64::try_from(ms).unwrap_or(0)))
+        }
+        _ => Err(Problem::Syntax { part: Part::Body, line: 1, column: 1, expected }),
+    }
+}
