@@ -257,6 +257,37 @@ fn alerts_and_silences() {
     assert!(watch(Sent { segment: "x", ..Sent::new(Target::SilenceEnd, "") }).is_err());
 }
 
+#[test]
+fn backups_and_jobs() {
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let name = |name: &str| countersign_model::Name::new(name).unwrap();
+    let put = |target, body| Sent::new(target, body).lowered();
+    let ok = |control| Ok(Control::Backup(control));
+    let list = Sent { query: "repository=nightly", ..Sent::new(Target::BackupList, "") }.lowered();
+    assert_eq!(list, ok(BackupControl::List { repository: name("nightly") }));
+    assert!(put(Target::BackupList, "").is_err());
+    let created = put(Target::BackupCreate, r#"{"repository":"nightly","tenant":"chinook"}"#);
+    assert_eq!(created, ok(BackupControl::Create { repository: name("nightly"), tenant: Some(name("chinook")) }));
+    let verified = put(Target::BackupVerify, r#"{"repository":"nightly"}"#);
+    assert_eq!(verified, ok(BackupControl::Verify { repository: name("nightly"), backup: None }));
+    let body = r#"{"tenant":"chinook","repository":"nightly","backup":"b","to":"2026-07-01T09:30:00Z"}"#;
+    let to = Some(countersign_model::UnixMs(1_782_898_200_000));
+    let from = Some((name("nightly"), "b".to_owned()));
+    let restored = BackupControl::Restore { tenant: name("chinook"), from, to };
+    assert_eq!(put(Target::BackupRestore, body), ok(restored));
+    for body in [
+        r#"{"tenant":"chinook"}"#,
+        r#"{"tenant":"chinook","backup":"b","to":"2026-07-01T09:30:00Z"}"#,
+        r#"{"tenant":"chinook","repository":"nightly"}"#,
+        r#"{"tenant":"chinook","to":"yesterday"}"#,
+        r#"{"tenant":"chinook","to":"2026-07-01T09:30:00Z","force":true}"#,
+    ] {
+        assert!(put(Target::BackupRestore, body).is_err(), "{body}");
+    }
+    let job = Sent { segment: id, ..Sent::new(Target::JobCancel, "") }.lowered();
+    assert_eq!(job, ok(BackupControl::Cancel { job: id.parse().unwrap() }));
+}
+
 /// Whoever comes without a good token asks for what the path says, and for nothing that would change anything.
 #[test]
 fn bare_requests_change_nothing() {
@@ -281,6 +312,7 @@ fn bare_requests_change_nothing() {
                 | Control::Watch(WatchControl::Silences | WatchControl::Metrics)
                 | Control::Incident(IncidentControl::List | IncidentControl::Received)
                 | Control::ContactsRead
+                | Control::Backup(BackupControl::Jobs)
         );
         assert!(harmless, "{} {}", route.method, route.path);
     }
