@@ -30,6 +30,7 @@ pub mod carry;
     reason = "a suite of tests: it fails by panicking, wherever it is compiled"
 )]
 pub mod conformance;
+mod erase;
 mod error;
 mod layout;
 pub mod postgres;
@@ -42,6 +43,7 @@ use countersign_model::{RecordTypes, TenantId, TypeId, UnixMs};
 
 pub use access::{Access, Scan, SealedRow};
 pub use batch::{Batch, Done, ONCE_MS, Once, Rejected, Requirement, SealedChange};
+pub use erase::{Erases, Traces};
 pub use error::{StoreError, Unavailable};
 pub use postgres::PostgresStore;
 pub use sqlite::{Options, SqliteStore};
@@ -96,4 +98,9 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// What the storage may meet.
     async fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError>;
+
+    /// The same storage where it removes data for good; `None` if it can't.
+    fn erasing(&self) -> Option<&dyn Erases> {
+        None
+    }
 }

@@ -10,6 +10,7 @@
 //! What the tables look like is written in `docs/formats.md`.
 
 mod carry;
+mod erase;
 mod failure;
 mod group;
 mod once;
@@ -255,6 +256,10 @@ impl Store for PostgresStore {
 
     async fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError> {
         self.run(move |shared| async move { shared.any_records(record_type).await }).await
+    }
+
+    fn erasing(&self) -> Option<&dyn crate::Erases> {
+        Some(self)
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod carry;
 mod connection;
+mod erase;
 mod failure;
 mod layout;
 mod once;
@@ -356,6 +357,10 @@ impl Store for SqliteStore {
 
     async fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError> {
         self.blocking(move |shared| shared.any_records(record_type)).await
+    }
+
+    fn erasing(&self) -> Option<&dyn crate::Erases> {
+        Some(self)
     }
 }
 
