@@ -27,6 +27,6 @@ pub use log::{AddCheckpoint, LedgerLog, Log, LogFailure, LogName, Logs, TileName
 pub use mail::{Attachment, Mail, MailFailure, Mailer};
 pub use reach::{Reach, Use};
 pub use status::{Report, ServiceStatus, Statuses};
-pub use store_service::{Records, StoreService};
+pub use store_service::{Records, StoreService, erase_records};
 pub use trail::{LedgerTrail, Proved, Trail, TrailPage, Trails, Unlock};
 pub use watch::Watch;

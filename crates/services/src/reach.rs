@@ -3,6 +3,7 @@
 //! engine says.
 
 use countersign_model::control::{AuditQuery, Control};
+use countersign_model::custody::EraseControl;
 use countersign_model::query::{Change, Column, Insertion, Judged, Link, Query, output_fields};
 use countersign_model::{FieldId, FieldSet, Plan, Predicate, RecordTypes, TypeId};
 
@@ -44,6 +45,15 @@ impl Reach {
             Judged::Control(Control::AuditRead(AuditQuery { record: Some((type_name, _)), .. })) => {
                 if let Some((id, record_type)) = types.find(type_name) {
                     reach.tag(id, FieldSet::EMPTY.with(record_type.key));
+                }
+            }
+            // The same, and the references that point at it: none may be left.
+            Judged::Control(Control::Erase(EraseControl::Record { record_type, .. })) => {
+                if let Some((id, erased)) = types.find(record_type) {
+                    reach.tag(id, FieldSet::EMPTY.with(erased.key));
+                    for (child, reference) in types.references_to(id) {
+                        reach.tag(child, FieldSet::EMPTY.with(reference));
+                    }
                 }
             }
             Judged::Control(_) => {}

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use countersign_audit::{Access as Accessed, RecordSet, Verdict};
-use countersign_crypto::sha256;
+use countersign_crypto::{Tag, sha256};
 use countersign_guard::{Guard, Judgement, Refusal};
 use countersign_model::control::Control;
+use countersign_model::custody::EraseControl;
 use countersign_model::query::Judged;
-use countersign_model::{FieldSet, Opened, Service, TenantId, TypeId};
-use countersign_store::{Access, Batch, Done, Rejected, Requirement, Scan, SealedChange, SealedRow, Store, StoreError};
+use countersign_model::{FieldId, FieldSet, Opened, RecordId, Service, TenantId, TypeId, UnixMs};
+use countersign_store::{Access, Batch, Done, Rejected, Requirement, Scan, SealedChange, SealedRow, Store, StoreError, Traces, Unavailable};
 
 use crate::call::{BEYOND, Call, ServiceFailure};
 use crate::key_service::KeyRelease;
@@ -38,6 +39,38 @@ pub trait Records: Send + Sync {
 
     /// Whether any tenant has a record of this type, for a request that changes types. For the authority alone.
     async fn any_records(&self, call: &Call<'_>, record_type: TypeId) -> Result<bool, ServiceFailure>;
+
+    /// Deleted records of the token's tenant that once had one of these tags of their key, for a request that erases one.
+    /// For the authority alone.
+    async fn gone(
+        &self,
+        call: &Call<'_>,
+        record_type: TypeId,
+        field: FieldId,
+        tags: &[Tag],
+    ) -> Result<Vec<RecordId>, ServiceFailure> {
+        let _ = (call, record_type, field, tags);
+        Err(ServiceFailure::Unavailable)
+    }
+
+    /// Erases records of the token's tenant for good, if none of these requirements is in the way; those with a version are
+    /// there now. For the authority alone.
+    async fn erase_records(
+        &self,
+        call: &Call<'_>,
+        record_type: TypeId,
+        records: &[(RecordId, Option<u64>)],
+        requires: Vec<Requirement>,
+    ) -> Result<Result<Traces, Rejected>, ServiceFailure> {
+        let _ = (call, record_type, records, requires);
+        Err(ServiceFailure::Unavailable)
+    }
+
+    /// Removes all that is stored of a tenant that the request erases. For the authority alone.
+    async fn erase_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<Traces, ServiceFailure> {
+        let _ = (call, tenant);
+        Err(ServiceFailure::Unavailable)
+    }
 }
 
 /// The store, behind its own guard.
@@ -61,6 +94,21 @@ impl StoreService {
         let judgement = self.guard.judge_again(call.bearer, call.request, call.epoch).await?;
         let reach = reach(&judgement);
         Ok((judgement, reach))
+    }
+
+    /// Judges a request that erases a record of this type.
+    async fn judge_erasure(&self, call: &Call<'_>, record_type: TypeId) -> Result<Judgement, ServiceFailure> {
+        let (judgement, reach) = self.judge(call, FROM_AUTHORITY).await?;
+        let named = match &judgement.judged {
+            Judged::Control(Control::Erase(EraseControl::Record { record_type, .. })) => {
+                judgement.state.facts.types.find(record_type).map(|(id, _)| id)
+            }
+            _ => None,
+        };
+        if named != Some(record_type) || !reach.touches(record_type) {
+            return Err(self.beyond_of(call, &judgement).await);
+        }
+        Ok(judgement)
     }
 
     /// Refuses, on record, a call by whom it is not for.
@@ -184,6 +232,58 @@ impl Records for StoreService {
         };
         self.store.any_records(record_type).await.map_err(failure)
     }
+
+    async fn gone(
+        &self,
+        call: &Call<'_>,
+        record_type: TypeId,
+        field: FieldId,
+        tags: &[Tag],
+    ) -> Result<Vec<RecordId>, ServiceFailure> {
+        let judgement = self.judge_erasure(call, record_type).await?;
+        if !reach(&judgement).tagged(record_type).contains(field) {
+            return Err(self.beyond_of(call, &judgement).await);
+        }
+        let erasing = self.store.erasing().ok_or(ServiceFailure::Unavailable)?;
+        erasing.gone(judgement.principal.tenant, record_type, field, tags).await.map_err(failure)
+    }
+
+    async fn erase_records(
+        &self,
+        call: &Call<'_>,
+        record_type: TypeId,
+        records: &[(RecordId, Option<u64>)],
+        requires: Vec<Requirement>,
+    ) -> Result<Result<Traces, Rejected>, ServiceFailure> {
+        let judgement = self.judge_erasure(call, record_type).await?;
+        let reach = reach(&judgement);
+        if !requires.iter().all(|requirement| requirement_within(requirement, &reach)) {
+            return Err(self.beyond_of(call, &judgement).await);
+        }
+        let (owner, now) = (judgement.principal.tenant, self.guard.clock().now());
+        let erased = erase_records(&*self.store, owner, record_type, records, requires, now).await;
+        let (verdict, rows) = match &erased {
+            Ok(Ok(traces)) => (Verdict::Changed, traces.records),
+            Ok(Err(_)) => (Verdict::Failed, 0),
+            Err(StoreError::Unknown) => (Verdict::Unknown, 0),
+            Err(error) => return Err(failure(*error)),
+        };
+        let accesses = vec![accessed(record_type, FieldSet::EMPTY, reach.tagged(record_type), rows)];
+        let noted = self.guard.countersign(&judgement, call.request, verdict, accesses, judgement.tally()).await;
+        if verdict == Verdict::Failed {
+            noted?;
+        }
+        erased.map_err(failure)
+    }
+
+    async fn erase_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<Traces, ServiceFailure> {
+        let (judgement, _) = self.judge(call, FROM_AUTHORITY).await?;
+        if !is_to_be_erased(&judgement, tenant) {
+            return Err(self.beyond_of(call, &judgement).await);
+        }
+        let erasing = self.store.erasing().ok_or(ServiceFailure::Unavailable)?;
+        erasing.remove_tenant(tenant).await.map_err(failure)
+    }
 }
 
 /// INVARIANT once-is-own: by what a principal calls a change, only the same principal's change is found.
@@ -246,4 +346,43 @@ fn failure(error: StoreError) -> ServiceFailure {
         StoreError::Unknown => ServiceFailure::Unknown,
         _ => ServiceFailure::Unavailable,
     }
+}
+
+/// Whether a judged request erases this tenant.
+pub(crate) fn is_to_be_erased(judgement: &Judgement, tenant: TenantId) -> bool {
+    match &judgement.judged {
+        Judged::Control(Control::Erase(EraseControl::Tenant { tenant: named })) => {
+            judgement.state.facts.tenant_names.get(named) == Some(&tenant)
+        }
+        _ => false,
+    }
+}
+
+/// Erases records: first as any deletion, which holds references, then what that leaves. What a crash cuts off in between
+/// is done by doing it again.
+///
+/// # Errors
+/// As [`Store::write`]; [`StoreError::Unavailable`] for a storage that can't erase.
+pub async fn erase_records(
+    store: &dyn Store,
+    tenant: TenantId,
+    record_type: TypeId,
+    records: &[(RecordId, Option<u64>)],
+    requires: Vec<Requirement>,
+    now: UnixMs,
+) -> Result<Result<Traces, Rejected>, StoreError> {
+    let erasing = store.erasing().ok_or(StoreError::Unavailable(Unavailable::Forbidden))?;
+    let present = records.iter().filter_map(|(record, version)| Some((*record, (*version)?)));
+    let changes: Vec<SealedChange> =
+        present.map(|(record, version)| SealedChange::Delete { record_type, record, version }).collect();
+    let deleted = changes.len() as u64;
+    if !changes.is_empty() {
+        let batch = Batch { changes, requires, at: now, ..Batch::default() };
+        if let Err(rejected) = store.write(tenant, batch).await? {
+            return Ok(Err(rejected));
+        }
+    }
+    let records: Vec<RecordId> = records.iter().map(|(record, _)| *record).collect();
+    let traces = erasing.purge(tenant, record_type, &records).await?;
+    Ok(Ok(Traces { records: deleted, ..traces }))
 }
