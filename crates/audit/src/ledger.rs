@@ -246,6 +246,12 @@ impl Ledger {
         self.log.clone()
     }
 
+    /// Where it is kept, for whoever copies it while it is written to ([`carry::in_order`]).
+    #[must_use]
+    pub fn storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage)
+    }
+
     /// Whether it takes records: the last write succeeded, and it was not closed.
     #[must_use]
     pub fn is_writable(&self) -> bool {

@@ -5,7 +5,8 @@
 
 use std::io;
 
-use super::log::level_name;
+use super::log::{CHECKPOINT, KEPT, KEYS, WITNESSED, level_name};
+use super::mark;
 use super::recover::segment_number;
 use super::storage::{FRESH, LogFile, Storage, read_all, read_if_there};
 
@@ -89,6 +90,33 @@ pub fn differing(one: &dyn Storage, other: &dyn Storage) -> io::Result<Option<St
 /// What the system says.
 pub fn same(one: &dyn Storage, other: &dyn Storage) -> io::Result<bool> {
     differing(one, other).map(|name| name.is_none())
+}
+
+/// The file in which a service keeps what it has seen of other services' logs. Who copies several ledgers copies all of these
+/// before anything else, so that no ledger knows more of another than the copy of that one has.
+pub const SEEN: &str = WITNESSED;
+
+/// The file that says which records were removed because their time was over. Where it is another one after a copy than
+/// before, segments may have gone in between, and the copy is to be made again.
+pub const REMOVED: &str = KEPT;
+
+/// A ledger's files in an order in which they can be copied while it is written to: what is copied so is a ledger that a crash
+/// has left at some moment, with every record that was durable when the last files were begun. What derives from the others
+/// and is made again when it is missing is left out.
+///
+/// # Errors
+/// What the system says.
+pub fn in_order(storage: &dyn Storage) -> io::Result<Vec<String>> {
+    let mut names = files(storage)?;
+    names.retain(|name| !name.starts_with("index/"));
+    let place = |name: &String| match (name.as_str(), segment_number(name)) {
+        (_, Some(number)) => (3, number),
+        (WITNESSED, _) => (0, 0),
+        (mark::NAME | CHECKPOINT | KEPT | KEYS, _) => (1, 0),
+        _ => (2, 0),
+    };
+    names.sort_by_key(place);
+    Ok(names)
 }
 
 /// A ledger's files, without what a process that was killed has left of writing one.

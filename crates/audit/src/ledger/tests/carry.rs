@@ -85,3 +85,38 @@ async fn what_the_source_no_longer_has_goes() {
     target.set_contents(FIRST, Some(other));
     assert_eq!(differing(&bench.storage, &target).unwrap().as_deref(), Some(FIRST));
 }
+
+/// Copied file by file while records come in and the log follows, it opens as a ledger with everything that was durable when
+/// the copy was begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_in_order_of_a_ledger_in_use_is_a_ledger() {
+    use crate::ledger::carry::in_order;
+    let bench = Bench::new(Options { segment_bytes: 4_000, ..quick() });
+    let ledger = Arc::new(bench.open_log());
+    append(&ledger, 0..40).await;
+    for round in 1..6u64 {
+        let writing = {
+            let ledger = Arc::clone(&ledger);
+            tokio::spawn(async move { append(&ledger, round * 40..(round + 1) * 40).await })
+        };
+        let from = ledger.storage();
+        let target = MemoryStorage::new();
+        let names = in_order(&*from).unwrap();
+        assert!(!names.iter().any(|name| name.starts_with("index/")));
+        for name in names {
+            let file = from.open(&name).unwrap();
+            let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            target.replace(&name, &bytes).unwrap();
+            tokio::task::yield_now().await;
+        }
+        let copied = Bench { storage: target, keys: Arc::clone(&bench.keys), options: bench.options };
+        let opened = copied.open_log();
+        let found = numbers(&opened);
+        assert!(found.len() as u64 >= round * 40 && found.iter().copied().eq(0..found.len() as u64), "{round}");
+        opened.close().await;
+        drop(opened);
+        is_good(&copied.storage);
+        writing.await.unwrap();
+    }
+}
