@@ -40,8 +40,10 @@ pub mod conformance;
 mod file_kms;
 mod guarded_file;
 mod health;
+mod key_set;
 mod kms;
 mod outage;
+mod own;
 mod passphrase_kms;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
@@ -51,8 +53,10 @@ mod tenant_keys;
 pub use file_kms::FileKms;
 pub use guarded_file::FileFault;
 pub use health::{Down, KmsHealth, ProviderHealth};
+pub use key_set::{FieldRotation, Generation, KeySet, KeySetError, OwnKey};
 pub use kms::{KeyVersion, KmsError, KmsProvider, wrapped_version};
 pub use outage::Outage;
+pub use own::{OwnKeyId, own_of};
 pub use passphrase_kms::{PASSPHRASE_BYTES_MIN, PassphraseFault, PassphraseKms};
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{PinSource, Pkcs11Config, Pkcs11Kms};

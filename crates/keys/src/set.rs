@@ -6,6 +6,7 @@ use std::sync::Arc;
 use countersign_crypto::{Aad, SecretKey};
 use countersign_model::{Entropy, Name};
 
+use crate::key_set::{KeySet, OwnKey};
 use crate::kms::{KmsError, KmsProvider};
 
 /// The first byte of a key wrapped by a named provider: then the name's length, the name, and what it wrapped.
@@ -61,12 +62,42 @@ impl KmsSet {
         aad: &Aad,
         key: &SecretKey,
     ) -> Result<Vec<u8>, KmsError> {
-        let wrapped = self.provider(name)?.wrap(entropy, aad, key)?;
-        let Some(name) = name else { return Ok(wrapped) };
-        let text = name.as_str().as_bytes();
-        // A name has at most 63 bytes.
-        let length = u8::try_from(text.len()).map_err(|_| KmsError::UnknownProvider(name.clone()))?;
-        Ok([&[NAMED, length], text, wrapped.as_slice()].concat())
+        named(name, self.provider(name)?.wrap(entropy, aad, key)?)
+    }
+
+    /// As [`Self::wrap`], by a new key that the provider has for this alone; by the provider's own key where it has no such
+    /// keys. One that is made and then not used is destroyed again, as far as that goes.
+    ///
+    /// # Errors
+    /// As [`Self::wrap`], and as [`KmsProvider::make_own`].
+    pub fn wrap_own(
+        &self,
+        name: Option<&Name>,
+        entropy: &dyn Entropy,
+        aad: &Aad,
+        key: &SecretKey,
+    ) -> Result<Vec<u8>, KmsError> {
+        let provider = self.provider(name)?;
+        let own = match provider.make_own(entropy) {
+            Ok(own) => own,
+            Err(KmsError::NoOwnKeys) => return self.wrap(name, entropy, aad, key),
+            Err(error) => return Err(error),
+        };
+        match provider.wrap_own(own, entropy, aad, key) {
+            Ok(wrapped) => named(name, wrapped),
+            Err(error) => {
+                let _ = provider.destroy_own(own);
+                Err(error)
+            }
+        }
+    }
+
+    /// Destroys an own key where it is.
+    ///
+    /// # Errors
+    /// [`KmsError::UnknownProvider`], and as [`KmsProvider::destroy_own`].
+    pub fn destroy_own(&self, own: &OwnKey) -> Result<(), KmsError> {
+        self.provider(own.provider.as_ref())?.destroy_own(own.id)
     }
 
     /// Unwraps by the provider that wrapped, and by no other.
@@ -78,14 +109,30 @@ impl KmsSet {
         self.provider(name.as_ref())?.unwrap_key(aad, wrapped)
     }
 
-    /// Whether `wrapped` was wrapped by the newest version of its provider's key.
+    /// Whether all of `wrapped` was wrapped under the newest version of its provider's key: a wrapped key, or every key of
+    /// a tenant's set that is not destroyed.
     ///
     /// # Errors
     /// [`KmsError::UnknownProvider`], [`KmsError::NotAuthentic`] for an unknown format, and as [`KmsProvider::version`].
     pub fn is_current(&self, wrapped: &[u8]) -> Result<bool, KmsError> {
-        let version = crate::kms::wrapped_version(wrapped).ok_or(KmsError::NotAuthentic)?;
-        Ok(version == self.provider(wrapped_by(wrapped).as_ref())?.version()?)
+        let set = KeySet::decode(wrapped)?;
+        for one in set.generations().iter().filter(|one| !one.is_destroyed()) {
+            let version = crate::kms::wrapped_version(&one.wrapped).ok_or(KmsError::NotAuthentic)?;
+            if version != self.provider(wrapped_by(&one.wrapped).as_ref())?.version()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
+}
+
+/// With the provider's name before it.
+fn named(name: Option<&Name>, wrapped: Vec<u8>) -> Result<Vec<u8>, KmsError> {
+    let Some(name) = name else { return Ok(wrapped) };
+    let text = name.as_str().as_bytes();
+    // A name has at most 63 bytes.
+    let length = u8::try_from(text.len()).map_err(|_| KmsError::UnknownProvider(name.clone()))?;
+    Ok([&[NAMED, length], text, wrapped.as_slice()].concat())
 }
 
 impl<P: KmsProvider + 'static> From<Arc<P>> for KmsSet {
@@ -100,10 +147,12 @@ impl From<Arc<dyn KmsProvider>> for KmsSet {
     }
 }
 
-/// The name of the provider that wrapped this; `None` for the deployment's own.
+/// The name of the provider that wrapped this; `None` for the deployment's own. Of a tenant's key set, that of the newest
+/// key.
 #[must_use]
 pub fn wrapped_by(wrapped: &[u8]) -> Option<Name> {
-    split(wrapped)?.0
+    let set = KeySet::decode(wrapped).ok()?;
+    split(&set.generations().last()?.wrapped)?.0
 }
 
 /// The provider's name and what it wrapped; `None` if it is neither.
