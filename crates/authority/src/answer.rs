@@ -10,6 +10,7 @@ use countersign_model::request::{Action, Door, Narrowing};
 use countersign_model::{GrantId, Name, RecordId, RequestId, SessionId, TenantId, TokenId, UserId, Value};
 use serde::Serialize;
 
+use crate::control::erase::{ErasureEntry, ErasureProof};
 use crate::control::incident::view::{IncidentEntry, IncidentView, NoticeEntry, NoticeView};
 
 /// The answer to a control request.
@@ -56,6 +57,12 @@ pub enum ControlAnswer {
     Watch(serde_json::Value),
     /// What the custodian answers: jobs, backups.
     Custody(serde_json::Value),
+    /// The receipts of what was erased.
+    Erasures(Vec<ErasureEntry>),
+    /// The receipt of what was just erased.
+    Erasure(Box<ErasureEntry>),
+    /// What is left of something that was erased.
+    ErasureProof(Box<ErasureProof>),
     /// Operators' access to tenants.
     Grants(Vec<GrantEntry>),
     /// One operator's access to one tenant.

@@ -110,7 +110,7 @@ impl Authority {
         let since = registry.takes_over().then_some(started);
         let proofs = ReplayWindow::new(PROOFS);
         let remembered = Arc::new(Remembered { proofs, since, challenges: Arc::clone(&challenges) });
-        Ok(Self {
+        let authority = Self {
             registry,
             store,
             keys,
@@ -131,7 +131,9 @@ impl Authority {
             logs: Arc::new(Vec::<(LogName, Arc<dyn Log>)>::new()),
             witnesses: BTreeSet::new(),
             started,
-        })
+        };
+        authority.finish_erasures().await;
+        Ok(authority)
     }
 
     /// The same authority, which calls identity providers by means of `outbound`. Without this it calls them on the

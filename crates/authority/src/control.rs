@@ -7,7 +7,7 @@ mod access;
 mod audit;
 mod backup;
 mod describe;
-mod erase;
+pub(crate) mod erase;
 pub(crate) mod incident;
 mod keys;
 mod own;
@@ -18,7 +18,7 @@ mod types;
 mod users;
 mod watch;
 
-use countersign_audit::{Body, Record, Service, Verdict};
+use countersign_audit::{Access, Body, Record, Service, Verdict};
 use countersign_guard::{Permit, Refusal, Settlement};
 use countersign_model::TenantId;
 use countersign_model::access::AccessControl;
@@ -44,15 +44,17 @@ pub(crate) struct Done {
     pub detail: Option<String>,
     /// The token that was made from the caller's, if one was.
     pub made: Option<TokenId>,
+    /// The records that it was done to.
+    pub accesses: Vec<Access>,
 }
 
 impl Done {
     pub(crate) const fn looked(answer: ControlAnswer) -> Self {
-        Self { answer, affected: None, detail: None, made: None }
+        Self { answer, affected: None, detail: None, made: None, accesses: Vec::new() }
     }
 
     pub(crate) const fn changed(answer: ControlAnswer) -> Self {
-        Self { answer, affected: Some(1), detail: None, made: None }
+        Self { answer, affected: Some(1), detail: None, made: None, accesses: Vec::new() }
     }
 }
 
@@ -75,6 +77,7 @@ impl Authority {
                 affected: done.affected,
                 detail: done.detail.clone().or(asked),
                 made: done.made,
+                accesses: done.accesses.clone(),
                 ..Settlement::default()
             },
             Err(failure) => Settlement { failed: Some(failure.reason()), detail: asked, ..Settlement::default() },

@@ -1,10 +1,12 @@
 //! Who looks after data at rest as a whole, as the authority calls it: long work in the background, a job each.
 
 use async_trait::async_trait;
+use countersign_model::erasure::Receipt;
 use countersign_model::facts::Principal;
 use countersign_model::{Name, RequestId, TenantId, UnixMs};
 use serde_json::Value;
 
+use crate::control::erase::Finding;
 use crate::error::ControlFailure;
 
 /// Work that somebody asked for.
@@ -108,6 +110,19 @@ pub trait Custodian: Send + Sync {
     /// # Errors
     /// [`CustodyFailure::NotFound`].
     async fn cancel(&self, job: RequestId) -> Result<Value, CustodyFailure>;
+
+    /// Puts a copy of a receipt into every repository, so that whoever restores from there heeds it without this deployment.
+    /// Each with what kept it from that, if anything did.
+    async fn keep_receipt(&self, receipt: &Receipt) -> Vec<(Name, Option<String>)> {
+        let _ = receipt;
+        Vec::new()
+    }
+
+    /// What the backups in each repository still have of something that was erased.
+    async fn look_for(&self, receipt: &Receipt) -> Vec<Finding> {
+        let _ = receipt;
+        Vec::new()
+    }
 
     /// The backups in a repository, each held against what the deployment knows of it.
     ///

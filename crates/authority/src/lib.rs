@@ -59,6 +59,7 @@ pub use answer::{
 pub use authority::{Authority, AuthorityParts, Remembered};
 pub use bootstrap::Bootstrap;
 pub use challenge::Challenge;
+pub use control::erase::{CopyEntry, ErasureEntry, ErasureProof, Finding};
 pub use control::incident::BreachRules;
 pub use control::incident::view::{
     ClockView, IncidentEntry, IncidentView, LogView, NoticeEntry, NoticeRequest, NoticeType, NoticeView, StepView,

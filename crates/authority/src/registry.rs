@@ -7,6 +7,7 @@ mod db;
 pub(crate) mod erasure;
 pub(crate) mod fact;
 mod load;
+mod own;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -94,6 +95,7 @@ pub struct Registry {
     changing: Arc<tokio::sync::Mutex<()>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    kms: KmsSet,
 }
 
 /// The tenants' wrapped keys.
@@ -206,10 +208,11 @@ impl Registry {
         deployment_key: TenantKey,
         wrapped_own_key: Vec<u8>,
     ) -> Result<Arc<Self>, RegistryError> {
-        let loaded = load::load(&mut db)?;
+        let loaded = load::load(&mut db, |tenant, fact| own::unwrap(&parts.kms, tenant, fact))?;
         let policies =
             Policies::compile(&loaded.facts.types, &loaded.facts.policies).map_err(RegistryError::Policies)?;
         let wrapped = Arc::new(Wrapped(RwLock::new(Arc::new(loaded.wrapped))));
+        let kms = parts.kms.clone();
         let tenant_keys =
             TenantKeys::new(parts.kms, Arc::<Wrapped>::clone(&wrapped) as Arc<dyn WrappedKeys>, parts.key_capacity)
                 .bounded(Arc::clone(&parts.clock), parts.key_open_ms);
@@ -248,7 +251,9 @@ impl Registry {
             changing: Arc::default(),
             clock: parts.clock,
             entropy: parts.entropy,
+            kms,
         });
+        registry.own_facts()?;
         if let Some(path) = bootstrap {
             registry.keep_bootstrap(&path)?;
         }

@@ -9,7 +9,7 @@ mod watch;
 
 use countersign_model::access::AccessControl;
 use countersign_model::control::{AuditQuery, Control, NewProvider, NewUser, PolicyFile};
-use countersign_model::custody::BackupControl;
+use countersign_model::custody::{BackupControl, EraseControl};
 use countersign_model::incident::IncidentControl;
 use countersign_model::watch::WatchControl;
 use countersign_model::{Name, RequestId};
@@ -121,6 +121,9 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem
         | Target::JobList
         | Target::JobRead
         | Target::JobCancel => Control::Backup(custody::backup(incoming, &mut parameters)?),
+        Target::ErasureList | Target::ErasureCreate | Target::ErasureProve => {
+            Control::Erase(custody::erase(incoming, &mut parameters)?)
+        }
         _ => return Err(Problem::NoSuchPath),
     };
     parameters.finish()?;
@@ -168,6 +171,9 @@ pub(crate) fn bare(target: Target) -> Control {
         | Target::JobList
         | Target::JobRead
         | Target::JobCancel => Control::Backup(BackupControl::Jobs),
+        Target::ErasureList | Target::ErasureCreate | Target::ErasureProve => {
+            Control::Erase(EraseControl::Receipts { tenant: None })
+        }
         Target::AuditRead | Target::Receipt | Target::Proof => Control::AuditRead(AuditQuery::default()),
         _ => Control::WhoAmI,
     }

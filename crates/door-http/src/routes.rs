@@ -113,6 +113,12 @@ pub enum Target {
     JobRead,
     /// End it where it is.
     JobCancel,
+    /// The receipts of what was erased.
+    ErasureList,
+    /// Erase something for good.
+    ErasureCreate,
+    /// Look for what was erased.
+    ErasureProve,
     /// The description of all this.
     OpenApi,
     /// Whether the server is up.
@@ -203,6 +209,9 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/jobs", Target::JobList),
     route("GET", "/v1/jobs/{name}", Target::JobRead),
     route("DELETE", "/v1/jobs/{name}", Target::JobCancel),
+    route("GET", "/v1/erasures", Target::ErasureList),
+    route("POST", "/v1/erasures", Target::ErasureCreate),
+    route("POST", "/v1/erasures/{name}/proof", Target::ErasureProve),
     route("GET", "/v1/log", Target::Log),
     route("GET", "/v1/log/{service}/{instance}/checkpoint", Target::Log),
     route("GET", "/v1/log/{service}/{instance}/tile/{level}/{tile}", Target::Log),

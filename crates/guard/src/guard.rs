@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use countersign_audit::{AuditSink, Verdict};
 use countersign_model::control::{Control, ControlAction};
+use countersign_model::custody::EraseControl;
 use countersign_model::facts::{OPERATORS, Principal};
 use countersign_model::query::Judged;
-use countersign_model::request::Operation;
-use countersign_model::{Clock, Request, RequestId, Service, Tally};
+use countersign_model::request::{Action, Operation};
+use countersign_model::{Clock, Predicate, Request, RequestId, Service, Tally};
 use countersign_token::{Binding, ReplayWindow, Verifier};
 use tokio::time::Instant;
 
@@ -355,6 +356,16 @@ impl Guard {
         }
         if !state.facts.tenant_names.contains_key(named) {
             return Err(Refusal::Forbidden);
+        }
+        // What is erased is deleted first. Nobody is told of a record that they may not see, so this takes the right to delete
+        // every one of its type, whole.
+        if let Control::Erase(EraseControl::Record { record_type, .. }) = control {
+            let found = state.facts.types.find(record_type);
+            let (id, found) = found.ok_or(Refusal::Forbidden)?;
+            let plan = state.policies.plan(principal, Action::Delete, id).map_err(|_| Refusal::PolicyFault)?;
+            if plan.rows_with_all(found.all()) != Predicate::TRUE {
+                return Err(Refusal::Forbidden);
+            }
         }
         match state.policies.control(principal, action, named) {
             Ok(true) => Ok(Judged::Control(control.clone())),

@@ -1,5 +1,6 @@
 //! Data keys in use: unwrapped, derived, and kept within bounds of number and time.
 
+mod destroying;
 mod held;
 mod wrapping;
 

@@ -17,6 +17,7 @@ use countersign_model::{Entropy, FieldSet, Name, Opened, RequestId, Service, Ten
 use crate::call::{BEYOND, Call, KmsFailure, ServiceFailure};
 use crate::keyring::Keyring;
 use crate::reach::Reach;
+use crate::store_service::is_to_be_erased;
 
 /// Releases data keys.
 #[async_trait]
@@ -56,6 +57,15 @@ pub trait KeyRelease: Send + Sync {
     /// # Errors
     /// [`ServiceFailure`]; [`KmsFailure`] if the old or the new key management service can't be asked.
     async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure>;
+
+    /// Destroys all keys of a tenant that the request erases, and gives how many there were. For the authority alone.
+    ///
+    /// # Errors
+    /// [`ServiceFailure`]; [`KmsFailure`] if a key management service can't be asked.
+    async fn destroy_tenant_keys(&self, call: &Call<'_>, tenant: TenantId) -> Result<u64, ServiceFailure> {
+        let _ = (call, tenant);
+        Err(ServiceFailure::Unavailable)
+    }
 }
 
 /// What a tenant's key that is not of a field is for.
@@ -246,6 +256,16 @@ impl KeyRelease for KeyService {
         };
         let kms = kms.clone();
         self.wrap(move |keys, entropy| keys.wrap_new_by(named(kms.as_ref()), entropy, tenant)).await
+    }
+
+    async fn destroy_tenant_keys(&self, call: &Call<'_>, tenant: TenantId) -> Result<u64, ServiceFailure> {
+        let judgement = self.judge(call, &[Service::Authority]).await?;
+        if !is_to_be_erased(&judgement, tenant) {
+            return Err(self.refuse(call, &judgement, Refusal::Forbidden).await);
+        }
+        let keys = Arc::clone(&self.parts.keys);
+        let destroyed = tokio::task::spawn_blocking(move || keys.destroy_all(tenant)).await;
+        destroyed.map_err(|_| ServiceFailure::Unavailable)?.map_err(|error| no_key(&KeyError::Kms(error)))
     }
 
     async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {

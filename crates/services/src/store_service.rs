@@ -11,7 +11,9 @@ use countersign_model::control::Control;
 use countersign_model::custody::EraseControl;
 use countersign_model::query::Judged;
 use countersign_model::{FieldId, FieldSet, Opened, RecordId, Service, TenantId, TypeId, UnixMs};
-use countersign_store::{Access, Batch, Done, Rejected, Requirement, Scan, SealedChange, SealedRow, Store, StoreError, Traces, Unavailable};
+use countersign_store::{
+    Access, Batch, Done, Rejected, Requirement, Scan, SealedChange, SealedRow, Store, StoreError, Traces, Unavailable,
+};
 
 use crate::call::{BEYOND, Call, ServiceFailure};
 use crate::key_service::KeyRelease;
@@ -66,6 +68,24 @@ pub trait Records: Send + Sync {
         Err(ServiceFailure::Unavailable)
     }
 
+    /// How much is stored of records of the token's tenant, for a request that proves that they were erased. For the
+    /// authority alone.
+    async fn traces(
+        &self,
+        call: &Call<'_>,
+        record_type: TypeId,
+        records: &[RecordId],
+    ) -> Result<Traces, ServiceFailure> {
+        let _ = (call, record_type, records);
+        Err(ServiceFailure::Unavailable)
+    }
+
+    /// Whether anything is stored of a tenant that nobody knows any more, for the same. For the authority alone.
+    async fn has_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<bool, ServiceFailure> {
+        let _ = (call, tenant);
+        Err(ServiceFailure::Unavailable)
+    }
+
     /// Removes all that is stored of a tenant that the request erases. For the authority alone.
     async fn erase_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<Traces, ServiceFailure> {
         let _ = (call, tenant);
@@ -109,6 +129,14 @@ impl StoreService {
             return Err(self.beyond_of(call, &judgement).await);
         }
         Ok(judgement)
+    }
+
+    async fn judge_proof(&self, call: &Call<'_>) -> Result<Judgement, ServiceFailure> {
+        let (judgement, _) = self.judge(call, FROM_AUTHORITY).await?;
+        match judgement.judged {
+            Judged::Control(Control::Erase(EraseControl::Prove { .. })) => Ok(judgement),
+            _ => Err(self.beyond_of(call, &judgement).await),
+        }
     }
 
     /// Refuses, on record, a call by whom it is not for.
@@ -283,6 +311,26 @@ impl Records for StoreService {
         }
         let erasing = self.store.erasing().ok_or(ServiceFailure::Unavailable)?;
         erasing.remove_tenant(tenant).await.map_err(failure)
+    }
+
+    async fn traces(
+        &self,
+        call: &Call<'_>,
+        record_type: TypeId,
+        records: &[RecordId],
+    ) -> Result<Traces, ServiceFailure> {
+        let judgement = self.judge_proof(call).await?;
+        let erasing = self.store.erasing().ok_or(ServiceFailure::Unavailable)?;
+        erasing.traces(judgement.principal.tenant, record_type, records).await.map_err(failure)
+    }
+
+    async fn has_tenant(&self, call: &Call<'_>, tenant: TenantId) -> Result<bool, ServiceFailure> {
+        let judgement = self.judge_proof(call).await?;
+        if judgement.state.facts.tenants.contains_key(&tenant) {
+            return Err(self.beyond_of(call, &judgement).await);
+        }
+        let erasing = self.store.erasing().ok_or(ServiceFailure::Unavailable)?;
+        erasing.has_tenant(tenant).await.map_err(failure)
     }
 }
 

@@ -14,7 +14,6 @@ use countersign_model::{RequestId, Service, TenantId};
 use countersign_services::Call;
 
 use self::reading::{Places, Reading};
-use self::shown::shown;
 use super::{Done, called};
 use crate::answer::{AuditPage, ControlAnswer};
 use crate::authority::Authority;
@@ -53,7 +52,10 @@ impl Authority {
             record,
             field,
             request: query.request,
-            by: query.user.as_deref().map(|user| find::doer(state, permit.principal().tenant, user)),
+            by: query
+                .user
+                .as_deref()
+                .map(|user| find::doer(state, permit.principal().tenant, user, &self.registry.erased_names())),
             session: query.session,
             token: query.token,
             since: query.since,
@@ -64,7 +66,8 @@ impl Authority {
         let reading = Reading { trails: self.trails.all(), call, owners, query: asked, limit };
         let (records, next) = reading.read(places).await?;
         let asked = record.map(|(_, record)| record);
-        let records = records.into_iter().map(|entry| shown(entry, state, asked)).collect();
+        let view = self.view();
+        let records = records.into_iter().map(|entry| view.shown(entry, state, asked)).collect();
         Ok(Done::looked(ControlAnswer::Audit(AuditPage { records, next: next.to_text() })))
     }
 

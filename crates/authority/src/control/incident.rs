@@ -128,7 +128,7 @@ impl Authority {
         let answer = ControlAnswer::Incident(Box::new(self.incident_view(id, &fact)));
         let asked = super::describe::describe(&asked(&fact, until));
         let detail = asked.into_iter().chain([detail]).collect::<Vec<_>>().join("; ");
-        Ok(Done { answer, affected: Some(1), detail: Some(detail), made: None })
+        Ok(Done { answer, affected: Some(1), detail: Some(detail), made: None, accesses: Vec::new() })
     }
 
     fn incident_of(&self, id: IncidentId) -> Result<Arc<IncidentFact>, ControlFailure> {

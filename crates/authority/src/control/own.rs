@@ -37,7 +37,7 @@ impl Authority {
         let detail = format!("{}; token {}", super::describe_narrowing(narrowing, lifetime_ms), minted.id());
         let made = Some(minted.id());
         let answer = ControlAnswer::Token(self.new_token(minted, parent.binding().copied()));
-        Ok(Done { affected: None, detail: Some(detail), answer, made })
+        Ok(Done { made, detail: Some(detail), ..Done::looked(answer) })
     }
 
     pub(super) async fn revoke_own(&self, caller: &Principal, session: bool) -> Result<Done, ControlFailure> {

@@ -52,6 +52,7 @@ impl Authority {
             affected: (!dry_run).then_some(count),
             detail: None,
             made: None,
+            accesses: Vec::new(),
         })
     }
 }

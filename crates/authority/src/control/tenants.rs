@@ -42,12 +42,16 @@ impl Authority {
         let (now, entropy) = (self.registry.clock().now(), self.registry.entropy());
         let id = TenantId::new(now, entropy);
         let call = Call::of(permit, Service::Authority);
+        let registry = Arc::clone(&self.registry);
+        let facts_key = tokio::task::spawn_blocking(move || registry.new_facts_key(id)).await;
+        let facts_key = facts_key.map_err(|_| ControlFailure::Unavailable("key management service"))??;
         let wrapped = self.keys.new_tenant_key(&call, id).await.map_err(called("key service"))?;
         // Room in the store first: what a crash in between leaves is an empty file that nothing refers to, and
         // never a tenant without room.
         self.records.create_tenant(&call, id).await.map_err(called("store"))?;
         let tenant = Tenant { name, created: now };
         let entry = entry(id, &tenant, 0, wrapped_by(&wrapped));
+        change.add_facts_key(facts_key);
         change.add_tenant(id, tenant, wrapped)?;
         change.commit().await?;
         Ok(Done::changed(ControlAnswer::Tenant(entry)))

@@ -44,7 +44,7 @@ impl Authority {
         }
         let affected = (!dry_run).then_some(changes.len() as u64);
         let answer = TypesAnswer { text: None, changes: Some(changes), applied: Some(!dry_run) };
-        Ok(Done { answer: ControlAnswer::Types(answer), affected, detail, made: None })
+        Ok(Done { answer: ControlAnswer::Types(answer), affected, detail, made: None, accesses: Vec::new() })
     }
 
     /// Lays the wanted types over the old ones. Whether types have records is asked only where it matters, as

@@ -73,7 +73,7 @@ impl Authority {
             name: instance.map(str::to_owned),
             expires: rfc3339(expires),
         });
-        Ok(Done { affected: Some(1), detail: Some(detail), made: None, answer })
+        Ok(Done { affected: Some(1), detail: Some(detail), made: None, accesses: Vec::new(), answer })
     }
 
     pub(crate) fn service_list(&self) -> Done {

@@ -1,10 +1,12 @@
 //! Changing facts: durable first, then published.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use countersign_guard::State;
 use countersign_model::control::{Contacts, PolicyFile};
 use countersign_model::facts::{Facts, Tenant, User};
+use countersign_model::incident::Culprit;
 use countersign_model::{
     GrantId, IncidentId, Name, RecordTypes, RequestId, SessionId, TenantId, TokenId, UnixMs, UserId,
 };
@@ -30,6 +32,9 @@ const REVOCATION_MS: u64 = MAX_LIFETIME_MS.saturating_add(CLOCK_SKEW_MS);
 /// The most revoked tokens and sessions of one tenant that are kept at a time. Every request looks into them and
 /// every change copies them, and people can revoke their own tokens as fast as they get them.
 pub(crate) const REVOCATIONS_MAX: usize = 10_000;
+
+/// In the place of the name of a principal that was erased.
+const ERASED: &str = "erased";
 
 /// A change in the making. Nothing happens before [`Change::commit`].
 ///
@@ -98,6 +103,17 @@ impl Change {
         Ok(())
     }
 
+    fn put_of(
+        &mut self,
+        owner: TenantId,
+        kind: Kind,
+        id: &[u8],
+        stored: &impl serde::Serialize,
+    ) -> Result<(), RegistryError> {
+        self.writes.push(Write::put_of(owner, kind, id, stored)?);
+        Ok(())
+    }
+
     pub(crate) fn write(&mut self, write: Write) {
         self.writes.push(write);
     }
@@ -114,7 +130,7 @@ impl Change {
 
     pub(crate) fn add_tenant(&mut self, id: TenantId, tenant: Tenant, key: Vec<u8>) -> Result<(), RegistryError> {
         let stored = TenantFact { tenant: tenant.clone(), wrapped_key: key.clone() };
-        self.put(Kind::Tenant, id.as_bytes(), &stored)?;
+        self.put_of(id, Kind::Tenant, id.as_bytes(), &stored)?;
         Arc::make_mut(&mut self.facts.tenant_names).insert(tenant.name.clone(), id);
         Arc::make_mut(&mut self.facts.tenants).insert(id, tenant);
         self.wrapped_keys.push((id, key.into()));
@@ -125,14 +141,14 @@ impl Change {
     /// A tenant's key, wrapped again. The key is the same.
     pub(crate) fn rewrap_tenant(&mut self, id: TenantId, key: Vec<u8>) -> Result<(), RegistryError> {
         let Some(tenant) = self.facts.tenants.get(&id).cloned() else { return Ok(()) };
-        self.put(Kind::Tenant, id.as_bytes(), &TenantFact { tenant, wrapped_key: key.clone() })?;
+        self.put_of(id, Kind::Tenant, id.as_bytes(), &TenantFact { tenant, wrapped_key: key.clone() })?;
         self.wrapped_keys.push((id, key.into()));
         self.facts_changed = true;
         Ok(())
     }
 
     pub(crate) fn put_user(&mut self, id: UserId, user: User) -> Result<(), RegistryError> {
-        self.put(Kind::User, id.as_bytes(), &user)?;
+        self.put_of(user.tenant, Kind::User, id.as_bytes(), &user)?;
         Arc::make_mut(&mut self.facts.user_names).insert((user.tenant, user.name.clone()), id);
         Arc::make_mut(&mut self.facts.users).insert(id, Arc::new(user));
         self.facts_changed = true;
@@ -145,6 +161,63 @@ impl Change {
             None => self.writes.push(Write::delete(Kind::Erasure, id.as_bytes())),
         }
         self.erasures.push((id, fact));
+        Ok(())
+    }
+
+    /// Puts what is no name in the place of a principal's name, where other facts have it.
+    pub(crate) fn forget_names(&mut self, tenant: TenantId, user: UserId, name: &Name) -> Result<(), RegistryError> {
+        let gone = user.to_string();
+        let nobody = || Name::new(ERASED).map_err(|_| RegistryError::Missing("name"));
+        let tenant_name = self.facts.tenants.get(&tenant).map(|tenant| tenant.name.clone());
+        let full = tenant_name.as_ref().map(|tenant| format!("{name}@{tenant}")).unwrap_or_default();
+        let is_name = |text: &str| text == name.as_str() || text == full;
+        let mut grants: BTreeMap<GrantId, Arc<GrantFact>> = self.registry.grants().into_iter().collect();
+        for (id, grant) in &self.grants {
+            match grant {
+                Some(grant) => drop(grants.insert(*id, Arc::clone(grant))),
+                None => drop(grants.remove(id)),
+            }
+        }
+        for (id, grant) in grants {
+            let mut new = (*grant).clone();
+            if new.operator == user {
+                new.operator_name = nobody()?;
+            }
+            match &mut new.state {
+                GrantState::Given { by, .. }
+                | GrantState::Refused { by, .. }
+                | GrantState::Closed { by: Some(by), .. }
+                    if grant.tenant == tenant && is_name(by) =>
+                {
+                    by.clone_from(&gone);
+                }
+                _ => {}
+            }
+            if new != *grant {
+                self.put_grant(id, new)?;
+            }
+        }
+        for (id, incident) in self.registry.incidents() {
+            let mut new = (*incident).clone();
+            let mut is_changed = new.by == full;
+            if is_changed {
+                new.by.clone_from(&gone);
+            }
+            if let Culprit::Principal { tenant, name: culprit } = &mut new.culprit
+                && Some(&*tenant) == tenant_name.as_ref()
+                && culprit == name
+            {
+                *culprit = nobody()?;
+                is_changed = true;
+            }
+            for step in new.steps.iter_mut().filter(|step| step.tenant == Some(tenant) && is_name(&step.subject)) {
+                step.subject.clone_from(&gone);
+                is_changed = true;
+            }
+            if is_changed {
+                self.put_incident(id, new)?;
+            }
+        }
         Ok(())
     }
 
@@ -172,7 +245,7 @@ impl Change {
         for (grant, _) in self.registry.grants().into_iter().filter(|(_, grant)| grant.tenant == id) {
             self.forget_grant(grant);
         }
-        for kind in [Kind::Tenant, Kind::Provider, Kind::Contacts] {
+        for kind in [Kind::Tenant, Kind::Provider, Kind::Contacts, Kind::TenantFactsKey] {
             self.writes.push(Write::delete(kind, id.as_bytes()));
         }
         self.erased_tenants.push(id);
@@ -302,7 +375,7 @@ impl Change {
         provider: Option<ProviderFact>,
     ) -> Result<(), RegistryError> {
         match &provider {
-            Some(provider) => self.put(Kind::Provider, tenant.as_bytes(), provider)?,
+            Some(provider) => self.put_of(tenant, Kind::Provider, tenant.as_bytes(), provider)?,
             None => self.writes.push(Write::delete(Kind::Provider, tenant.as_bytes())),
         }
         self.provider = Some((tenant, provider.map(Arc::new)));
@@ -318,7 +391,7 @@ impl Change {
 
     /// Whom a tenant is told by from now on. No decision depends on it.
     pub(crate) fn set_contacts(&mut self, tenant: TenantId, contacts: Contacts) -> Result<(), RegistryError> {
-        self.put(Kind::Contacts, tenant.as_bytes(), &contacts)?;
+        self.put_of(tenant, Kind::Contacts, tenant.as_bytes(), &contacts)?;
         self.contacts = Some((tenant, Arc::new(contacts)));
         Ok(())
     }
@@ -335,7 +408,7 @@ impl Change {
 
     /// Keeps a grant as it now is.
     pub(crate) fn put_grant(&mut self, id: GrantId, grant: GrantFact) -> Result<(), RegistryError> {
-        self.put(Kind::Grant, id.as_bytes(), &grant)?;
+        self.put_of(grant.tenant, Kind::Grant, id.as_bytes(), &grant)?;
         self.grants.push((id, Some(Arc::new(grant))));
         Ok(())
     }

@@ -3,19 +3,19 @@
 mod file;
 mod postgres;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use countersign_crypto::{Aad, SealKey};
-use countersign_model::Entropy;
+use countersign_crypto::{Aad, OpenError, SealKey};
+use countersign_model::{Entropy, TenantId};
 use countersign_postgres::{Blocking, Held};
 use zeroize::Zeroizing;
 
 use self::file::File;
 pub use self::postgres::CONTROL;
 use self::postgres::Table;
-use super::fact::{self, EpochFact, Kind, Write};
+use super::fact::{self, EpochFact, Kind, TenantFactsKeyFact, Write};
 use crate::error::RegistryError;
 
 /// Where the control data are.
@@ -42,7 +42,7 @@ pub(super) type Changes = BTreeMap<(i16, Vec<u8>), Option<Vec<u8>>>;
 /// Sealed facts in their place.
 pub(super) struct Db {
     kept: Kept,
-    key: Option<SealKey>,
+    keys: Option<Keys>,
 }
 
 enum Kept {
@@ -54,11 +54,45 @@ fn aad(kind: Kind, id: &[u8]) -> Aad {
     Aad::new("fact.1").part(&[kind as u8]).part(id)
 }
 
-fn seal(key: &SealKey, entropy: &dyn Entropy, writes: &[Write]) -> Changes {
+/// The first byte of a body that is sealed under its tenant's own key, too. No fact's form has this number.
+const OWNED: u8 = 0xf0;
+
+/// What facts are sealed under: the deployment's key, and those about a tenant under the tenant's own key before that.
+struct Keys {
+    deployment: SealKey,
+    /// With the wrapped form.
+    tenants: HashMap<TenantId, (SealKey, Vec<u8>)>,
+}
+
+impl Keys {
+    fn new(deployment: SealKey) -> Self {
+        Self { deployment, tenants: HashMap::new() }
+    }
+
+    fn seal(&self, entropy: &dyn Entropy, aad: &Aad, owner: Option<TenantId>, body: &[u8]) -> Vec<u8> {
+        let own = owner.and_then(|owner| Some((owner, self.tenants.get(&owner)?)));
+        let Some((owner, (key, _))) = own else { return self.deployment.seal(entropy, aad, body) };
+        let inner = [&[OWNED], owner.as_bytes().as_slice(), &key.seal(entropy, aad, body)].concat();
+        self.deployment.seal(entropy, aad, &inner)
+    }
+
+    /// `Ok(None)` for what belonged to a tenant whose key is no more.
+    fn open(&self, aad: &Aad, body: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, OpenError> {
+        let plain = Zeroizing::new(self.deployment.open(aad, body)?);
+        let Some(([OWNED], inner)) = plain.split_first_chunk() else { return Ok(Some(plain)) };
+        let (owner, sealed) = inner.split_first_chunk::<16>().ok_or(OpenError::Format)?;
+        let Some((key, _)) = self.tenants.get(&TenantId::from_bytes(*owner)) else { return Ok(None) };
+        key.open(aad, sealed).map(|plain| Some(Zeroizing::new(plain)))
+    }
+}
+
+fn seal(keys: &Keys, entropy: &dyn Entropy, writes: &[Write]) -> Changes {
     let mut changes = Changes::new();
     for write in writes {
         let (kind, id, body) = match write {
-            Write::Put { kind, id, body } => (*kind, id, Some(key.seal(entropy, &aad(*kind, id), body))),
+            Write::Put { kind, id, body, owner } => {
+                (*kind, id, Some(keys.seal(entropy, &aad(*kind, id), *owner, body)))
+            }
             Write::Delete { kind, id } => (*kind, id, None),
         };
         // The last word on a row counts.
@@ -76,7 +110,8 @@ impl Db {
         entropy: &dyn Entropy,
         writes: &[Write],
     ) -> Result<Self, RegistryError> {
-        let mut changes = seal(&key, entropy, writes);
+        let keys = Keys::new(key);
+        let mut changes = seal(&keys, entropy, writes);
         changes.insert((Kind::DeploymentKey as i16, Vec::new()), Some(wrapped.to_vec()));
         let rows = changes.into_iter().filter_map(|((kind, id), body)| Some((kind, id, body?)));
         let rows: Vec<Row> = rows.collect();
@@ -84,7 +119,7 @@ impl Db {
             Place::File(path) => Kept::File(File::create(path, &rows)?),
             Place::Postgres { database, .. } => Kept::Table(Table::create(database, entropy, rows)?),
         };
-        Ok(Self { kept, key: Some(key) })
+        Ok(Self { kept, keys: Some(keys) })
     }
 
     /// A new file with these rows, sealed as they are. They are there all or not at all.
@@ -104,7 +139,7 @@ impl Db {
                 (Kept::Table(table), wrapped)
             }
         };
-        Ok((Self { kept, key: None }, wrapped))
+        Ok((Self { kept, keys: None }, wrapped))
     }
 
     /// Writes these rows to a place that holds nothing, or an earlier state of the same deployment, and gives how many
@@ -157,7 +192,7 @@ impl Db {
     }
 
     pub(super) fn unlock(&mut self, key: SealKey) {
-        self.key = Some(key);
+        self.keys = Some(Keys::new(key));
     }
 
     /// Lets another process come to it at once, where that is not a matter of a file.
@@ -183,21 +218,55 @@ impl Db {
         }
     }
 
-    /// Gives every fact, opened, to `take`.
+    /// Seals facts about a tenant under this key from now on, or under the deployment's alone.
+    pub(super) fn own(&mut self, tenant: TenantId, key: Option<(SealKey, Vec<u8>)>) {
+        let Some(keys) = &mut self.keys else { return };
+        match key {
+            Some(key) => drop(keys.tenants.insert(tenant, key)),
+            None => drop(keys.tenants.remove(&tenant)),
+        }
+    }
+
+    /// The wrapped form of the key that facts about this tenant are sealed under.
+    pub(super) fn wrapped_own(&self, tenant: TenantId) -> Option<Vec<u8>> {
+        self.keys.as_ref()?.tenants.get(&tenant).map(|(_, wrapped)| wrapped.clone())
+    }
+
+    /// Whether facts about this tenant are sealed under a key of its own.
+    pub(super) fn has_own(&self, tenant: TenantId) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.tenants.contains_key(&tenant))
+    }
+
+    /// Gives every fact, opened, to `take`. Tenants' own keys are unwrapped by `unwrap`, which gives none for one that was
+    /// destroyed: what was sealed under it is passed over.
     pub(super) fn each(
         &mut self,
+        unwrap: impl Fn(TenantId, &TenantFactsKeyFact) -> Result<Option<SealKey>, RegistryError>,
         mut take: impl FnMut(Kind, &[u8], &[u8]) -> Result<(), RegistryError>,
     ) -> Result<(), RegistryError> {
         let rows = self.rows()?;
-        let key = self.key.as_ref().ok_or(RegistryError::Missing("deployment key"))?;
+        let keys = self.keys.as_mut().ok_or(RegistryError::Missing("deployment key"))?;
+        // Without these nothing about a tenant opens.
+        for (_, id, body) in rows.iter().filter(|(kind, _, _)| *kind == Kind::TenantFactsKey as i16) {
+            let kind = Kind::TenantFactsKey;
+            let damaged = || fact::damaged(kind, id);
+            let opened = keys.open(&aad(kind, id), body).map_err(|_| damaged())?.ok_or_else(damaged)?;
+            let tenant = TenantId::from_bytes(id.as_slice().try_into().map_err(|_| damaged())?);
+            let stored: TenantFactsKeyFact = fact::read(kind, id, &opened)?;
+            if let Some(key) = unwrap(tenant, &stored)? {
+                keys.tenants.insert(tenant, (key, stored.wrapped));
+            }
+        }
         for (kind, id, body) in rows {
             let damaged = |kind| RegistryError::Damaged { kind, id: hex::encode(&id) };
             let kind = Kind::from_number(i64::from(kind)).ok_or_else(|| damaged("fact of an unknown kind"))?;
             if kind == Kind::DeploymentKey {
                 continue;
             }
-            let plain = Zeroizing::new(key.open(&aad(kind, &id), &body).map_err(|_| damaged(kind.name()))?);
-            take(kind, &id, &plain)?;
+            let opened = keys.open(&aad(kind, &id), &body).map_err(|_| damaged(kind.name()))?;
+            if let Some(plain) = opened {
+                take(kind, &id, &plain)?;
+            }
         }
         Ok(())
     }
@@ -207,8 +276,8 @@ impl Db {
     /// In a database it does not return before it is known which of the two it is, unless another process has taken
     /// its place.
     pub(super) fn write(&mut self, entropy: &dyn Entropy, writes: &[Write]) -> Result<(), RegistryError> {
-        let key = self.key.as_ref().ok_or(RegistryError::Missing("deployment key"))?;
-        let changes = seal(key, entropy, writes);
+        let keys = self.keys.as_ref().ok_or(RegistryError::Missing("deployment key"))?;
+        let changes = seal(keys, entropy, writes);
         self.apply(entropy, changes)
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Registry;
 use super::change::Change;
+use super::own::OwnKeyRef;
 use crate::error::RegistryError;
 
 /// An erasure as it is kept. Its receipt is what others see of it.
@@ -19,6 +20,9 @@ pub(crate) struct ErasureFact {
     pub receipt: Receipt,
     /// While it is under way: tags of references that must not be there. Type, field, tags.
     pub absent: Vec<(u16, u8, Vec<[u8; 16]>)>,
+    /// Of a tenant: its keys in key management services, and how many more keys were wrapped by one that others have too.
+    pub keys: Vec<OwnKeyRef>,
+    pub shared: u64,
     /// Of a principal: a digest of its name, by which audit views know what not to show.
     pub name: Option<[u8; 16]>,
 }
@@ -141,7 +145,13 @@ impl Registry {
             }
             if self.erasure(receipt.id).is_none() {
                 news = news.saturating_add(1);
-                change.put_erasure(ErasureFact { receipt: receipt.clone(), absent: Vec::new(), name: None })?;
+                change.put_erasure(ErasureFact {
+                    receipt: receipt.clone(),
+                    absent: Vec::new(),
+                    keys: Vec::new(),
+                    shared: 0,
+                    name: None,
+                })?;
             }
         }
         change.commit().await?;

@@ -37,6 +37,7 @@ pub(crate) enum Kind {
     Contacts = 18,
     Erasure = 19,
     Backup = 20,
+    TenantFactsKey = 21,
 }
 
 impl Kind {
@@ -63,6 +64,7 @@ impl Kind {
             18 => Self::Contacts,
             19 => Self::Erasure,
             20 => Self::Backup,
+            21 => Self::TenantFactsKey,
             _ => return None,
         })
     }
@@ -91,13 +93,14 @@ impl Kind {
             Self::Contacts => "contacts",
             Self::Erasure => "erasure",
             Self::Backup => "backup",
+            Self::TenantFactsKey => "tenant's facts key",
         }
     }
 }
 
 /// One change of the table. Bodies are wiped: some hold private keys.
 pub(crate) enum Write {
-    Put { kind: Kind, id: Vec<u8>, body: Zeroizing<Vec<u8>> },
+    Put { kind: Kind, id: Vec<u8>, body: Zeroizing<Vec<u8>>, owner: Option<TenantId> },
     Delete { kind: Kind, id: Vec<u8> },
 }
 
@@ -116,7 +119,16 @@ impl Write {
         let mut body = Vec::with_capacity(1024);
         body.push(format(kind));
         let body = postcard::to_extend(fact, body).map_err(|_| RegistryError::Storage("a fact is too large"))?;
-        Ok(Self::Put { kind, id: id.to_vec(), body: Zeroizing::new(body) })
+        Ok(Self::Put { kind, id: id.to_vec(), body: Zeroizing::new(body), owner: None })
+    }
+
+    /// The same for a fact about a tenant, which is not to be read any more once the tenant was erased.
+    pub(crate) fn put_of(owner: TenantId, kind: Kind, id: &[u8], fact: &impl Serialize) -> Result<Self, RegistryError> {
+        let mut write = Self::put(kind, id, fact)?;
+        if let Self::Put { owner: of, .. } = &mut write {
+            *of = Some(owner);
+        }
+        Ok(write)
     }
 
     pub(crate) fn delete(kind: Kind, id: &[u8]) -> Self {
@@ -211,6 +223,12 @@ pub(crate) fn read_user(id: &[u8], body: &[u8]) -> Result<User, RegistryError> {
         _ => return read(Kind::User, id, body),
     };
     old.ok_or_else(|| damaged(Kind::User, id))
+}
+
+/// The key that facts about a tenant are sealed under, as the key management service wrapped it by a key of its own.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct TenantFactsKeyFact {
+    pub wrapped: Vec<u8>,
 }
 
 /// The types file as it was applied, and what came of merging it with those before.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use countersign_crypto::SealKey;
 use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{AuthorityParts, CertificateAuthority};
 use countersign_model::control::Contacts;
@@ -14,7 +15,7 @@ use super::db::Db;
 use super::erasure::ErasureFact;
 use super::fact::{
     self, CertificatesFact, EpochFact, FactsKeysFact, GrantFact, Kind, PoliciesFact, ProviderFact, RevocationFact,
-    SigningKeyFact,
+    SigningKeyFact, TenantFactsKeyFact,
 };
 use super::fact::{TenantFact, TypesFact, damaged};
 use crate::control::incident::fact::IncidentFact;
@@ -61,9 +62,12 @@ struct Loading {
     backups: BTreeMap<[u8; 16], KnownBackup>,
 }
 
-pub(super) fn load(db: &mut Db) -> Result<Loaded, RegistryError> {
+pub(super) fn load(
+    db: &mut Db,
+    unwrap: impl Fn(TenantId, &TenantFactsKeyFact) -> Result<Option<SealKey>, RegistryError>,
+) -> Result<Loaded, RegistryError> {
     let mut loading = Loading::default();
-    db.each(|kind, id, body| loading.take(kind, id, body))?;
+    db.each(unwrap, |kind, id, body| loading.take(kind, id, body))?;
     loading.finish()
 }
 
@@ -74,7 +78,7 @@ fn uuid(kind: Kind, id: &[u8]) -> Result<[u8; 16], RegistryError> {
 impl Loading {
     fn take(&mut self, kind: Kind, id: &[u8], body: &[u8]) -> Result<(), RegistryError> {
         match kind {
-            Kind::DeploymentKey => {}
+            Kind::DeploymentKey | Kind::TenantFactsKey => {}
             Kind::Epoch => self.epoch = Some(fact::read(kind, id, body)?),
             Kind::Tenant => {
                 let stored: TenantFact = fact::read(kind, id, body)?;

@@ -1,6 +1,6 @@
 //! Requests about data at rest as a whole.
 
-use countersign_model::custody::BackupControl;
+use countersign_model::custody::{BackupControl, EraseControl};
 use countersign_model::{Kind, Name, UnixMs, Value};
 use serde::Deserialize;
 
@@ -77,4 +77,35 @@ fn moment(text: &str) -> Result<UnixMs, Problem> {
         }
         _ => Err(Problem::Syntax { part: Part::Body, line: 1, column: 1, expected }),
     }
+}
+
+/// One of three: a tenant; a user, perhaps of a tenant; a record by its type and key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Erase {
+    #[serde(default)]
+    tenant: Option<Name>,
+    #[serde(default)]
+    user: Option<Name>,
+    #[serde(rename = "type", default)]
+    record_type: Option<String>,
+    #[serde(default)]
+    key: Option<String>,
+}
+
+pub(super) fn erase(incoming: Incoming<'_>, parameters: &mut Parameters<'_>) -> Result<EraseControl, Problem> {
+    Ok(match incoming.target {
+        Target::ErasureCreate => {
+            let expected = "type and key, or user, or tenant";
+            let Erase { tenant, user, record_type, key } = typed(incoming, expected)?;
+            match (tenant, user, record_type, key) {
+                (None, None, Some(record_type), Some(key)) => EraseControl::Record { record_type, key },
+                (tenant, Some(user), None, None) => EraseControl::Principal { tenant, user },
+                (Some(tenant), None, None, None) => EraseControl::Tenant { tenant },
+                _ => return Err(Problem::Syntax { part: Part::Body, line: 1, column: 1, expected }),
+            }
+        }
+        Target::ErasureProve => EraseControl::Prove { receipt: path_id(incoming.segment)? },
+        _ => EraseControl::Receipts { tenant: parameters.name("tenant")? },
+    })
 }

@@ -288,6 +288,26 @@ fn backups_and_jobs() {
     assert_eq!(job, ok(BackupControl::Cancel { job: id.parse().unwrap() }));
 }
 
+#[test]
+fn erasures() {
+    let name = |name: &str| countersign_model::Name::new(name).unwrap();
+    let post = |body| Sent::new(Target::ErasureCreate, body).lowered();
+    let ok = |control| Ok(Control::Erase(control));
+    let record = EraseControl::Record { record_type: "customer".to_owned(), key: "17".to_owned() };
+    assert_eq!(post(r#"{"type":"customer","key":"17"}"#), ok(record));
+    let (tenant, user) = (Some(name("northwind")), name("nancy"));
+    assert_eq!(post(r#"{"user":"nancy"}"#), ok(EraseControl::Principal { tenant: None, user: user.clone() }));
+    let elsewhere = post(r#"{"tenant":"northwind","user":"nancy"}"#);
+    assert_eq!(elsewhere, ok(EraseControl::Principal { tenant, user }));
+    assert_eq!(post(r#"{"tenant":"northwind"}"#), ok(EraseControl::Tenant { tenant: name("northwind") }));
+    for body in ["{}", r#"{"type":"customer"}"#, r#"{"tenant":"northwind","type":"customer","key":"17"}"#] {
+        assert!(post(body).is_err(), "{body}");
+    }
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let proof = Sent { segment: id, ..Sent::new(Target::ErasureProve, "") }.lowered();
+    assert_eq!(proof, ok(EraseControl::Prove { receipt: id.parse().unwrap() }));
+}
+
 /// Whoever comes without a good token asks for what the path says, and for nothing that would change anything.
 #[test]
 fn bare_requests_change_nothing() {
@@ -313,6 +333,7 @@ fn bare_requests_change_nothing() {
                 | Control::Incident(IncidentControl::List | IncidentControl::Received)
                 | Control::ContactsRead
                 | Control::Backup(BackupControl::Jobs)
+                | Control::Erase(EraseControl::Receipts { tenant: None })
         );
         assert!(harmless, "{} {}", route.method, route.path);
     }

@@ -2,13 +2,14 @@
 
 use countersign_audit::By;
 use countersign_guard::State;
-use countersign_model::{FieldId, FieldSet, Name, RecordId, TenantId, TypeId, UserId, Value};
+use countersign_model::{FieldId, FieldSet, Name, RecordId, TenantId, TypeId, UnixMs, UserId, Value};
 use countersign_services::Call;
 use countersign_store::{Access, Scan};
 
 use crate::authority::Authority;
 use crate::control::called;
 use crate::error::ControlFailure;
+use crate::registry::erasure::ErasedNames;
 
 impl Authority {
     /// The record that people call TYPE/KEY, found by its tag as the store finds it. Its cells stay sealed.
@@ -52,11 +53,16 @@ pub(super) fn field(state: &State, type_id: TypeId, name: &str) -> Result<FieldI
 }
 
 /// Whom a name or an identifier means. Nobody need have the name now: who had it once is found by it too, and so is an
-/// operator, who is on record in a tenant as NAME@operators.
-pub(super) fn doer(state: &State, tenant: TenantId, text: &str) -> By {
+/// operator, who is on record in a tenant as NAME@operators. By the name of a principal that was erased nobody is found who
+/// had it before.
+pub(super) fn doer(state: &State, tenant: TenantId, text: &str, erased: &ErasedNames) -> By {
     if let Ok(user) = text.parse::<UserId>() {
         return By { user: Some(user), name: None };
     }
     let user = Name::new(text).ok().and_then(|name| state.facts.user_names.get(&(tenant, name)).copied());
+    if erased.whose(tenant, text, UnixMs(0)).is_some() {
+        // Somebody else may have it by now.
+        return By { user: Some(user.unwrap_or(UserId::from_bytes([0; 16]))), name: None };
+    }
     By { user, name: Some(text.to_owned()) }
 }

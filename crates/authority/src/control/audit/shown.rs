@@ -1,39 +1,85 @@
 //! How audit records are shown: with names in place of identifiers.
 
+use std::sync::Arc;
+
 use countersign_audit::{Access, Record};
 use countersign_guard::State;
-use countersign_model::{FieldSet, RecordId};
+use countersign_model::erasure::Receipts;
+use countersign_model::{FieldSet, RecordId, TenantId, UnixMs};
 
 use super::reading::Entry;
 use crate::answer::{AuditAccess, AuditEntry};
+use crate::authority::Authority;
+use crate::registry::erasure::ErasedNames;
 use crate::time::rfc3339;
 
 /// How many record identifiers an answer shows of each access.
 const RECORD_IDS_MAX: usize = 100;
 
-/// Who asks about one record is not shown which others were touched with it.
-pub(super) fn shown((position, record): Entry, state: &State, asked: Option<RecordId>) -> AuditEntry {
-    let Record { time, request, service, door, verdict, body, .. } = record;
-    let person = |id| state.facts.users.get(&id).map_or_else(|| id.to_string(), |user| user.name.to_string());
-    AuditEntry {
-        position: position.0,
-        time: rfc3339(time),
-        request,
-        service: service.as_str(),
-        door,
-        verdict: verdict.as_str(),
-        reason: body.reason.map(countersign_audit::Reason::as_str),
-        user: body.user_name.or_else(|| body.user.map(person)),
-        user_id: body.user,
-        on_behalf_of: body.on_behalf_of.map(person),
-        session: body.session,
-        token: body.token,
-        action: body.action,
-        purpose: body.purpose,
-        epoch: body.epoch,
-        accesses: body.accesses.into_iter().map(|access| shown_access(&access, state, asked)).collect(),
-        affected: body.affected,
-        detail: body.detail,
+/// How records are shown to a tenant.
+pub(in crate::control) struct View {
+    erased: ErasedNames,
+    receipts: Arc<Receipts>,
+}
+
+impl Authority {
+    /// With what was erased left out.
+    pub(in crate::control) fn view(&self) -> View {
+        View { erased: self.registry.erased_names(), receipts: self.registry.receipts() }
+    }
+}
+
+impl View {
+    /// Who asks about one record is not shown which others were touched with it.
+    ///
+    /// INVARIANT erased-is-an-id: of a principal that was erased no name is shown, whatever the sealed record has.
+    pub(in crate::control) fn shown(
+        &self,
+        (position, record): Entry,
+        state: &State,
+        asked: Option<RecordId>,
+    ) -> AuditEntry {
+        let Record { time, request, service, door, verdict, tenant, body, .. } = record;
+        let person = |id| state.facts.users.get(&id).map_or_else(|| id.to_string(), |user| user.name.to_string());
+        let erased = body.user.filter(|user| self.receipts.is_user_erased(*user));
+        let named = body.user_name.map(|name| self.without_names(tenant, time, name));
+        AuditEntry {
+            position: position.0,
+            time: rfc3339(time),
+            request,
+            service: service.as_str(),
+            door,
+            verdict: verdict.as_str(),
+            reason: body.reason.map(countersign_audit::Reason::as_str),
+            user: erased.map(|user| user.to_string()).or(named).or_else(|| body.user.map(person)),
+            user_id: body.user,
+            on_behalf_of: body.on_behalf_of.map(person),
+            session: body.session,
+            token: body.token,
+            action: body.action,
+            purpose: body.purpose.map(|purpose| self.without_names(tenant, time, purpose)),
+            epoch: body.epoch,
+            accesses: body.accesses.into_iter().map(|access| shown_access(&access, state, asked)).collect(),
+            affected: body.affected,
+            detail: body.detail.map(|detail| self.without_names(tenant, time, detail)),
+        }
+    }
+
+    /// A text with identifiers in place of the names of erased principals.
+    fn without_names(&self, tenant: Option<TenantId>, time: UnixMs, text: String) -> String {
+        let Some(tenant) = tenant.filter(|_| !self.erased.is_empty()) else { return text };
+        let is_part = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '_' || one == '-';
+        let (mut said, mut rest) = (String::with_capacity(text.len()), text.as_str());
+        while let Some(first) = rest.chars().next() {
+            let end = rest.find(|one| is_part(one) != is_part(first)).unwrap_or(rest.len());
+            let (word, left) = rest.split_at(end);
+            match self.erased.whose(tenant, word, time).filter(|_| is_part(first)) {
+                Some(user) => said.push_str(&user.to_string()),
+                None => said.push_str(word),
+            }
+            rest = left;
+        }
+        said
     }
 }
 

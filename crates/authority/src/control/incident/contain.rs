@@ -103,7 +103,7 @@ impl Authority {
             steps.collect::<Vec<_>>().join("; ")
         )));
         let answer = ControlAnswer::Incident(Box::new(self.incident_view(id, &fact)));
-        Ok(Done { answer, affected: Some(fact.steps.len() as u64), detail, made: None })
+        Ok(Done { answer, affected: Some(fact.steps.len() as u64), detail, made: None, accesses: Vec::new() })
     }
 
     /// What is to be done about what the incident names.

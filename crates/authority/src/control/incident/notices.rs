@@ -63,7 +63,13 @@ impl Authority {
             false => format!("draft notices of incident {id}: {}", concerned.len()),
         };
         let answer = ControlAnswer::Incident(Box::new(self.incident_view(id, &fact)));
-        Ok(Done { answer, affected: Some(concerned.len() as u64), detail: Some(detail), made: None })
+        Ok(Done {
+            answer,
+            affected: Some(concerned.len() as u64),
+            detail: Some(detail),
+            made: None,
+            accesses: Vec::new(),
+        })
     }
 
     fn draft(

@@ -1,0 +1,57 @@
+//! What a crash has cut off is finished when the deployment is next opened.
+
+use countersign_model::FieldSet;
+use countersign_model::erasure::Erased;
+use countersign_services::erase_records;
+use countersign_store::{Access, Scan, Store};
+
+use super::counts;
+use crate::authority::Authority;
+use crate::registry::erasure::ErasureFact;
+
+impl Authority {
+    /// Finishes erasures that were begun. One that can't be finished now stays as it is, for the next start.
+    pub(crate) async fn finish_erasures(&self) {
+        let Some(store) = self.store.clone() else { return };
+        for fact in self.registry.unfinished_erasures() {
+            let finished = match &fact.receipt.erased {
+                Erased::Records { .. } => self.finish_records(&*store, fact).await,
+                Erased::Tenant => self.finish_tenant(&*store, fact).await,
+                // That is one change of the facts.
+                Erased::Principal { .. } => Some(()),
+            };
+            // Whoever asks for the receipt sees that it is not finished.
+            let _ = finished;
+        }
+    }
+
+    async fn finish_records(&self, store: &dyn Store, mut fact: ErasureFact) -> Option<()> {
+        let Erased::Records { record_type, records } = &fact.receipt.erased else { return None };
+        let (record_type, tenant) = (*record_type, fact.receipt.tenant);
+        let access = Access::Records(records.clone());
+        let scan = Scan { record_type, access, cells: FieldSet::EMPTY, limit: records.len(), after: None };
+        let rows = store.read(tenant, &scan).await.ok()?;
+        let version = |record| rows.iter().find(|row| row.record == record).map(|row| row.version);
+        let records: Vec<_> = records.iter().map(|record| (*record, version(*record))).collect();
+        let now = self.registry.clock().now();
+        let erased = erase_records(store, tenant, record_type, &records, fact.requires(), now).await.ok()?;
+        let mut change = self.registry.begin().await;
+        match erased {
+            Ok(traces) => {
+                fact.receipt.counts = counts(&traces);
+                // Cut off after they were deleted, and before that was known.
+                fact.receipt.counts.records = fact.receipt.counts.records.max(records.len() as u64);
+                fact.receipt.finished = Some(now);
+                fact.absent.clear();
+                change.put_erasure(fact.clone()).ok()?;
+            }
+            // Something refers to it by now, and nobody was told that it was erased.
+            Err(_) => change.forget_erasure(fact.receipt.id).ok()?,
+        }
+        change.commit().await.ok()?;
+        if fact.receipt.finished.is_some() {
+            self.copy_receipt(&fact.receipt).await;
+        }
+        Some(())
+    }
+}
