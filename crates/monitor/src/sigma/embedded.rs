@@ -11,6 +11,8 @@ macro_rules! files {
 
 files! {
     "audit_sink_failing.yml",
+    "backup_failed.yml",
+    "backup_old.yml",
     "break_glass.yml",
     "budget_spent.yml",
     "certificate_running_out.yml",

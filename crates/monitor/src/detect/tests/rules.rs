@@ -213,6 +213,16 @@ const CASES: &[Case] = &[
         |world| world.say(said(Service::Authority, Verdict::Changed, "manage_incidents", None)),
     ),
     Case(
+        "A backup or a restore has failed",
+        |world| world.say(said(Service::Authority, Verdict::Failed, "backup_ended", Some(Reason::Unavailable))),
+        |world| world.say(said(Service::Authority, Verdict::Changed, "backup_ended", None)),
+    ),
+    Case(
+        "There has been no good backup for too long",
+        |world| world.say(said(Service::Authority, Verdict::Failed, "backup_old", Some(Reason::Unavailable))),
+        |world| world.say(said(Service::Authority, Verdict::Intent, "backup_begun", None)),
+    ),
+    Case(
         "Stored data can't be opened",
         |world| world.say(said(Service::Gateway, Verdict::Failed, "read", Some(Reason::Damaged))),
         |world| world.say(said(Service::Gateway, Verdict::Failed, "read", Some(Reason::Conflict))),
