@@ -15,7 +15,7 @@ pub struct Batch {
     /// When it is made, for the history of changes. Put in by the store service.
     pub at: UnixMs,
     /// The tenant's key epoch under which its cells were sealed and its tags made: the newest of all of its fields. 0 for
-    /// a batch without cells.
+    /// a batch without cells and requirements; one that has either and says 0 is of before the first epoch.
     pub epoch: u32,
 }
 
@@ -64,7 +64,8 @@ impl std::fmt::Debug for Batch {
 /// One change.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SealedChange {
-    /// A new record, of version 1. A field without a cell is null.
+    /// A new record, of version 1; of one that there was before and whose history is kept, of the version after its last. A
+    /// field without a cell is null.
     Insert {
         /// The type.
         record_type: TypeId,

@@ -7,6 +7,7 @@
 mod bring;
 mod moment;
 mod noting;
+mod reseal;
 
 use async_trait::async_trait;
 use countersign_crypto::Tag;
@@ -16,9 +17,10 @@ use crate::batch::Once;
 use crate::error::StoreError;
 use crate::layout::TypeLayout;
 
-pub use bring::{Brought, Step, bring, bring_known, bring_noted};
+pub use bring::{Brought, Step, bring, bring_known, bring_noted, bring_past};
 pub use moment::{Moment, Moments, Replacement};
 pub use noting::{Noted, Noting};
+pub use reseal::{Resealed, Reseals, bring_counts};
 
 /// One record with everything that is stored of it. Two are equal if the same is stored.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,6 +52,14 @@ impl CarriedRow {
     pub(crate) fn fits(&self, fields: &TypeLayout) -> bool {
         let cells = self.cells.iter().map(|(field, _)| (*field, true));
         fields.takes(cells, self.tags.iter().map(|(field, _)| (*field, true)))
+    }
+}
+
+impl PastRow {
+    /// Whether the type has these fields. What was may have no tag for a field that was indexed later.
+    pub(crate) fn fits(&self, fields: &TypeLayout) -> bool {
+        let cells = self.row.cells.iter().all(|(field, _)| fields.index(*field).is_some());
+        cells && self.row.tags.iter().all(|(field, _)| fields.is_indexed(*field))
     }
 }
 
@@ -112,6 +122,43 @@ pub trait Carry: Send + Sync {
         record_type: TypeId,
         gone: &[RecordId],
         rows: Vec<CarriedRow>,
+    ) -> Result<(), StoreError>;
+
+    /// What records of a type were before, in the order of their ids and versions, at most `limit`, from the one after
+    /// `after`.
+    ///
+    /// # Errors
+    /// As [`crate::Store::read`].
+    async fn past(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        after: Option<(RecordId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<PastRow>, StoreError>;
+
+    /// All that these records were before, in the order of their ids and versions.
+    ///
+    /// # Errors
+    /// As [`crate::Store::read`].
+    async fn past_of(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        records: &[RecordId],
+    ) -> Result<Vec<PastRow>, StoreError>;
+
+    /// Removes the states `gone` and stores `rows`, in place of what there was of the same records and versions. Durable when
+    /// it returns; doing it twice is doing it once.
+    ///
+    /// # Errors
+    /// As [`crate::Store::write`].
+    async fn put_past(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        gone: &[(RecordId, u64)],
+        rows: Vec<PastRow>,
     ) -> Result<(), StoreError>;
 
     /// What is known of batches that are made at most once, in the order of their times and ids, at most `limit`, from

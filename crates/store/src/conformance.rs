@@ -8,7 +8,9 @@
 mod batches;
 mod carrying;
 mod crowds;
+mod epochs;
 pub(crate) mod fixture;
+mod history;
 mod once;
 mod reading;
 mod types;
@@ -16,7 +18,9 @@ mod types;
 use countersign_model::{FieldId, FieldSet, TypeId};
 
 pub use self::carrying::carries;
+pub use self::epochs::reseals;
 use self::fixture::*;
+pub use self::history::remembers;
 use crate::{Access, Batch, Rejected, Scan, SealedChange, SealedRow, Store, StoreError};
 
 /// Runs the whole suite; panics with what was expected at the first thing that is not so.
@@ -40,6 +44,8 @@ pub async fn run<S: Store + 'static>(make: impl AsyncFn(u32) -> S) {
     batches::empty_and_unknown(&make(14).await).await;
     once::at_most_once(&make(15).await).await;
     once::of_many_at_once_one(make(16).await).await;
+    history::every_change(&make(17).await).await;
+    history::retention(&make(18).await).await;
     types::types_grow(&make(20).await).await;
     types::indexes_come_and_go(&make(21).await).await;
     types::any_records(&make(22).await).await;

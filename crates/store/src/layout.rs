@@ -3,12 +3,15 @@
 //! Type 7 is the table `r7`; its field 3 is the column `c3` (the sealed cell) and, if the field is indexed, `x3`
 //! (the tag) with the index `i7x3`. No name of a type or a field is in the tables. What tables there are is written
 //! beside them as one letter a field: `-` not indexed, `i` indexed, `u` unique; types are parted by `/`.
+//!
+//! What records of the type were before is in the table `h7`, which has the same columns.
 
 use countersign_model::{FieldId, FieldSet, RecordTypes, TypeId};
 
 use crate::access::{Access, Scan};
 use crate::batch::{Batch, Requirement, SealedChange};
 use crate::error::StoreError;
+use crate::history::StateScan;
 
 /// How a field can be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,11 +94,22 @@ impl TypeLayout {
         known && tagged && untagged.is_empty()
     }
 
-    /// All columns that a record has in any backend, but for what says whose it is: id, version, cells, tags.
+    /// All columns that a record has in any backend, but for what says whose it is: id, version, time of the last change,
+    /// cells, tags.
     pub(crate) fn columns(&self) -> String {
+        format!("id, version, at{}", self.values())
+    }
+
+    /// All columns of a state that a record had: as [`Self::columns`], with until when it was so after the time.
+    pub(crate) fn past_columns(&self) -> String {
+        format!("id, version, at, until{}", self.values())
+    }
+
+    /// The columns of cells and tags, each after a comma.
+    pub(crate) fn values(&self) -> String {
         let cells = (0..self.len()).map(|field| format!(", c{field}"));
         let tags = self.indexed().map(|field| format!(", x{}", field.0));
-        std::iter::once("id, version".to_owned()).chain(cells).chain(tags).collect()
+        cells.chain(tags).collect()
     }
 
     /// The indexed fields in order.
@@ -164,12 +178,21 @@ impl Layout {
 
     /// Refuses what the record types in force do not have.
     pub(crate) fn check_scan(&self, scan: &Scan) -> Result<(), StoreError> {
-        let record_type = self.record_type(scan.record_type)?;
-        let findable = match &scan.access {
+        self.check_access(scan.record_type, &scan.access, scan.cells)
+    }
+
+    /// The same for states of records.
+    pub(crate) fn check_states(&self, scan: &StateScan) -> Result<(), StoreError> {
+        self.check_access(scan.record_type, &scan.access, scan.cells)
+    }
+
+    fn check_access(&self, of: TypeId, access: &Access, cells: FieldSet) -> Result<(), StoreError> {
+        let record_type = self.record_type(of)?;
+        let findable = match access {
             Access::Tags { field, .. } => record_type.is_indexed(*field),
             Access::Records(_) | Access::All => true,
         };
-        if findable && record_type.has(scan.cells) { Ok(()) } else { Err(StoreError::UnknownField) }
+        if findable && record_type.has(cells) { Ok(()) } else { Err(StoreError::UnknownField) }
     }
 
     /// Refuses a batch that names what the record types in force do not have, before anything of it is made.

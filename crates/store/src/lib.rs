@@ -32,8 +32,10 @@ pub mod carry;
 pub mod conformance;
 mod erase;
 mod error;
+pub mod history;
 mod layout;
 pub mod postgres;
+mod seals;
 pub mod sqlite;
 mod texts;
 pub mod types_file;
@@ -45,7 +47,9 @@ pub use access::{Access, Scan, SealedRow};
 pub use batch::{Batch, Done, ONCE_MS, Once, Rejected, Requirement, SealedChange};
 pub use erase::{Erases, Traces};
 pub use error::{StoreError, Unavailable};
+pub use history::{Histories, SealedState, StateScan};
 pub use postgres::PostgresStore;
+pub use seals::{CellKey, Nearing, SEALS_MAX, SealCount};
 pub use sqlite::{Options, SqliteStore};
 
 /// A place for sealed records. `conformance` says in tests what every implementation must do.
@@ -98,6 +102,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// What the storage may meet.
     async fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError>;
+
+    /// The same storage where it keeps what records were; `None` if it keeps nothing of that.
+    fn history(&self) -> Option<&dyn Histories> {
+        None
+    }
 
     /// The same storage where it removes data for good; `None` if it can't.
     fn erasing(&self) -> Option<&dyn Erases> {

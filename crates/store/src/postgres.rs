@@ -10,11 +10,14 @@
 //! What the tables look like is written in `docs/formats.md`.
 
 mod carry;
+mod epoch;
 mod erase;
 mod failure;
 mod group;
+mod history;
 mod once;
 mod read;
+mod reseal;
 mod sql;
 mod stepwise;
 mod tables;
@@ -34,6 +37,7 @@ use uuid::Uuid;
 
 pub use self::tables::RECORDS;
 
+use self::epoch::Seals;
 use self::failure::{damaged, fault};
 use self::group::Groups;
 use self::read::{Reading, is_short};
@@ -41,6 +45,7 @@ use self::sql::Text;
 use self::types::Types;
 use self::write::Writing;
 use crate::error::{StoreError, Unavailable};
+use crate::history::KEEP_MS;
 use crate::layout::Layout;
 use crate::{Batch, Done, Rejected, Scan, SealedRow, Store};
 
@@ -58,6 +63,9 @@ struct Shared {
     /// Tenants that there is room for. None ever goes away.
     tenants: RwLock<HashSet<TenantId>>,
     groups: Groups,
+    seals: Seals,
+    /// For how long what records were before is kept, in milliseconds.
+    keep_ms: AtomicU64,
     /// How many batches were made.
     batches: AtomicU64,
 }
@@ -70,8 +78,15 @@ impl PostgresStore {
     /// brings the tables up to the record types that it is told of; otherwise it waits for whoever does.
     #[must_use]
     pub fn new(pool: Arc<Pool>, schema: Option<Arc<Pool>>, entropy: Arc<dyn Entropy>) -> Self {
-        let (types, tenants, groups, batches) = Default::default();
-        Self { shared: Arc::new(Shared { pool, schema, entropy, types, tenants, groups, batches }) }
+        let (types, tenants, groups, seals, batches) = Default::default();
+        let keep_ms = AtomicU64::new(KEEP_MS);
+        Self { shared: Arc::new(Shared { pool, schema, entropy, types, tenants, groups, seals, keep_ms, batches }) }
+    }
+
+    /// Lets each key of a tenant seal so many values, at the most and unless it is set [`SEALS_MAX`](crate::SEALS_MAX). Stores
+    /// on one database share what they count, and should have one limit.
+    pub fn limit_seals(&self, max: u64) {
+        self.shared.seals.limit.set(max);
     }
 
     /// Runs work to its end, even if nobody waits for it any more.
@@ -173,10 +188,14 @@ impl Shared {
         self.know(tenant).await?;
         let types = self.types();
         types.layout.check_batch(batch)?;
+        if let Err(rejected) = self.admit(tenant, batch).await? {
+            return Ok(Err(rejected));
+        }
         let mut id = [0; 16];
         self.entropy.fill(&mut id);
         let id = Uuid::from_bytes(id);
-        let writing = Writing { pool: &self.pool, types: &types, tenant, id, batch };
+        let writing =
+            Writing { pool: &self.pool, types: &types, seals: &self.seals, tenant, id, batch, keeps: self.keeps() };
         let made = writing.make().await?;
         if self.batches.fetch_add(1, Ordering::Relaxed).is_multiple_of(PURGE_EVERY) {
             writing.purge();
@@ -256,6 +275,10 @@ impl Store for PostgresStore {
 
     async fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError> {
         self.run(move |shared| async move { shared.any_records(record_type).await }).await
+    }
+
+    fn history(&self) -> Option<&dyn crate::Histories> {
+        Some(self)
     }
 
     fn erasing(&self) -> Option<&dyn crate::Erases> {

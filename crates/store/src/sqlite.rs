@@ -10,12 +10,15 @@
 
 mod carry;
 mod connection;
+mod epoch;
 mod erase;
 mod failure;
+mod history;
 mod layout;
 mod once;
 mod queue;
 mod read;
+mod reseal;
 mod sql;
 mod tenant;
 mod write;
@@ -31,11 +34,14 @@ use countersign_model::{RecordTypes, TenantId, TypeId, UnixMs};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use self::connection::Budget;
+use self::epoch::Seals;
 use self::queue::Leader;
 use self::sql::Select;
 use self::tenant::Tenant;
 use crate::error::{StoreError, Unavailable};
+use crate::history::KEEP_MS;
 use crate::layout::Layout;
+use crate::seals::SealLimit;
 use crate::texts::Texts;
 use crate::{Access, Batch, Done, Rejected, Scan, SealedRow, Store};
 
@@ -95,6 +101,9 @@ struct Shared {
     /// Moves on at each opening; tells which tenant was not used for longest.
     tick: AtomicU64,
     texts: Texts<Select>,
+    seals: Arc<SealLimit>,
+    /// For how long what records were before is kept, in milliseconds.
+    keep_ms: AtomicU64,
     /// Held until everything above is closed, so that no other program opens the same files.
     _lock: File,
 }
@@ -124,9 +133,17 @@ impl SqliteStore {
             budget: Arc::new(Budget::new(descriptors_max, options.cache_bytes_max)),
             tick: AtomicU64::new(0),
             texts: Texts::default(),
+            seals: Arc::default(),
+            keep_ms: AtomicU64::new(KEEP_MS),
             _lock: lock,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Lets each key of a tenant seal so many values, at the most and unless it is set [`SEALS_MAX`](crate::SEALS_MAX).
+    /// Counts are kept beside the data; a limit below what is counted already lets nothing more be sealed.
+    pub fn limit_seals(&self, max: u64) {
+        self.shared.seals.set(max);
     }
 
     /// Runs work on a thread where blocking is allowed.
@@ -170,7 +187,8 @@ impl Shared {
         if let Some(found) = self.opened(id) {
             return Ok(found);
         }
-        let tenant = Tenant::open(self.path(id), &self.budget, self.options.readers_kept)?;
+        let seals = Seals::new(id, Arc::clone(&self.seals));
+        let tenant = Tenant::open(self.path(id), &self.budget, self.options.readers_kept, seals)?;
         Ok(self.keep(id, tenant))
     }
 
@@ -342,7 +360,9 @@ impl Store for SqliteStore {
             let interrupted = StoreError::Unavailable(Unavailable::Interrupted);
             let runtime = tokio::runtime::Handle::try_current().map_err(|_| interrupted)?;
             // Not awaited: it goes on for the others even if this caller goes away.
-            drop(runtime.spawn_blocking(move || leader.run(move |tenant| shared.prepare(tenant))));
+            drop(
+                runtime.spawn_blocking(move || leader.run(move |tenant| Ok((shared.prepare(tenant)?, shared.keeps())))),
+            );
         }
         verdict.await.map_err(|_| StoreError::Unavailable(Unavailable::Interrupted))?
     }
@@ -357,6 +377,10 @@ impl Store for SqliteStore {
 
     async fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError> {
         self.blocking(move |shared| shared.any_records(record_type)).await
+    }
+
+    fn history(&self) -> Option<&dyn crate::Histories> {
+        Some(self)
     }
 
     fn erasing(&self) -> Option<&dyn crate::Erases> {

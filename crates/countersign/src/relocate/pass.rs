@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use countersign_model::{RecordTypes, TenantId, TypeId, UnixMs};
-use countersign_store::carry::{Brought, Noted, bring, bring_known, bring_noted};
+use countersign_store::carry::{Brought, Noted, bring, bring_known, bring_noted, bring_past};
 
 use super::files::Phase;
 use crate::compose::side::{Moving, Stored};
@@ -163,6 +163,8 @@ impl Passes<'_> {
                 })
                 .await
                 .map_err(|error| failed(&error))?;
+                let past = bring_past(&*self.from.carry, &*self.to.carry, (tenant, record_type)).await;
+                past.map_err(|error| failed(&error))?;
                 brought.add(more);
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use countersign_model::{RecordId, TenantId, TypeId, UnixMs};
 
-use super::{CarriedRow, Carry, Noted};
+use super::{CarriedRow, Carry, Noted, PastRow};
 use crate::error::StoreError;
 
 /// About as many bytes are read or stored at a time.
@@ -13,6 +13,8 @@ const PAGE_BYTES: usize = 2 << 20;
 /// Rows of a page: the first is small, as nobody knows yet how large its rows are.
 const FIRST_PAGE: usize = 128;
 const PAGE_MAX: usize = 4096;
+/// States of records that are compared at a time.
+const PAST_PAGE: usize = 512;
 /// Answers that are kept of batches are small.
 const KNOWN_PAGE: usize = 500;
 
@@ -97,6 +99,63 @@ pub async fn bring(
     Ok(brought)
 }
 
+/// Compares all that records of a type of a tenant were before, and carries what is different. States are kept for a while
+/// and then removed, on each side when it comes to it; so a state may come that is on its way out.
+///
+/// # Errors
+/// As [`bring`].
+pub async fn bring_past(
+    from: &dyn Carry,
+    to: &dyn Carry,
+    (tenant, record_type): (TenantId, TypeId),
+) -> Result<Brought, StoreError> {
+    let (mut brought, mut after) = (Brought::default(), None);
+    loop {
+        let wanted = from.past(tenant, record_type, after, PAST_PAGE).await?;
+        // What is at the target up to the last of them, and after it if they are the last of all.
+        let end = wanted.last().filter(|_| wanted.len() == PAST_PAGE).map(place);
+        let mut found = Vec::new();
+        let mut from_here = after;
+        loop {
+            let page = to.past(tenant, record_type, from_here, PAST_PAGE).await?;
+            let over = page.len() < PAST_PAGE;
+            from_here = page.last().map(place).or(from_here);
+            found.extend(page.into_iter().filter(|past| end.is_none_or(|end| place(past) <= end)));
+            if over || end.is_some_and(|end| from_here >= Some(end)) {
+                break;
+            }
+        }
+        brought.rows = brought.rows.saturating_add(count(wanted.len()));
+        brought.add(put_past(to, (tenant, record_type), wanted, &found).await?);
+        match end {
+            Some(end) => after = Some(end),
+            None => return Ok(brought),
+        }
+    }
+}
+
+/// Makes states at the target what they are at the source.
+async fn put_past(
+    to: &dyn Carry,
+    (tenant, record_type): (TenantId, TypeId),
+    mut wanted: Vec<PastRow>,
+    found: &[PastRow],
+) -> Result<Brought, StoreError> {
+    let places: BTreeSet<(RecordId, u64)> = wanted.iter().map(place).collect();
+    let known: HashMap<(RecordId, u64), &PastRow> = found.iter().map(|past| (place(past), past)).collect();
+    let gone: Vec<_> = known.keys().copied().filter(|place| !places.contains(place)).collect();
+    wanted.retain(|past| known.get(&place(past)) != Some(&past));
+    let done = Brought { rows: 0, put: count(wanted.len()), removed: count(gone.len()) };
+    if !done.is_same() {
+        to.put_past(tenant, record_type, &gone, wanted).await?;
+    }
+    Ok(done)
+}
+
+const fn place(past: &PastRow) -> (RecordId, u64) {
+    (past.row.record, past.row.version)
+}
+
 /// Carries the records that were noted, and reads each of them back. `put` and `removed` of what comes back say how many
 /// were different; all are the same when it returns, unless they were changed meanwhile (then they are noted again), or
 /// had to be left out, which `left` has.
@@ -121,6 +180,9 @@ pub async fn bring_noted(
         let (wanted, found) =
             tokio::try_join!(from.these(tenant, record_type, &records), to.these(tenant, record_type, &records))?;
         brought.rows = brought.rows.saturating_add(count(wanted.len()));
+        let (was, known) =
+            tokio::try_join!(from.past_of(tenant, record_type, &records), to.past_of(tenant, record_type, &records))?;
+        put_past(to, (tenant, record_type), was, &known).await?;
         if wanted == found {
             continue;
         }

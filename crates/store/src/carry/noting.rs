@@ -144,4 +144,8 @@ impl Store for Noting {
     async fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError> {
         self.inner.any_records(record_type).await
     }
+
+    fn history(&self) -> Option<&dyn crate::Histories> {
+        self.inner.history()
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use countersign_model::{TenantId, UnixMs};
 
 use super::fixture::*;
-use crate::carry::{Brought, CarriedRow, Carry, Noting, bring, bring_known, bring_noted};
+use crate::carry::{Brought, CarriedRow, Carry, Noting, bring, bring_known, bring_noted, bring_past};
 use crate::{Access, Batch, Done, Once, Rejected, SealedChange, Store, StoreError};
 
 const TYPES: [countersign_model::TypeId; 2] = [BOOK, LOAN];
@@ -136,6 +136,8 @@ async fn all(from: &dyn Carry, to: &dyn Carry) -> Brought {
     for one in from.tenants().await.unwrap() {
         for record_type in TYPES {
             brought.add(bring(from, to, (one, record_type), |_| {}).await.unwrap());
+            bring_past(from, to, (one, record_type)).await.unwrap();
+            assert!(bring_past(from, to, (one, record_type)).await.unwrap().is_same(), "twice is once");
         }
     }
     brought
@@ -150,6 +152,11 @@ async fn same<A: Store + Carry, B: Store + Carry>(here: &A, there: &B) {
                 there.rows(one, record_type, None, usize::MAX).await,
             );
             assert_eq!(of_here.unwrap(), of_there.unwrap());
+            let (was_here, was_there) = (
+                here.past(one, record_type, None, usize::MAX).await,
+                there.past(one, record_type, None, usize::MAX).await,
+            );
+            assert_eq!(was_here.unwrap(), was_there.unwrap());
             assert_eq!(here.count(one, record_type).await, there.count(one, record_type).await);
         }
         assert_eq!(everything(here, one).await, everything(there, one).await);

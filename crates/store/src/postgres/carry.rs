@@ -10,64 +10,87 @@ use countersign_postgres::{PgError, Row, Scope, ToSql};
 use uuid::Uuid;
 
 use super::failure::{damaged, fault};
+use super::write::time;
 use super::{PostgresStore, Shared, once};
 use crate::batch::Once;
-use crate::carry::{CarriedRow, Carry};
+use crate::carry::{CarriedRow, Carry, PastRow};
 use crate::error::StoreError;
 use crate::layout::TypeLayout;
 
-fn carried(row: &Row, fields: &TypeLayout) -> Result<CarriedRow, StoreError> {
+/// A row of [`TypeLayout::columns`], or of [`TypeLayout::past_columns`], which have `until` before the first cell.
+fn carried(row: &Row, fields: &TypeLayout, first: usize) -> Result<CarriedRow, StoreError> {
     let record = RecordId::from_bytes(*row.try_get::<_, Uuid>(0).map_err(damaged)?.as_bytes());
-    let version = u64::try_from(row.try_get::<_, i64>(1).map_err(damaged)?).map_err(damaged)?;
+    let (version, at) = (number(row, 1)?, UnixMs(number(row, 2)?));
     let bytes = |column: usize| row.try_get::<_, Option<&[u8]>>(column).map_err(damaged);
     let (mut cells, mut tags) = (Vec::with_capacity(fields.len()), Vec::new());
-    for (column, field) in (2usize..).zip((0u8..=u8::MAX).map(FieldId)).take(fields.len()) {
+    for (column, field) in (first..).zip((0u8..=u8::MAX).map(FieldId)).take(fields.len()) {
         cells.extend(bytes(column)?.map(|cell| (field, cell.to_vec())));
     }
-    for (column, field) in (fields.len().saturating_add(2)..).zip(fields.indexed()) {
+    for (column, field) in (fields.len().saturating_add(first)..).zip(fields.indexed()) {
         if let Some(tag) = bytes(column)? {
             tags.push((field, Tag(tag.try_into().map_err(damaged)?)));
         }
     }
-    Ok(CarriedRow { record, version, at: UnixMs(0), cells, tags })
+    Ok(CarriedRow { record, version, at, cells, tags })
 }
 
-/// Rows as columns: ids, versions, and one array for each cell and tag.
+fn past(row: &Row, fields: &TypeLayout) -> Result<PastRow, StoreError> {
+    Ok(PastRow { row: carried(row, fields, 4)?, until: UnixMs(number(row, 3)?) })
+}
+
+fn number(row: &Row, column: usize) -> Result<u64, StoreError> {
+    u64::try_from(row.try_get::<_, i64>(column).map_err(damaged)?).map_err(damaged)
+}
+
+/// Rows as columns: ids, versions, times, and one array for each cell and tag.
 struct Columns<'a> {
     ids: Vec<Uuid>,
     versions: Vec<i64>,
+    times: Vec<i64>,
+    /// Of states that were.
+    ends: Option<Vec<i64>>,
     bytes: Vec<Vec<Option<&'a [u8]>>>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(fields: &TypeLayout, rows: &'a [CarriedRow]) -> Result<Self, StoreError> {
+    fn of(fields: &TypeLayout, rows: &[&'a CarriedRow]) -> Result<Self, StoreError> {
         let mut bytes = Vec::new();
         for field in (0u8..=u8::MAX).map(FieldId).take(fields.len()) {
             let cell =
-                |row: &'a CarriedRow| row.cells.iter().find(|(of, _)| *of == field).map(|(_, cell)| cell.as_slice());
+                |row: &&'a CarriedRow| row.cells.iter().find(|(of, _)| *of == field).map(|(_, cell)| cell.as_slice());
             bytes.push(rows.iter().map(cell).collect());
         }
         for field in fields.indexed() {
             let tag =
-                |row: &'a CarriedRow| row.tags.iter().find(|(of, _)| *of == field).map(|(_, tag)| tag.0.as_slice());
+                |row: &&'a CarriedRow| row.tags.iter().find(|(of, _)| *of == field).map(|(_, tag)| tag.0.as_slice());
             bytes.push(rows.iter().map(tag).collect());
         }
         let versions: Result<_, _> = rows.iter().map(|row| i64::try_from(row.version)).collect();
         let ids = rows.iter().map(|row| row.record.uuid()).collect();
-        Ok(Self { ids, versions: versions.map_err(damaged)?, bytes })
+        let times = rows.iter().map(|row| time(row.at)).collect();
+        Ok(Self { ids, versions: versions.map_err(damaged)?, times, ends: None, bytes })
+    }
+
+    fn params(&self) -> impl Iterator<Item = &(dyn ToSql + Sync)> {
+        let fixed: [&(dyn ToSql + Sync); 3] = [&self.ids, &self.versions, &self.times];
+        let ends = self.ends.iter().map(|ends| ends as &(dyn ToSql + Sync));
+        fixed.into_iter().chain(ends).chain(self.bytes.iter().map(|column| column as &(dyn ToSql + Sync)))
     }
 }
 
-fn insert(TypeId(place): TypeId, fields: &TypeLayout) -> String {
-    let mut arrays = String::from("$2::uuid[], $3::bigint[]");
+/// Stores rows given as arrays: `$1` the tenant, then the columns, of which the first `numbers` after the id are numbers.
+fn insert(table: &str, columns: &str, fields: &TypeLayout, numbers: usize) -> String {
+    let mut arrays = String::from("$2::uuid[]");
+    for parameter in (3usize..).take(numbers) {
+        let _ = write!(arrays, ", ${parameter}::bigint[]");
+    }
     let count = fields.len().saturating_add(fields.indexed().count());
-    for parameter in (4usize..).take(count) {
+    for parameter in (numbers.saturating_add(3)..).take(count) {
         let _ = write!(arrays, ", ${parameter}::bytea[]");
     }
     format!(
-        "INSERT INTO r{place} (tenant, {}) SELECT $1::uuid, carried.* FROM unnest({arrays}) AS carried \
-         ON CONFLICT DO NOTHING",
-        fields.columns()
+        "INSERT INTO {table} (tenant, {columns}) SELECT $1::uuid, carried.* FROM unnest({arrays}) AS carried \
+         ON CONFLICT DO NOTHING"
     )
 }
 
@@ -89,15 +112,17 @@ impl Shared {
         &self,
         tenant: TenantId,
         texts: (&Arc<str>, &Arc<str>),
-        gone: &Vec<Uuid>,
+        gone: &[&(dyn ToSql + Sync)],
         columns: &Columns<'_>,
     ) -> Result<(), PgError> {
         let tenant_id = tenant.uuid();
         let mut transaction = self.pool.begin(Scope::Tenant(tenant)).await?;
-        transaction.execute(texts.0, &[&tenant_id, gone]).await?;
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&tenant_id];
+        params.extend(gone);
+        transaction.execute(texts.0, &params).await?;
         if !columns.ids.is_empty() {
-            let mut params: Vec<&(dyn ToSql + Sync)> = vec![&tenant_id, &columns.ids, &columns.versions];
-            params.extend(columns.bytes.iter().map(|column| column as &(dyn ToSql + Sync)));
+            let mut params: Vec<&(dyn ToSql + Sync)> = vec![&tenant_id];
+            params.extend(columns.params());
             transaction.execute(texts.1, &params).await?;
         }
         transaction.commit().await.map(drop)
@@ -133,7 +158,7 @@ impl Carry for PostgresStore {
         let after = after.map_or(Uuid::nil(), |after| after.uuid());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.shared.carry_out(tenant, &sql.into(), &[&tenant.uuid(), &after, &limit]).await?;
-        rows.iter().map(|row| carried(row, fields)).collect()
+        rows.iter().map(|row| carried(row, fields, 3)).collect()
     }
 
     async fn these(
@@ -152,7 +177,7 @@ impl Carry for PostgresStore {
         );
         let ids: Vec<Uuid> = records.iter().map(|record| record.uuid()).collect();
         let rows = self.shared.carry_out(tenant, &sql.into(), &[&tenant.uuid(), &ids]).await?;
-        rows.iter().map(|row| carried(row, fields)).collect()
+        rows.iter().map(|row| carried(row, fields, 3)).collect()
     }
 
     async fn put(
@@ -168,18 +193,89 @@ impl Carry for PostgresStore {
         if !rows.iter().all(|row| row.fits(fields)) {
             return Err(StoreError::UnknownField);
         }
-        let columns = Columns::of(fields, &rows)?;
+        let columns = Columns::of(fields, &rows.iter().collect::<Vec<_>>())?;
         let gone: Vec<Uuid> = gone.iter().map(|record| record.uuid()).chain(columns.ids.iter().copied()).collect();
         let delete: Arc<str> = format!("DELETE FROM r{} WHERE tenant = $1 AND id = ANY($2)", record_type.0).into();
-        let insert: Arc<str> = insert(record_type, fields).into();
+        let insert: Arc<str> = insert(&format!("r{}", record_type.0), &fields.columns(), fields, 2).into();
         let shared = &self.shared;
         // Doing it twice is doing it once, so what may have been done is done again.
-        let done = shared.pool.patiently(async || {
-            shared.carry_in(tenant, (&delete, &insert), &gone, &columns).await.map_err(|error| match error {
-                PgError::Unknown => PgError::Lost,
-                other => other,
-            })
-        });
+        let done = shared
+            .pool
+            .patiently(async || again(shared.carry_in(tenant, (&delete, &insert), &[&gone], &columns).await));
+        done.await.map_err(fault)
+    }
+
+    async fn past(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        after: Option<(RecordId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<PastRow>, StoreError> {
+        self.shared.know(tenant).await?;
+        let types = self.shared.types();
+        let fields = types.layout.record_type(record_type)?;
+        let sql = format!(
+            "SELECT {} FROM h{} WHERE tenant = $1 AND (id, version) > ($2, $3) ORDER BY id, version LIMIT $4",
+            fields.past_columns(),
+            record_type.0
+        );
+        let id = after.map_or(Uuid::nil(), |(record, _)| record.uuid());
+        let version = after.map_or(0, |(_, version)| i64::try_from(version).unwrap_or(i64::MAX));
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.shared.carry_out(tenant, &sql.into(), &[&tenant.uuid(), &id, &version, &limit]).await?;
+        rows.iter().map(|row| past(row, fields)).collect()
+    }
+
+    async fn past_of(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        records: &[RecordId],
+    ) -> Result<Vec<PastRow>, StoreError> {
+        self.shared.know(tenant).await?;
+        let types = self.shared.types();
+        let fields = types.layout.record_type(record_type)?;
+        let sql = format!(
+            "SELECT {} FROM h{} WHERE tenant = $1 AND id = ANY($2) ORDER BY id, version",
+            fields.past_columns(),
+            record_type.0
+        );
+        let ids: Vec<Uuid> = records.iter().map(|record| record.uuid()).collect();
+        let rows = self.shared.carry_out(tenant, &sql.into(), &[&tenant.uuid(), &ids]).await?;
+        rows.iter().map(|row| past(row, fields)).collect()
+    }
+
+    async fn put_past(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        gone: &[(RecordId, u64)],
+        rows: Vec<PastRow>,
+    ) -> Result<(), StoreError> {
+        self.shared.know(tenant).await?;
+        let types = self.shared.types();
+        let fields = types.layout.record_type(record_type)?;
+        if !rows.iter().all(|row| row.fits(fields)) {
+            return Err(StoreError::UnknownField);
+        }
+        let mut columns = Columns::of(fields, &rows.iter().map(|past| &past.row).collect::<Vec<_>>())?;
+        columns.ends = Some(rows.iter().map(|past| time(past.until)).collect());
+        let mut ids: Vec<Uuid> = gone.iter().map(|(record, _)| record.uuid()).collect();
+        ids.extend(&columns.ids);
+        let versions: Result<Vec<i64>, _> = gone.iter().map(|(_, version)| i64::try_from(*version)).collect();
+        let mut versions = versions.map_err(damaged)?;
+        versions.extend(&columns.versions);
+        let delete: Arc<str> = format!(
+            "DELETE FROM h{} WHERE tenant = $1 AND (id, version) IN (SELECT * FROM unnest($2::uuid[], $3::bigint[]))",
+            record_type.0
+        )
+        .into();
+        let insert: Arc<str> = insert(&format!("h{}", record_type.0), &fields.past_columns(), fields, 3).into();
+        let shared = &self.shared;
+        let done = shared
+            .pool
+            .patiently(async || again(shared.carry_in(tenant, (&delete, &insert), &[&ids, &versions], &columns).await));
         done.await.map_err(fault)
     }
 

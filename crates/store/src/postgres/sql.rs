@@ -13,12 +13,13 @@ use crate::layout::{Index, TypeLayout};
 pub(super) enum Text {
     /// Reads these cells.
     Select(TypeId, Find, FieldSet),
-    /// A new record, with all columns: `$1` the tenant, `$2` the id, then cells, then tags.
+    /// A new record, with all columns: `$1` the tenant, `$2` the id, `$3` the time, then cells, then tags.
     Insert(TypeId),
-    /// `$1` the tenant, `$2` the id, `$3` the version; then these cells, then the tags of these fields.
-    Update(TypeId, Vec<FieldId>, Vec<FieldId>),
-    /// `$1` the tenant, `$2` the id, `$3` the version.
-    Delete(TypeId),
+    /// `$1` the tenant, `$2` the id, `$3` the version, `$4` the time; then these cells, then the tags of these fields. The
+    /// last is whether what was before is kept.
+    Update(TypeId, Vec<FieldId>, Vec<FieldId>, bool),
+    /// `$1` the tenant, `$2` the id, `$3` the version; if what was before is kept, `$4` the time.
+    Delete(TypeId, bool),
     /// `$1` the tenant, `$2` a tag. Gives the id of a record that has it.
     Holder(TypeId, FieldId),
     /// The same; nobody takes the record away or gives it another tag before the transaction is over.
@@ -52,16 +53,27 @@ pub(super) fn text(of: &Text, layout: &TypeLayout) -> String {
     match of {
         Text::Select(TypeId(place), find, cells) => select(*place, *find, *cells),
         Text::Insert(TypeId(place)) => insert(*place, layout),
-        Text::Update(TypeId(place), cells, tags) => {
-            let mut sql = format!("UPDATE r{place} SET version = version + 1");
+        Text::Update(TypeId(place), cells, tags, keeps) => {
+            let mut sql = if *keeps { kept(*place, layout) } else { String::new() };
+            let _ = write!(sql, "UPDATE r{place} SET version = version + 1, at = greatest(at, $4)");
             let columns = cells.iter().map(|field| ('c', field)).chain(tags.iter().map(|field| ('x', field)));
-            for (parameter, (letter, FieldId(field))) in (4usize..).zip(columns) {
+            for (parameter, (letter, FieldId(field))) in (5usize..).zip(columns) {
                 let _ = write!(sql, ", {letter}{field} = ${parameter}");
             }
             sql.push_str(" WHERE tenant = $1 AND id = $2 AND version = $3");
             sql
         }
-        Text::Delete(TypeId(place)) => format!("DELETE FROM r{place} WHERE tenant = $1 AND id = $2 AND version = $3"),
+        Text::Delete(TypeId(place), keeps) => {
+            let delete = format!("DELETE FROM r{place} WHERE tenant = $1 AND id = $2 AND version = $3");
+            if !*keeps {
+                return delete;
+            }
+            let (columns, values) = (layout.past_columns(), layout.values());
+            format!(
+                "WITH gone AS ({delete} RETURNING *) INSERT INTO h{place} (tenant, {columns}) \
+                 SELECT tenant, id, version, at, greatest(at, $4::bigint){values} FROM gone"
+            )
+        }
         Text::Holder(TypeId(place), FieldId(field)) => {
             format!("SELECT id FROM r{place} WHERE tenant = $1 AND x{field} = $2 LIMIT 1")
         }
@@ -97,14 +109,28 @@ fn select(place: u16, find: Find, cells: FieldSet) -> String {
     sql
 }
 
-/// A record that is there already, or whose unique tag another has, touches no row.
+/// What an update keeps. The row is locked by the update before this is run. If that one finds no such row, the batch is
+/// taken back, and with it whatever this has kept; if another kept the same version, this fails.
+fn kept(place: u16, layout: &TypeLayout) -> String {
+    let (columns, values) = (layout.past_columns(), layout.values());
+    format!(
+        "WITH kept AS (INSERT INTO h{place} (tenant, {columns}) \
+         SELECT tenant, id, version, at, greatest(at, $4){values} FROM r{place} \
+         WHERE tenant = $1 AND id = $2 AND version = $3) "
+    )
+}
+
+/// A record that is there already, or whose unique tag another has, touches no row. Versions and times of a record that
+/// there was before go on from there.
 fn insert(place: u16, layout: &TypeLayout) -> String {
-    let (mut columns, mut values) = (String::new(), String::new());
-    let cells = (0..layout.len()).map(|field| format!("c{field}"));
-    let tags = layout.indexed().map(|FieldId(field)| format!("x{field}"));
-    for (parameter, column) in (3usize..).zip(cells.chain(tags)) {
-        let _ = write!(columns, ", {column}");
-        let _ = write!(values, ", ${parameter}");
+    let mut values = String::new();
+    let count = layout.len().saturating_add(layout.indexed().count());
+    for parameter in (4usize..).take(count) {
+        let _ = write!(values, ", ${parameter}::bytea");
     }
-    format!("INSERT INTO r{place} (tenant, id, version{columns}) VALUES ($1, $2, 1{values}) ON CONFLICT DO NOTHING")
+    format!(
+        "INSERT INTO r{place} (tenant, {}) SELECT $1::uuid, $2::uuid, coalesce(max(version), 0) + 1, \
+         greatest($3::bigint, max(until)){values} FROM h{place} WHERE tenant = $1 AND id = $2 ON CONFLICT DO NOTHING",
+        layout.columns()
+    )
 }

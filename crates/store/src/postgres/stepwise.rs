@@ -7,6 +7,7 @@ use countersign_model::{FieldId, RecordId, TypeId};
 use countersign_postgres::{Done, PgError, Scope, Step, ToSql, Transaction};
 use uuid::Uuid;
 
+use super::epoch::{answer, asks};
 use super::failure::damaged;
 use super::once;
 use super::sql::Text;
@@ -14,12 +15,20 @@ use super::write::{Ended, Verdict, Writing, commit, number, verdict};
 use crate::batch::{Rejected, SealedChange};
 use crate::error::StoreError;
 use crate::layout::Index;
+use crate::seals::needs_epoch;
 
 pub(super) async fn attempt(writing: &Writing<'_>) -> Result<Verdict, Ended> {
     let mut transaction = writing.pool.begin(Scope::Tenant(writing.tenant)).await?;
     if run(&mut transaction, &writing.note()).await?.touched == 0 {
         transaction.roll_back().await?;
         return writing.confirm().await;
+    }
+    if needs_epoch(writing.batch) {
+        let found = answer(&run(&mut transaction, &asks(writing.tenant)).await?.rows)?;
+        if found != writing.batch.epoch {
+            transaction.roll_back().await?;
+            return writing.elsewhere(found).await;
+        }
     }
     let mut touched = 1;
     for step in writing.batch.once.iter().flat_map(|once| once::notes(writing.tenant, once)) {

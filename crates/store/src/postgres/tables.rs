@@ -54,8 +54,56 @@ pub const RECORDS: Migration = Migration {
             USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
             WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
         GRANT SELECT, INSERT, UPDATE (at), DELETE ON once TO countersign_store;
-    "],
+    ", KEY_EPOCHS, PAST],
 };
+
+/// Times of changes, and what records were before them.
+const PAST: &str = "
+        DO $$
+        DECLARE t record;
+                f record;
+        BEGIN
+            FOR t IN SELECT table_name::text AS r, substr(table_name, 2) AS n FROM information_schema.tables
+                     WHERE table_schema = 'countersign' AND table_name ~ '^r[0-9]+$' LOOP
+                EXECUTE format('ALTER TABLE %I ADD COLUMN at bigint NOT NULL DEFAULT 0', t.r);
+                EXECUTE format('GRANT UPDATE (at) ON %I TO countersign_store', t.r);
+                EXECUTE format('CREATE TABLE h%s (LIKE %I, until bigint NOT NULL, PRIMARY KEY (tenant, id, version))',
+                    t.n, t.r);
+                EXECUTE format('CREATE INDEX j%suntil ON h%s (tenant, until)', t.n, t.n);
+                EXECUTE format('ALTER TABLE h%s ENABLE ROW LEVEL SECURITY', t.n);
+                EXECUTE format('ALTER TABLE h%s FORCE ROW LEVEL SECURITY', t.n);
+                EXECUTE format('CREATE POLICY tenant ON h%s
+                    USING (tenant = nullif(current_setting(''countersign.tenant'', true), '''')::uuid)
+                    WITH CHECK (tenant = nullif(current_setting(''countersign.tenant'', true), '''')::uuid)', t.n);
+                EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON h%s TO countersign_store', t.n);
+                FOR f IN SELECT substr(i.relname, length(t.n) + 3) AS field FROM pg_index x
+                         JOIN pg_class i ON i.oid = x.indexrelid
+                         WHERE x.indrelid = t.r::regclass AND x.indisunique AND NOT x.indisprimary LOOP
+                    EXECUTE format('CREATE INDEX j%sx%s ON h%s (tenant, x%s, id)', t.n, f.field, t.n, f.field);
+                END LOOP;
+            END LOOP;
+        END $$;
+";
+
+/// The key epochs that tenants are at, and what their keys have sealed.
+const KEY_EPOCHS: &str = "
+        CREATE TABLE key_epoch (tenant uuid PRIMARY KEY, epoch bigint NOT NULL, progress bytea);
+        ALTER TABLE key_epoch ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE key_epoch FORCE ROW LEVEL SECURITY;
+        CREATE POLICY tenant ON key_epoch
+            USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
+            WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
+        GRANT SELECT, INSERT, UPDATE (epoch, progress), DELETE ON key_epoch TO countersign_store;
+
+        CREATE TABLE seal_count (tenant uuid NOT NULL, type integer NOT NULL, field integer NOT NULL,
+            epoch bigint NOT NULL, sealed bigint NOT NULL, PRIMARY KEY (tenant, type, field, epoch));
+        ALTER TABLE seal_count ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE seal_count FORCE ROW LEVEL SECURITY;
+        CREATE POLICY tenant ON seal_count
+            USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
+            WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
+        GRANT SELECT, INSERT, UPDATE (sealed), DELETE ON seal_count TO countersign_store;
+    ";
 
 /// The layout of the tables, and its version.
 pub(super) async fn stored(pool: &Arc<Pool>) -> Result<(i64, Layout), PgError> {
@@ -115,7 +163,19 @@ impl Steps {
             if known.is_none() {
                 steps.push(format_args!(
                     "CREATE TABLE IF NOT EXISTS r{place} (
-                         tenant uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL, PRIMARY KEY (tenant, id));
+                         tenant uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL, at bigint NOT NULL DEFAULT 0,
+                         PRIMARY KEY (tenant, id));
+                     CREATE TABLE IF NOT EXISTS h{place} (
+                         tenant uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL, at bigint NOT NULL,
+                         until bigint NOT NULL, PRIMARY KEY (tenant, id, version));
+                     CREATE INDEX IF NOT EXISTS j{place}until ON h{place} (tenant, until);
+                     ALTER TABLE h{place} ENABLE ROW LEVEL SECURITY;
+                     ALTER TABLE h{place} FORCE ROW LEVEL SECURITY;
+                     DROP POLICY IF EXISTS tenant ON h{place};
+                     CREATE POLICY tenant ON h{place}
+                         USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
+                         WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
+                     GRANT SELECT, INSERT, UPDATE, DELETE ON h{place} TO countersign_store;
                      ALTER TABLE r{place} ENABLE ROW LEVEL SECURITY;
                      ALTER TABLE r{place} FORCE ROW LEVEL SECURITY;
                      DROP POLICY IF EXISTS tenant ON r{place};
@@ -123,7 +183,7 @@ impl Steps {
                          USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
                          WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
                      GRANT SELECT, INSERT, DELETE ON r{place} TO countersign_store;
-                     GRANT UPDATE (version) ON r{place} TO countersign_store;"
+                     GRANT UPDATE (version, at) ON r{place} TO countersign_store;"
                 ));
             }
             let before = known.unwrap_or(&nothing);
@@ -142,18 +202,22 @@ impl Steps {
         if was.is_none() {
             self.push(format_args!(
                 "ALTER TABLE r{place} ADD COLUMN IF NOT EXISTS c{field} bytea;
+             ALTER TABLE h{place} ADD COLUMN IF NOT EXISTS c{field} bytea;
              GRANT UPDATE (c{field}) ON r{place} TO countersign_store;"
             ));
         }
         // Of another kind, or left half built by a step that was cut off.
-        self.push(format_args!("DROP INDEX IF EXISTS i{place}x{field};"));
+        self.push(format_args!("DROP INDEX IF EXISTS i{place}x{field}; DROP INDEX IF EXISTS j{place}x{field};"));
         if index == Index::None {
             // Its check goes with it.
-            self.push(format_args!("ALTER TABLE r{place} DROP COLUMN IF EXISTS x{field};"));
+            for table in ['r', 'h'] {
+                self.push(format_args!("ALTER TABLE {table}{place} DROP COLUMN IF EXISTS x{field};"));
+            }
             return;
         }
         self.push(format_args!(
             "ALTER TABLE r{place} ADD COLUMN IF NOT EXISTS x{field} bytea;
+             ALTER TABLE h{place} ADD COLUMN IF NOT EXISTS x{field} bytea;
              GRANT UPDATE (x{field}) ON r{place} TO countersign_store;
              ALTER TABLE r{place} DROP CONSTRAINT IF EXISTS k{place}x{field};
              ALTER TABLE r{place} ADD CONSTRAINT k{place}x{field} CHECK ((c{field} IS NULL) = (x{field} IS NULL)) NOT VALID;"
@@ -170,6 +234,11 @@ impl Steps {
             self.push(format_args!("{create};\n{validate};"));
         } else {
             self.alone.extend([validate, create]);
+        }
+        // What was is found by the tags of unique fields, as a key is one: each more costs a write.
+        if index == Index::Unique {
+            let create = format!("CREATE INDEX {online}j{place}x{field} ON h{place} (tenant, x{field}, id)");
+            if fresh { self.push(format_args!("{create};")) } else { self.alone.push(create) }
         }
     }
 

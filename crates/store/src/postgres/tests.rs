@@ -23,6 +23,17 @@ async fn conforms() {
     conformance::run(async |place| store(&server, &format!("place{place}"), 16).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn reseals() {
+    let server = Postgres::start().unwrap();
+    let open = async |place: u32, seals_max: u64| {
+        let store = store(&server, &format!("place{place}"), 16).await;
+        store.limit_seals(seals_max);
+        store
+    };
+    conformance::reseals(open).await;
+}
+
 /// The same with so few connections that all wait for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms_with_one_connection() {
@@ -34,3 +45,9 @@ mod carry;
 mod faults;
 mod group;
 mod tables;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remembers() {
+    let server = Postgres::start().unwrap();
+    conformance::remembers(&store(&server, "past", 2).await).await;
+}

@@ -11,10 +11,11 @@
 use std::sync::Arc;
 
 use countersign_crypto::Tag;
-use countersign_model::{FieldId, TenantId, TypeId};
+use countersign_model::{FieldId, TenantId, TypeId, UnixMs};
 use countersign_postgres::{Done, Outcome, PgError, Pool, Scope, Step, ToSql, Transaction};
 use uuid::Uuid;
 
+use super::epoch::{self, Seals};
 use super::failure::fault;
 use super::once;
 use super::sql::Text;
@@ -22,6 +23,7 @@ use super::stepwise;
 use super::types::Types;
 use crate::batch::{Batch, Rejected, Requirement, SealedChange};
 use crate::error::StoreError;
+use crate::seals::needs_epoch;
 
 pub(super) type Verdict = Result<(), Rejected>;
 
@@ -49,9 +51,12 @@ impl From<StoreError> for Ended {
 pub(super) struct Writing<'a> {
     pub(super) pool: &'a Arc<Pool>,
     pub(super) types: &'a Types,
+    pub(super) seals: &'a Seals,
     pub(super) tenant: TenantId,
     pub(super) id: Uuid,
     pub(super) batch: &'a Batch,
+    /// Whether what was before a change is kept.
+    pub(super) keeps: bool,
 }
 
 impl Writing<'_> {
@@ -86,6 +91,10 @@ impl Writing<'_> {
     /// Everything at once. `None` if it can't be made like that.
     async fn attempt(&self) -> Result<Option<Verdict>, Ended> {
         let mut steps = vec![self.note()];
+        let asks = needs_epoch(self.batch);
+        if asks {
+            steps.push(epoch::asks(self.tenant));
+        }
         let once = self.batch.once.iter().flat_map(|once| once::notes(self.tenant, once));
         steps.extend(once);
         for change in &self.batch.changes {
@@ -100,6 +109,13 @@ impl Writing<'_> {
             // With all that was sent after it: a record that was made then may have been deleted since.
             transaction.roll_back().await?;
             return self.confirm().await.map(Some);
+        }
+        if asks {
+            let found = epoch::answer(&done.next().unwrap_or(Err(PgError::Lost))?.rows)?;
+            if found != self.batch.epoch {
+                transaction.roll_back().await?;
+                return self.elsewhere(found).await.map(Some);
+            }
         }
         if self.batch.once.is_some() {
             touched(done.next())?;
@@ -129,10 +145,17 @@ impl Writing<'_> {
         Ok(Some(Ok(())))
     }
 
-    /// The batch's id, stored with it.
+    /// The batch's id, stored with it, under the tenant's lock.
     pub(super) fn note(&self) -> Step<'_> {
-        let text = "INSERT INTO written (tenant, id, at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING";
-        Step { text: text.into(), params: vec![Box::new(self.tenant.uuid()), Box::new(self.id)] }
+        let text = "INSERT INTO written (tenant, id, at) SELECT $1::uuid, $2::uuid, now() \
+             FROM pg_advisory_xact_lock_shared($3) ON CONFLICT DO NOTHING";
+        let lock = epoch::lock(self.tenant);
+        Step { text: text.into(), params: vec![Box::new(self.tenant.uuid()), Box::new(self.id), Box::new(lock)] }
+    }
+
+    /// The tenant is at another epoch.
+    pub(super) async fn elsewhere(&self, found: u32) -> Result<Verdict, Ended> {
+        self.seals.elsewhere(self.pool, self.tenant, self.batch.epoch, found).await.map(Err)
     }
 
     /// The batch was made by an earlier attempt. That one may have been committed without the standbys; this commit, which
@@ -166,10 +189,12 @@ impl Writing<'_> {
     /// The statement of a change.
     pub(super) fn change<'b>(&self, change: &'b SealedChange) -> Result<Step<'b>, StoreError> {
         let mut params: Vec<Box<dyn ToSql + Sync + Send + 'b>> = vec![Box::new(self.tenant.uuid())];
+        let at = time(self.batch.at);
         let (record_type, text) = match change {
             SealedChange::Insert { record_type, record, cells, tags } => {
                 let fields = self.types.layout.record_type(*record_type)?;
                 params.push(Box::new(record.uuid()));
+                params.push(Box::new(at));
                 for field in (0..=u8::MAX).map(FieldId).take(fields.len()) {
                     let cell = cells.iter().find(|(named, _)| *named == field);
                     params.push(Box::new(cell.map(|(_, cell)| cell.as_slice())));
@@ -183,6 +208,7 @@ impl Writing<'_> {
             SealedChange::Update { record_type, record, version, cells, tags } => {
                 params.push(Box::new(record.uuid()));
                 params.push(Box::new(number(*version)));
+                params.push(Box::new(at));
                 for (_, cell) in cells {
                     params.push(Box::new(cell.as_deref()));
                 }
@@ -190,12 +216,16 @@ impl Writing<'_> {
                     params.push(Box::new(tag.as_ref().map(|tag| tag.0.as_slice())));
                 }
                 let names = cells.iter().map(|(field, _)| *field).collect();
-                (record_type, Text::Update(*record_type, names, tags.iter().map(|(field, _)| *field).collect()))
+                let tagged = tags.iter().map(|(field, _)| *field).collect();
+                (record_type, Text::Update(*record_type, names, tagged, self.keeps))
             }
             SealedChange::Delete { record_type, record, version } => {
                 params.push(Box::new(record.uuid()));
                 params.push(Box::new(number(*version)));
-                (record_type, Text::Delete(*record_type))
+                if self.keeps {
+                    params.push(Box::new(at));
+                }
+                (record_type, Text::Delete(*record_type, self.keeps))
             }
         };
         Ok(Step { text: self.types.text(*record_type, text)?, params })
@@ -240,6 +270,11 @@ pub(super) async fn commit(transaction: Transaction) -> Result<(), PgError> {
         // A statement had failed without anybody noticing: nothing was done.
         Outcome::RolledBack => Err(PgError::Contention),
     }
+}
+
+/// A time as it is stored; one that does not fit is the last that does.
+pub(super) fn time(at: UnixMs) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
 }
 
 /// No record has a version that the database can't hold, so one that is too large matches none.

@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use countersign_crypto::Tag;
 use countersign_model::{FieldId, RecordId, TenantId, TypeId, UnixMs};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{CachedStatement, Connection, Row};
 
 use super::failure::fault;
+use super::write::time;
 use super::{Shared, SqliteStore, once};
 use crate::batch::Once;
-use crate::carry::{CarriedRow, Carry};
+use crate::carry::{CarriedRow, Carry, PastRow};
 use crate::error::StoreError;
 use crate::layout::TypeLayout;
 
@@ -61,30 +62,84 @@ impl Shared {
     }
 }
 
-fn carried(row: &Row<'_>, fields: &TypeLayout) -> Result<CarriedRow, StoreError> {
+/// A row of [`TypeLayout::columns`], or of [`TypeLayout::past_columns`], which have `until` before the first cell.
+fn carried(row: &Row<'_>, fields: &TypeLayout, first: usize) -> Result<CarriedRow, StoreError> {
     let blob = |column: usize| match row.get_ref(column).map_err(fault)? {
         ValueRef::Null => Ok(None),
         ValueRef::Blob(bytes) => Ok(Some(bytes)),
         _ => Err(StoreError::Damaged),
     };
     let id = blob(0)?.and_then(|id| id.try_into().ok()).ok_or(StoreError::Damaged)?;
-    let version = row.get::<_, i64>(1).ok().and_then(|version| u64::try_from(version).ok());
+    let (version, at) = (number(row, 1)?, UnixMs(number(row, 2)?));
     let (mut cells, mut tags) = (Vec::with_capacity(fields.len()), Vec::new());
-    for (column, field) in (2usize..).zip((0u8..=u8::MAX).map(FieldId)).take(fields.len()) {
+    for (column, field) in (first..).zip((0u8..=u8::MAX).map(FieldId)).take(fields.len()) {
         cells.extend(blob(column)?.map(|cell| (field, cell.to_vec())));
     }
-    for (column, field) in (fields.len().saturating_add(2)..).zip(fields.indexed()) {
+    for (column, field) in (fields.len().saturating_add(first)..).zip(fields.indexed()) {
         if let Some(tag) = blob(column)? {
             tags.push((field, Tag(tag.try_into().map_err(|_| StoreError::Damaged)?)));
         }
     }
-    Ok(CarriedRow {
-        record: RecordId::from_bytes(id),
-        version: version.ok_or(StoreError::Damaged)?,
-        at: UnixMs(0),
-        cells,
-        tags,
-    })
+    Ok(CarriedRow { record: RecordId::from_bytes(id), version, at, cells, tags })
+}
+
+fn past(row: &Row<'_>, fields: &TypeLayout) -> Result<PastRow, StoreError> {
+    Ok(PastRow { row: carried(row, fields, 4)?, until: UnixMs(number(row, 3)?) })
+}
+
+fn number(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
+    let number: i64 = row.get(column).map_err(|_| StoreError::Damaged)?;
+    u64::try_from(number).map_err(|_| StoreError::Damaged)
+}
+
+/// Binds cells and tags from the parameter `first` on.
+fn bind(
+    insert: &mut CachedStatement<'_>,
+    fields: &TypeLayout,
+    row: &CarriedRow,
+    first: usize,
+) -> Result<(), StoreError> {
+    for (FieldId(field), cell) in &row.cells {
+        insert.raw_bind_parameter(usize::from(*field).saturating_add(first), cell.as_slice()).map_err(fault)?;
+    }
+    for (parameter, field) in (fields.len().saturating_add(first)..).zip(fields.indexed()) {
+        if let Some((_, tag)) = row.tags.iter().find(|(tagged, _)| *tagged == field) {
+            insert.raw_bind_parameter(parameter, tag.0.as_slice()).map_err(fault)?;
+        }
+    }
+    Ok(())
+}
+
+fn parameters(fields: &TypeLayout, first: usize) -> String {
+    let count = fields.len().saturating_add(fields.indexed().count()).saturating_add(first);
+    (1..count).map(|parameter| format!("?{parameter}")).collect::<Vec<_>>().join(", ")
+}
+
+fn store_past(
+    connection: &Connection,
+    TypeId(place): TypeId,
+    fields: &TypeLayout,
+    gone: &[(RecordId, u64)],
+    rows: &[PastRow],
+) -> Result<(), StoreError> {
+    let version = |version: u64| i64::try_from(version).map_err(|_| StoreError::Damaged);
+    let delete = format!("DELETE FROM h{place} WHERE id = ?1 AND version = ?2");
+    let mut delete = connection.prepare_cached(&delete).map_err(fault)?;
+    for (record, number) in gone {
+        delete.execute((record.as_bytes().as_slice(), version(*number)?)).map_err(fault)?;
+    }
+    let sql = format!("REPLACE INTO h{place} ({}) VALUES ({})", fields.past_columns(), parameters(fields, 5));
+    let mut insert = connection.prepare_cached(&sql).map_err(fault)?;
+    for PastRow { row, until } in rows {
+        insert.clear_bindings();
+        insert.raw_bind_parameter(1, row.record.as_bytes().as_slice()).map_err(fault)?;
+        insert.raw_bind_parameter(2, version(row.version)?).map_err(fault)?;
+        insert.raw_bind_parameter(3, time(row.at)).map_err(fault)?;
+        insert.raw_bind_parameter(4, time(*until)).map_err(fault)?;
+        bind(&mut insert, fields, row, 5)?;
+        insert.raw_execute().map_err(fault)?;
+    }
+    Ok(())
 }
 
 fn store(
@@ -99,23 +154,15 @@ fn store(
     for record in gone.iter().chain(rows.iter().map(|row| &row.record)) {
         delete.execute([record.as_bytes().as_slice()]).map_err(fault)?;
     }
-    let count = fields.len().saturating_add(fields.indexed().count()).saturating_add(2);
-    let parameters = (1..=count).map(|parameter| format!("?{parameter}")).collect::<Vec<_>>().join(", ");
-    let sql = format!("INSERT OR IGNORE INTO r{place} ({}) VALUES ({parameters})", fields.columns());
+    let sql = format!("INSERT OR IGNORE INTO r{place} ({}) VALUES ({})", fields.columns(), parameters(fields, 4));
     let mut insert = connection.prepare_cached(&sql).map_err(fault)?;
     for row in rows {
         let version = i64::try_from(row.version).map_err(|_| StoreError::Damaged)?;
         insert.clear_bindings();
         insert.raw_bind_parameter(1, row.record.as_bytes().as_slice()).map_err(fault)?;
         insert.raw_bind_parameter(2, version).map_err(fault)?;
-        for (FieldId(field), cell) in &row.cells {
-            insert.raw_bind_parameter(usize::from(*field).saturating_add(3), cell.as_slice()).map_err(fault)?;
-        }
-        for (parameter, field) in (fields.len().saturating_add(3)..).zip(fields.indexed()) {
-            if let Some((_, tag)) = row.tags.iter().find(|(tagged, _)| *tagged == field) {
-                insert.raw_bind_parameter(parameter, tag.0.as_slice()).map_err(fault)?;
-            }
-        }
+        insert.raw_bind_parameter(3, time(row.at)).map_err(fault)?;
+        bind(&mut insert, fields, row, 4)?;
         insert.raw_execute().map_err(fault)?;
     }
     Ok(())
@@ -150,7 +197,7 @@ impl Carry for SqliteStore {
                 let mut found = statement.query((after, limit)).map_err(fault)?;
                 let mut rows = Vec::new();
                 while let Some(row) = found.next().map_err(fault)? {
-                    rows.push(carried(row, fields)?);
+                    rows.push(carried(row, fields, 3)?);
                 }
                 Ok(rows)
             })
@@ -176,7 +223,7 @@ impl Carry for SqliteStore {
                 for record in records {
                     let mut found = statement.query([record.as_bytes().as_slice()]).map_err(fault)?;
                     if let Some(row) = found.next().map_err(fault)? {
-                        rows.push(carried(row, fields)?);
+                        rows.push(carried(row, fields, 3)?);
                     }
                 }
                 Ok(rows)
@@ -194,6 +241,90 @@ impl Carry for SqliteStore {
     ) -> Result<(), StoreError> {
         let gone = gone.to_vec();
         self.blocking(move |shared| shared.carry_in(tenant, record_type, &gone, &rows)).await
+    }
+
+    async fn past(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        after: Option<(RecordId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<PastRow>, StoreError> {
+        let TypeId(place) = record_type;
+        self.blocking(move |shared| {
+            shared.carry_out(tenant, record_type, |connection, fields| {
+                let sql = format!(
+                    "SELECT {} FROM h{place} INDEXED BY j{place}id WHERE (id, version) > (?1, ?2) \
+                     ORDER BY id, version LIMIT ?3",
+                    fields.past_columns()
+                );
+                let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
+                let id: &[u8] = after.as_ref().map_or(&[], |(record, _)| record.as_bytes());
+                let version = after.map_or(0, |(_, version)| i64::try_from(version).unwrap_or(i64::MAX));
+                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+                let mut found = statement.query((id, version, limit)).map_err(fault)?;
+                let mut rows = Vec::new();
+                while let Some(row) = found.next().map_err(fault)? {
+                    rows.push(past(row, fields)?);
+                }
+                Ok(rows)
+            })
+        })
+        .await
+    }
+
+    async fn past_of(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        records: &[RecordId],
+    ) -> Result<Vec<PastRow>, StoreError> {
+        let TypeId(place) = record_type;
+        let mut records = records.to_vec();
+        records.sort_unstable();
+        records.dedup();
+        self.blocking(move |shared| {
+            shared.carry_out(tenant, record_type, |connection, fields| {
+                let sql = format!(
+                    "SELECT {} FROM h{place} INDEXED BY j{place}id WHERE id = ?1 ORDER BY version",
+                    fields.past_columns()
+                );
+                let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
+                let mut rows = Vec::new();
+                for record in records {
+                    let mut found = statement.query([record.as_bytes().as_slice()]).map_err(fault)?;
+                    while let Some(row) = found.next().map_err(fault)? {
+                        rows.push(past(row, fields)?);
+                    }
+                }
+                Ok(rows)
+            })
+        })
+        .await
+    }
+
+    async fn put_past(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        gone: &[(RecordId, u64)],
+        rows: Vec<PastRow>,
+    ) -> Result<(), StoreError> {
+        let gone = gone.to_vec();
+        self.blocking(move |shared| {
+            let tenant = shared.tenant(tenant)?;
+            let layout = shared.prepare(&tenant)?;
+            let fields = layout.record_type(record_type)?;
+            if !rows.iter().all(|row| row.fits(fields)) {
+                return Err(StoreError::UnknownField);
+            }
+            tenant.with_writer(|connection| {
+                let transaction = connection.transaction().map_err(fault)?;
+                store_past(&transaction, record_type, fields, &gone, &rows)?;
+                transaction.commit().map_err(fault)
+            })
+        })
+        .await
     }
 
     async fn known(

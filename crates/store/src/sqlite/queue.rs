@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::connection::Counted;
+use super::epoch::Known;
 use super::failure::fault;
 use super::tenant::Tenant;
 use super::write;
@@ -71,14 +72,15 @@ impl Leader {
         Self { tenant, done: false }
     }
 
-    /// Commits until nothing waits. `prepare` brings the file up to the record types in force, and gives those.
+    /// Commits until nothing waits. `prepare` brings the file up to the record types in force, and gives those
+    /// and whether what was before a change is kept.
     ///
     /// Whoever gets the last answers may close the store at once, so everything that keeps it open is let go
     /// before they are sent.
-    pub(super) fn run(mut self, prepare: impl Fn(&Tenant) -> Result<Arc<Layout>, StoreError>) {
+    pub(super) fn run(mut self, prepare: impl Fn(&Tenant) -> Result<(Arc<Layout>, bool), StoreError>) {
         let mut group = self.tenant.queue.take();
         while !group.is_empty() {
-            let made = prepare(&self.tenant).and_then(|layout| commit(&self.tenant, &layout, &group));
+            let made = prepare(&self.tenant).and_then(|(layout, keeps)| commit(&self.tenant, (&layout, keeps), &group));
             let answers = Answers::new(std::mem::take(&mut group), made);
             group = self.tenant.queue.take();
             if group.is_empty() {
@@ -126,41 +128,59 @@ impl Drop for Leader {
 
 /// Commits a group. If anything but a batch itself is at fault, all of it fails and nothing of it is made; the
 /// connection is closed then, which takes back whatever it had begun.
-fn commit(tenant: &Tenant, layout: &Layout, group: &[Pending]) -> Result<Vec<Verdict>, StoreError> {
+fn commit(tenant: &Tenant, layout: (&Layout, bool), group: &[Pending]) -> Result<Vec<Verdict>, StoreError> {
     tenant.with_writer(|connection| {
         execute(connection, "BEGIN IMMEDIATE")?;
+        let mut known = tenant.seals.begin(connection)?;
         if let [only] = group {
             // Alone, it needs no savepoint, for which SQLite would copy every page that it changes.
-            let verdict = one(connection, layout, only)?;
+            let verdict = match before(tenant, connection, layout.0, only, &mut known)? {
+                Some(verdict) => verdict,
+                None => Ok(write::apply(connection, layout, &only.batch)?),
+            };
             let made = matches!(verdict, Ok(Ok(())));
             execute(connection, if made { "COMMIT" } else { "ROLLBACK" })?;
+            tenant.seals.end(known, made);
             return Ok(vec![verdict]);
         }
         let mut verdicts = Vec::with_capacity(group.len());
         for pending in group {
+            // What is set aside for it stays, whatever becomes of it.
+            if let Some(verdict) = before(tenant, connection, layout.0, pending, &mut known)? {
+                verdicts.push(verdict);
+                continue;
+            }
             execute(connection, "SAVEPOINT batch")?;
-            let verdict = one(connection, layout, pending)?;
-            if !matches!(verdict, Ok(Ok(()))) {
+            let verdict = write::apply(connection, layout, &pending.batch)?;
+            if verdict.is_err() {
                 execute(connection, "ROLLBACK TO batch")?;
             }
             execute(connection, "RELEASE batch")?;
-            verdicts.push(verdict);
+            verdicts.push(Ok(verdict));
         }
         execute(connection, "COMMIT")?;
+        tenant.seals.end(known, true);
         Ok(verdicts)
     })
 }
 
-/// One batch within the transaction. Its own faults are in the verdict; what it met on the disk is the error.
-fn one(connection: &Counted, layout: &Layout, pending: &Pending) -> Result<Verdict, StoreError> {
+/// What can be said of a batch before it is made. Its own faults are in the verdict; what it met on the disk is the error.
+fn before(
+    tenant: &Tenant,
+    connection: &Counted,
+    layout: &Layout,
+    pending: &Pending,
+    known: &mut Known,
+) -> Result<Option<Verdict>, StoreError> {
     // Nobody waits for it any more, so it is not begun.
     if pending.reply.is_closed() {
-        return Ok(Ok(Ok(())));
+        return Ok(Some(Ok(Ok(()))));
     }
-    match layout.check_batch(&pending.batch) {
-        Ok(()) => write::apply(connection, layout, &pending.batch).map(Ok),
-        Err(error) => Ok(Err(error)),
+    if let Err(error) = layout.check_batch(&pending.batch) {
+        return Ok(Some(Err(error)));
     }
+    let admitted = tenant.seals.admit(connection, known, &pending.batch)?;
+    Ok(admitted.err().map(|rejected| Ok(Err(rejected))))
 }
 
 fn execute(connection: &Counted, sql: &str) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex};
 
 use super::connection::{self, Budget, Counted};
+use super::epoch::Seals;
 use super::layout;
 use super::queue::Queue;
 use crate::error::StoreError;
@@ -31,6 +32,7 @@ pub(super) struct Tenant {
     readers_kept: usize,
     writer: Mutex<Option<Counted>>,
     pub(super) queue: Queue,
+    pub(super) seals: Seals,
     pub(super) last_used: AtomicU64,
 }
 
@@ -51,7 +53,7 @@ pub(super) struct Reader<'t> {
 
 impl Tenant {
     /// Opens the file and sees that it is ours. Nobody else may be opening it.
-    pub(super) fn open(path: PathBuf, budget: &Arc<Budget>, kept: usize) -> Result<Self, StoreError> {
+    pub(super) fn open(path: PathBuf, budget: &Arc<Budget>, kept: usize, seals: Seals) -> Result<Self, StoreError> {
         connection::settle(&path, budget)?;
         let reader = connection::bare_reader(&path, budget)?;
         let readers = Readers { settled: true, free: vec![reader], bare_lent: 0 };
@@ -64,6 +66,7 @@ impl Tenant {
             readers_kept: kept.max(1),
             writer: Mutex::new(None),
             queue: Queue::default(),
+            seals,
             last_used: AtomicU64::new(0),
         })
     }

@@ -22,6 +22,17 @@ async fn carries_to_another() {
     conformance::carries(open(&folder.path().join("here")), open(&folder.path().join("there"))).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn reseals() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = async |place: u32, seals_max: u64| {
+        let store = open(&folder.path().join(place.to_string()));
+        store.limit_seals(seals_max);
+        store
+    };
+    conformance::reseals(open).await;
+}
+
 /// The same with so few descriptors that tenants are closed all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms_with_the_least_descriptors() {
@@ -59,4 +70,10 @@ async fn with_records(folder: &Path, count: u64) -> SqliteStore {
         .unwrap()
         .unwrap();
     store
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remembers() {
+    let folder = tempfile::tempdir().unwrap();
+    conformance::remembers(&open(&folder.path().join("here"))).await;
 }

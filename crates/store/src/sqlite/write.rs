@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use countersign_crypto::Tag;
-use countersign_model::{FieldId, RecordId, TypeId};
+use countersign_model::{FieldId, RecordId, TypeId, UnixMs};
 use rusqlite::types::Null;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 
@@ -16,7 +16,7 @@ use crate::layout::{Index, Layout, TypeLayout};
 /// Makes a checked batch. If it is rejected or fails, the caller takes back what was made of it.
 pub(super) fn apply(
     connection: &Connection,
-    layout: &Layout,
+    (layout, keeps): (&Layout, bool),
     batch: &Batch,
 ) -> Result<Result<(), Rejected>, StoreError> {
     if let Some(once) = &batch.once
@@ -25,7 +25,7 @@ pub(super) fn apply(
         return Ok(Err(Rejected::Done));
     }
     for (place, change) in batch.changes.iter().enumerate() {
-        let writing = Writing { connection, layout, change: place };
+        let writing = Writing { connection, layout, change: place, at: time(batch.at), keeps };
         if let Err(rejected) = writing.apply(change)? {
             return Ok(Err(rejected));
         }
@@ -46,6 +46,9 @@ struct Writing<'a> {
     connection: &'a Connection,
     layout: &'a Layout,
     change: usize,
+    at: i64,
+    /// Whether what was before is kept.
+    keeps: bool,
 }
 
 impl Writing<'_> {
@@ -60,12 +63,18 @@ impl Writing<'_> {
             }
             SealedChange::Update { record_type, record, version, cells, tags } => {
                 let fields = self.layout.record_type(*record_type)?;
+                if !self.keep(*record_type, fields, record, *version)? {
+                    return Ok(Err(Rejected::Stale { change: self.change }));
+                }
                 let made = self.update(*record_type, record, *version, cells, tags);
                 let set = || tags.iter().filter_map(|(field, tag)| tag.map(|tag| (*field, tag))).collect();
                 self.verdict(*record_type, fields, record, made, set)
             }
-            SealedChange::Delete { record_type: TypeId(place), record, version } => {
-                let sql = format!("DELETE FROM r{place} WHERE id = ?1 AND version = ?2");
+            SealedChange::Delete { record_type, record, version } => {
+                if !self.keep(*record_type, self.layout.record_type(*record_type)?, record, *version)? {
+                    return Ok(Err(Rejected::Stale { change: self.change }));
+                }
+                let sql = format!("DELETE FROM r{} WHERE id = ?1 AND version = ?2", record_type.0);
                 let made = self.prepare(&sql).and_then(|mut one| one.execute((record.as_bytes(), number(*version))));
                 let changed = made.map_err(fault)?;
                 Ok(if changed == 1 { Ok(()) } else { Err(Rejected::Stale { change: self.change }) })
@@ -77,7 +86,30 @@ impl Writing<'_> {
         self.connection.prepare_cached(sql)
     }
 
-    /// One statement text for every insert of a type. A column without a value is bound to null by being left out.
+    /// Copies what a record is into the history, if one is kept. Whether the record has that version.
+    fn keep(
+        &self,
+        TypeId(place): TypeId,
+        fields: &TypeLayout,
+        record: &RecordId,
+        version: u64,
+    ) -> Result<bool, StoreError> {
+        if !self.keeps {
+            return Ok(true);
+        }
+        let (columns, values) = (fields.past_columns(), fields.values());
+        let sql = format!(
+            "INSERT INTO h{place} ({columns}) SELECT id, version, at, max(at, ?3){values} FROM r{place} \
+             INDEXED BY i{place}id WHERE id = ?1 AND version = ?2"
+        );
+        let kept = self
+            .prepare(&sql)
+            .and_then(|mut one| one.execute((record.as_bytes().as_slice(), number(version), self.at)));
+        Ok(kept.map_err(fault)? == 1)
+    }
+
+    /// One statement text for every insert of a type. A column without a value is bound to null by being left out. Versions
+    /// and times of a record that there was before go on from there.
     fn insert(
         &self,
         TypeId(place): TypeId,
@@ -86,27 +118,22 @@ impl Writing<'_> {
         cells: &[(FieldId, Vec<u8>)],
         tags: &[(FieldId, Tag)],
     ) -> rusqlite::Result<usize> {
-        let mut sql = format!("INSERT INTO r{place} (id, version");
-        let mut parameters: usize = 1;
-        for field in 0..fields.len() {
-            let _ = write!(sql, ", c{field}");
-            parameters = parameters.saturating_add(1);
-        }
-        for FieldId(field) in fields.indexed() {
-            let _ = write!(sql, ", x{field}");
-            parameters = parameters.saturating_add(1);
-        }
-        sql.push_str(") VALUES (?1, 1");
-        for parameter in 2..=parameters {
+        let mut sql = format!(
+            "INSERT INTO r{place} ({}) SELECT ?1, coalesce(max(version), 0) + 1, max(?2, coalesce(max(until), 0))",
+            fields.columns()
+        );
+        let parameters = fields.len().saturating_add(fields.indexed().count());
+        for parameter in (3usize..).take(parameters) {
             let _ = write!(sql, ", ?{parameter}");
         }
-        sql.push(')');
+        let _ = write!(sql, " FROM h{place} WHERE id = ?1");
         let mut statement = self.prepare(&sql)?;
         statement.raw_bind_parameter(1, record.as_bytes())?;
+        statement.raw_bind_parameter(2, self.at)?;
         for (FieldId(field), cell) in cells {
-            statement.raw_bind_parameter(usize::from(*field).saturating_add(2), cell.as_slice())?;
+            statement.raw_bind_parameter(usize::from(*field).saturating_add(3), cell.as_slice())?;
         }
-        let first_tag = fields.len().saturating_add(2);
+        let first_tag = fields.len().saturating_add(3);
         for (parameter, field) in (first_tag..).zip(fields.indexed()) {
             if let Some((_, tag)) = tags.iter().find(|(tagged, _)| *tagged == field) {
                 statement.raw_bind_parameter(parameter, tag.0.as_slice())?;
@@ -123,18 +150,19 @@ impl Writing<'_> {
         cells: &[(FieldId, Option<Vec<u8>>)],
         tags: &[(FieldId, Option<Tag>)],
     ) -> rusqlite::Result<usize> {
-        let mut sql = format!("UPDATE r{place} SET version = version + 1");
+        let mut sql = format!("UPDATE r{place} SET version = version + 1, at = max(at, ?3)");
         let columns = cells.iter().map(|(field, _)| ('c', field)).chain(tags.iter().map(|(field, _)| ('x', field)));
-        for (parameter, (letter, FieldId(field))) in (3usize..).zip(columns) {
+        for (parameter, (letter, FieldId(field))) in (4usize..).zip(columns) {
             let _ = write!(sql, ", {letter}{field} = ?{parameter}");
         }
         sql.push_str(" WHERE id = ?1 AND version = ?2");
         let mut statement = self.prepare(&sql)?;
         statement.raw_bind_parameter(1, record.as_bytes())?;
         statement.raw_bind_parameter(2, number(version))?;
+        statement.raw_bind_parameter(3, self.at)?;
         let cells = cells.iter().map(|(_, cell)| cell.as_deref());
         let tags = tags.iter().map(|(_, tag)| tag.as_ref().map(|tag| tag.0.as_slice()));
-        for (parameter, bytes) in (3usize..).zip(cells.chain(tags)) {
+        for (parameter, bytes) in (4usize..).zip(cells.chain(tags)) {
             match bytes {
                 Some(bytes) => statement.raw_bind_parameter(parameter, bytes)?,
                 None => statement.raw_bind_parameter(parameter, Null)?,
@@ -186,6 +214,11 @@ fn holder(
     let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
     let id = statement.query_row([tag.0.as_slice()], |row| row.get::<_, [u8; 16]>(0)).optional().map_err(fault)?;
     Ok(id.map(RecordId::from_bytes))
+}
+
+/// A time as it is stored; one that does not fit is the last that does.
+pub(super) fn time(at: UnixMs) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
 }
 
 /// No record has a version that SQLite can't hold, so one that is too large matches none.

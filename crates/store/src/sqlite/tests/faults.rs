@@ -51,10 +51,10 @@ async fn newer_and_foreign_files_are_refused() {
     spoil("PRAGMA user_version = 9");
     let store = open(folder.path());
     store.apply_types(&library()).await.unwrap();
-    let newer = StoreError::NewerFormat { found: 9, known: 1 };
+    let newer = StoreError::NewerFormat { found: 9, known: 2 };
     assert_eq!(store.read(tenant(1), &scan(Access::All)).await, Err(newer));
     assert_eq!(store.write(tenant(1), batch(vec![])).await, Err(newer));
-    assert_eq!(newer.to_string(), "stored data has format 9; this program knows formats up to 1");
+    assert_eq!(newer.to_string(), "stored data has format 9; this program knows formats up to 2");
     std::fs::write(file(folder.path(), tenant(2)), b"not a database, and long enough to be looked at").unwrap();
     assert_eq!(store.read(tenant(2), &scan(Access::All)).await, Err(StoreError::Damaged));
 }

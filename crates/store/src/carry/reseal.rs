@@ -1,0 +1,130 @@
+//! Sealing again under a newer key, in place.
+//!
+//! INVARIANT epoch-floor: a store keeps the key epoch that each tenant is at. What a batch of an older one brings is not
+//! stored any more ([`crate::Rejected::Epoch`]), from the moment on that anything of the newer one is. So tags of the newest
+//! epoch alone make unique values unique, and once all is sealed again nothing of an older epoch comes after it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use countersign_crypto::Tag;
+use countersign_model::{FieldId, RecordId, TenantId, TypeId};
+
+use super::Carry;
+use crate::batch::Rejected;
+use crate::error::StoreError;
+use crate::layout::TypeLayout;
+use crate::seals::{Nearing, SealCount};
+
+/// What of a record was sealed again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Resealed {
+    /// The record.
+    pub record: RecordId,
+    /// The version that it has, or had.
+    pub version: u64,
+    /// A state that it had before, in the history.
+    pub past: bool,
+    /// Cells in place of those that there are.
+    pub cells: Vec<(FieldId, Vec<u8>)>,
+    /// Tags: one for each of these cells that is of an indexed field.
+    pub tags: Vec<(FieldId, Tag)>,
+}
+
+impl Resealed {
+    /// Whether the type has these fields, and a tag for each cell of an indexed one.
+    pub(crate) fn fits(&self, fields: &TypeLayout) -> bool {
+        let cells = self.cells.iter().map(|(field, _)| (*field, true));
+        fields.takes(cells, self.tags.iter().map(|(field, _)| (*field, true)))
+    }
+}
+
+impl std::fmt::Debug for Resealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resealed")
+            .field("record", &self.record)
+            .field("version", &self.version)
+            .field("past", &self.past)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A backend in which cells can be sealed again.
+#[async_trait]
+pub trait Reseals: Carry {
+    /// The epoch that a tenant is at; 0 before its first batch.
+    ///
+    /// # Errors
+    /// As [`crate::Store::read`].
+    async fn epoch(&self, tenant: TenantId) -> Result<u32, StoreError>;
+
+    /// Brings a tenant to an epoch, if it is not further already. Durable when it returns, and no batch of an older one is
+    /// stored any more.
+    ///
+    /// # Errors
+    /// As [`crate::Store::write`]. Doing it twice is doing it once.
+    async fn raise(&self, tenant: TenantId, epoch: u32) -> Result<(), StoreError>;
+
+    /// Replaces these cells and tags in records that still have that version, which stays as it is; nothing of it is
+    /// history. Notes how far it has come, to be found by [`Self::progress`], in the same transaction. How many of the
+    /// rows were replaced; [`Rejected::Epoch`] if that would be more than a key may seal, or if `epoch`, the one that
+    /// they were sealed for, is not the tenant's any more.
+    ///
+    /// # Errors
+    /// As [`crate::Store::write`], but nothing is unknown: doing it twice is doing it once.
+    async fn reseal(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        epoch: u32,
+        rows: Vec<Resealed>,
+        progress: Option<Vec<u8>>,
+    ) -> Result<Result<usize, Rejected>, StoreError>;
+
+    /// What was last noted of how far it has come.
+    ///
+    /// # Errors
+    /// As [`crate::Store::read`].
+    async fn progress(&self, tenant: TenantId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Notes it; `None` when there is no more to do.
+    ///
+    /// # Errors
+    /// As [`Self::reseal`].
+    async fn note_progress(&self, tenant: TenantId, progress: Option<Vec<u8>>) -> Result<(), StoreError>;
+
+    /// How many values each key of a tenant has sealed, in the order of the keys.
+    ///
+    /// # Errors
+    /// As [`crate::Store::read`].
+    async fn counts(&self, tenant: TenantId) -> Result<Vec<SealCount>, StoreError>;
+
+    /// Counts what was sealed elsewhere and is to be stored, as by a restore under the newest keys: by key, how many. All of
+    /// it or, as [`Rejected::Epoch`], nothing.
+    ///
+    /// # Errors
+    /// As [`Self::raise`], but that twice is twice.
+    async fn charge(
+        &self,
+        tenant: TenantId,
+        counts: Vec<(crate::seals::CellKey, u64)>,
+    ) -> Result<Result<(), Rejected>, StoreError>;
+
+    /// Takes over the epoch and the counts that a tenant has in another store, where they are higher.
+    ///
+    /// # Errors
+    /// As [`Self::raise`].
+    async fn put_counts(&self, tenant: TenantId, epoch: u32, counts: Vec<SealCount>) -> Result<(), StoreError>;
+
+    /// Tells when a key comes near its limit.
+    fn nearing(&self) -> Arc<Nearing>;
+}
+
+/// Brings a tenant's epoch and counts from one store to another, with its records.
+///
+/// # Errors
+/// What either meets.
+pub async fn bring_counts(from: &dyn Reseals, to: &dyn Reseals, tenant: TenantId) -> Result<(), StoreError> {
+    let (epoch, counts) = (from.epoch(tenant).await?, from.counts(tenant).await?);
+    to.put_counts(tenant, epoch, counts).await
+}

@@ -1,0 +1,273 @@
+//! The key epoch that each tenant is at, and how much its keys have sealed.
+//!
+//! INVARIANT epoch-floor: whoever stores holds a lock of the tenant's, shared, from its first statement to its commit, and
+//! looks at the epoch after it has the lock; whoever raises the epoch has that lock alone. So a writer of the older epoch
+//! that was under way is over before the newer one is stored, and one that comes later sees it. The lock is an advisory one,
+//! in the server's memory: a lock of the row would be written to the table by every writer.
+//!
+//! INVARIANT seal-limit: blocks are set aside in transactions of their own, with the rows of their keys locked in one order,
+//! so several stores on one database share a key's limit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use countersign_model::{FieldId, TenantId, TypeId};
+use countersign_postgres::{PgError, Pool, Row, Scope, Step, ToSql, Transaction};
+use parking_lot::{Mutex, RwLock};
+
+use super::failure::{damaged, fault};
+use super::write::Ended;
+use super::{Shared, write};
+use crate::batch::{Batch, Rejected};
+use crate::error::{StoreError, Unavailable};
+use crate::seals::{Blocks, CellKey, Needs, SealCount, SealLimit, Wanted, is_near, needs_epoch};
+
+/// What this store knows of epochs and counts, between its transactions.
+#[derive(Default)]
+pub(super) struct Seals {
+    pub(super) limit: SealLimit,
+    /// The epochs of tenants as they were last seen: they are that or newer.
+    epochs: RwLock<HashMap<TenantId, u32>>,
+    blocks: Mutex<HashMap<TenantId, Blocks>>,
+    /// Held while blocks are set aside, so that many who need one set aside one; by the last byte of the tenant's id.
+    setting_aside: [tokio::sync::Mutex<()>; 16],
+}
+
+impl Seals {
+    fn known(&self, tenant: TenantId) -> u32 {
+        self.epochs.read().get(&tenant).copied().unwrap_or(0)
+    }
+
+    fn note(&self, tenant: TenantId, epoch: u32) {
+        let mut epochs = self.epochs.write();
+        let known = epochs.entry(tenant).or_default();
+        *known = epoch.max(*known);
+    }
+
+    /// What becomes of writing under way for an epoch that is not the one that the tenant was found at. An older one of the
+    /// tenant's is raised, and it has to begin anew.
+    pub(super) async fn elsewhere(
+        &self,
+        pool: &Arc<Pool>,
+        tenant: TenantId,
+        epoch: u32,
+        found: u32,
+    ) -> Result<Rejected, Ended> {
+        if found < epoch {
+            raise(pool, tenant, epoch).await?;
+            return Err(PgError::Contention.into());
+        }
+        self.note(tenant, found);
+        Ok(Rejected::Epoch)
+    }
+
+    fn take(&self, tenant: TenantId, needs: &Needs) -> Result<(), Vec<Wanted>> {
+        self.blocks.lock().entry(tenant).or_default().take(needs, self.limit.max())
+    }
+}
+
+/// The tenant's lock. Two tenants that happen to have the same wait for one another's new epochs, and for nothing else.
+pub(super) fn lock(tenant: TenantId) -> i64 {
+    let (high, low) = tenant.uuid().as_u64_pair();
+    i64::from_be_bytes((high ^ low).to_be_bytes())
+}
+
+/// The statement that asks which epoch the tenant is at, for whoever has the tenant's lock.
+pub(super) fn asks(tenant: TenantId) -> Step<'static> {
+    Step { text: "SELECT epoch FROM key_epoch WHERE tenant = $1".into(), params: vec![Box::new(tenant.uuid())] }
+}
+
+/// The answer. A tenant without one is at none yet.
+pub(super) fn answer(rows: &[Row]) -> Result<u32, StoreError> {
+    let Some(row) = rows.first() else { return Ok(0) };
+    u32::try_from(row.try_get::<_, i64>(0).map_err(damaged)?).map_err(damaged)
+}
+
+impl Shared {
+    /// What can be said of a batch before anything is asked: whether it is of the tenant's epoch, as far as is known, and
+    /// whether its keys may seal so much more. A newer epoch is the tenant's from then on.
+    pub(super) async fn admit(&self, tenant: TenantId, batch: &Batch) -> Result<Result<(), Rejected>, StoreError> {
+        let known = self.seals.known(tenant);
+        if needs_epoch(batch) && batch.epoch < known {
+            return Ok(Err(Rejected::Epoch));
+        }
+        if batch.epoch > known {
+            self.raise(tenant, batch.epoch).await?;
+        }
+        self.charge(tenant, &Needs::of_batch(batch)).await
+    }
+
+    pub(super) async fn raise(&self, tenant: TenantId, epoch: u32) -> Result<(), StoreError> {
+        raise(&self.pool, tenant, epoch).await.map_err(fault)?;
+        self.seals.note(tenant, epoch);
+        Ok(())
+    }
+
+    /// Counts values, all of them or none.
+    pub(super) async fn charge(&self, tenant: TenantId, needs: &Needs) -> Result<Result<(), Rejected>, StoreError> {
+        if self.seals.take(tenant, needs).is_ok() {
+            return Ok(Ok(()));
+        }
+        let [.., last] = tenant.as_bytes();
+        let alone = self.seals.setting_aside.get(usize::from(last % 16));
+        let _alone = alone.ok_or(StoreError::Unavailable(Unavailable::Interrupted))?.lock().await;
+        // Others take of it as long as this one doesn't.
+        for _ in 0..64 {
+            let Err(wanted) = self.seals.take(tenant, needs) else { return Ok(Ok(())) };
+            let Some(granted) = self.set_aside(tenant, &wanted).await? else { return Ok(Err(Rejected::Epoch)) };
+            let mut blocks = self.seals.blocks.lock();
+            let blocks = blocks.entry(tenant).or_default();
+            for (key, granted) in granted {
+                blocks.add(key, granted);
+            }
+            if blocks.take(needs, self.seals.limit.max()).is_ok() {
+                return Ok(Ok(()));
+            }
+        }
+        Err(StoreError::Unavailable(Unavailable::Busy))
+    }
+
+    /// Sets aside what is wanted; nothing, if it is not all there.
+    async fn set_aside(&self, tenant: TenantId, wanted: &[Wanted]) -> Result<Option<Vec<(CellKey, u64)>>, StoreError> {
+        let limit = self.seals.limit.max();
+        let keys = Keys::of(wanted.iter().map(|one| &one.key));
+        let granted = self.pool.patiently(async || {
+            // What may have been set aside is set aside again: too much is counted, never too little.
+            again(set_aside(&self.pool, tenant, &keys, wanted, limit).await)
+        });
+        let totals = granted.await.map_err(fault)?;
+        if totals.as_ref().is_none_or(|totals| totals.iter().any(|(_, total)| is_near(*total, limit))) {
+            self.seals.limit.nearing.note(tenant);
+        }
+        Ok(totals.map(|totals| wanted.iter().zip(totals).map(|(one, (granted, _))| (one.key, granted)).collect()))
+    }
+
+    pub(super) async fn counts(&self, tenant: TenantId) -> Result<Vec<SealCount>, StoreError> {
+        let text = "SELECT type, field, epoch, sealed FROM seal_count WHERE tenant = $1 ORDER BY type, field, epoch";
+        let (text, id): (Arc<str>, _) = (text.into(), tenant.uuid());
+        let scope = Scope::Tenant(tenant);
+        let asked = self.pool.patiently(async || self.pool.begin(scope).await?.read(&text, &[&id]).await);
+        let limit = self.seals.limit.max();
+        asked.await.map_err(fault)?.iter().map(|row| count(row, limit)).collect()
+    }
+
+    /// Takes over what another store says, where that is more.
+    pub(super) async fn put_seal_counts(&self, tenant: TenantId, counts: &[SealCount]) -> Result<(), StoreError> {
+        let text: Arc<str> = "INSERT INTO seal_count AS s (tenant, type, field, epoch, sealed) \
+             SELECT $1::uuid, w.* FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) AS w \
+             ON CONFLICT (tenant, type, field, epoch) DO UPDATE SET sealed = greatest(s.sealed, excluded.sealed)"
+            .into();
+        let id = tenant.uuid();
+        let keys = Keys::of(counts.iter().map(|count| &count.key));
+        let sealed: Vec<i64> = counts.iter().map(|count| i64::try_from(count.sealed).unwrap_or(i64::MAX)).collect();
+        let put = self.pool.patiently(async || {
+            let put = async {
+                let mut transaction = self.pool.begin(Scope::Tenant(tenant)).await?;
+                transaction.execute(&text, &[&id, &keys.types, &keys.fields, &keys.epochs, &sealed]).await?;
+                write::commit(transaction).await
+            };
+            again(put.await)
+        });
+        put.await.map_err(fault)
+    }
+}
+
+/// Keys as columns.
+struct Keys {
+    types: Vec<i32>,
+    fields: Vec<i32>,
+    epochs: Vec<i64>,
+}
+
+impl Keys {
+    fn of<'a>(keys: impl Iterator<Item = &'a CellKey> + Clone) -> Self {
+        Self {
+            types: keys.clone().map(|key| i32::from(key.record_type.0)).collect(),
+            fields: keys.clone().map(|key| i32::from(key.field.0)).collect(),
+            epochs: keys.map(|key| i64::from(key.epoch)).collect(),
+        }
+    }
+}
+
+fn count(row: &Row, limit: u64) -> Result<SealCount, StoreError> {
+    let number = |column: usize| row.try_get::<_, i32>(column).map_err(damaged);
+    let key = CellKey {
+        record_type: TypeId(number(0)?.try_into().map_err(damaged)?),
+        field: FieldId(number(1)?.try_into().map_err(damaged)?),
+        epoch: row.try_get::<_, i64>(2).map_err(damaged)?.try_into().map_err(damaged)?,
+    };
+    let sealed = u64::try_from(row.try_get::<_, i64>(3).map_err(damaged)?).map_err(damaged)?;
+    Ok(SealCount { key, sealed, limit })
+}
+
+/// What was set aside for each that was wanted, and what that makes together; `None` if one passes the limit.
+async fn set_aside(
+    pool: &Arc<Pool>,
+    tenant: TenantId,
+    keys: &Keys,
+    wanted: &[Wanted],
+    limit: u64,
+) -> Result<Option<Vec<(u64, u64)>>, PgError> {
+    let make: Arc<str> = "INSERT INTO seal_count (tenant, type, field, epoch, sealed) \
+         SELECT $1::uuid, w.*, 0 FROM unnest($2::integer[], $3::integer[], $4::bigint[]) AS w ON CONFLICT DO NOTHING"
+        .into();
+    let look: Arc<str> =
+        "SELECT type, field, epoch, sealed FROM seal_count WHERE tenant = $1 AND (type, field, epoch) \
+         IN (SELECT * FROM unnest($2::integer[], $3::integer[], $4::bigint[])) \
+         ORDER BY type, field, epoch FOR UPDATE"
+            .into();
+    let set: Arc<str> = "UPDATE seal_count SET sealed = w.sealed \
+         FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) AS w (type, field, epoch, sealed) \
+         WHERE seal_count.tenant = $1 AND seal_count.type = w.type AND seal_count.field = w.field \
+         AND seal_count.epoch = w.epoch"
+        .into();
+    let id = tenant.uuid();
+    let mut transaction = pool.begin(Scope::Tenant(tenant)).await?;
+    let params: [&(dyn ToSql + Sync); 4] = [&id, &keys.types, &keys.fields, &keys.epochs];
+    transaction.execute(&make, &params).await?;
+    let rows = transaction.query(&look, &params).await?;
+    let mut totals = Vec::with_capacity(wanted.len());
+    // Both are in the order of the keys.
+    for (row, one) in rows.iter().zip(wanted) {
+        let found = count(row, limit).map_err(|_| PgError::Damaged)?;
+        if found.key != one.key {
+            return Err(PgError::Damaged);
+        }
+        let Some(granted) = one.grant(found.sealed, limit) else {
+            transaction.roll_back().await?;
+            return Ok(None);
+        };
+        totals.push((granted, found.sealed.saturating_add(granted)));
+    }
+    if totals.len() != wanted.len() {
+        return Err(PgError::Contention);
+    }
+    let sealed: Vec<i64> = totals.iter().map(|(_, total)| i64::try_from(*total).unwrap_or(i64::MAX)).collect();
+    transaction.execute(&set, &[&id, &keys.types, &keys.fields, &keys.epochs, &sealed]).await?;
+    write::commit(transaction).await?;
+    Ok(Some(totals))
+}
+
+/// Raises the epoch, once all writers of older ones that are under way are over.
+pub(super) async fn raise(pool: &Arc<Pool>, tenant: TenantId, epoch: u32) -> Result<(), PgError> {
+    let alone: Arc<str> = "SELECT pg_advisory_xact_lock($1)".into();
+    let raise: Arc<str> = "INSERT INTO key_epoch AS k (tenant, epoch) VALUES ($1, $2) ON CONFLICT (tenant) \
+         DO UPDATE SET epoch = excluded.epoch WHERE k.epoch < excluded.epoch"
+        .into();
+    let (id, epoch) = (tenant.uuid(), i64::from(epoch));
+    pool.patiently(async || {
+        let raised = async {
+            let mut transaction: Transaction = pool.begin(Scope::Tenant(tenant)).await?;
+            transaction.query(&alone, &[&lock(tenant)]).await?;
+            transaction.execute(&raise, &[&id, &epoch]).await?;
+            write::commit(transaction).await
+        };
+        again(raised.await)
+    })
+    .await
+}
+
+/// What may have been done, as something that was not: doing it twice is doing it once.
+pub(super) fn again<T>(done: Result<T, PgError>) -> Result<T, PgError> {
+    done.map_err(|error| if error == PgError::Unknown { PgError::Lost } else { error })
+}
