@@ -12,11 +12,14 @@ use parking_lot::RwLock;
 
 use crate::guarded_file::{FileFault, folder, read, write_new};
 use crate::kms::{KeyVersion, KmsError, KmsProvider};
+use crate::own::{OwnFiles, OwnKeyId, by_own, unwrap_by, wrap_by};
 
 /// Key encryption keys, each in a file of 32 bytes with mode 0600: version 0 in `kms.key`, version N in `kms.key.N`
-/// beside it. What a version wrapped unwraps while its file is there.
+/// beside it. What a version wrapped unwraps while its file is there. Own keys are in files of the same kind in the folder
+/// `kms.own` beside it, and are destroyed by overwriting and removing the file: a copy of that folder is a copy of the keys.
 pub struct FileKms {
     path: PathBuf,
+    own: OwnFiles,
     keys: RwLock<BTreeMap<u32, Arc<KeyEncryptionKey>>>,
 }
 
@@ -31,7 +34,7 @@ impl FileKms {
         let key = SecretKey::generate(entropy);
         write_new(path, key.expose(), entropy).map_err(at(path))?;
         let keys = BTreeMap::from([(0, Arc::new(KeyEncryptionKey::new(&key)))]);
-        Ok(Self { path: path.to_owned(), keys: RwLock::new(keys) })
+        Ok(Self { path: path.to_owned(), own: OwnFiles::beside(path), keys: RwLock::new(keys) })
     }
 
     /// Opens the key that [`Self::create`] made, with every version that rotations made since.
@@ -40,7 +43,7 @@ impl FileKms {
     /// [`KmsError::File`] if one of the files can't be read, is a link, belongs to another user, is open to group or
     /// others, or doesn't hold exactly one key; or if there is none.
     pub fn open(path: &Path) -> Result<Self, KmsError> {
-        let kms = Self { path: path.to_owned(), keys: RwLock::default() };
+        let kms = Self { path: path.to_owned(), own: OwnFiles::beside(path), keys: RwLock::default() };
         kms.look()?;
         if kms.keys.read().is_empty() {
             // Says why.
@@ -93,6 +96,11 @@ impl FileKms {
         Ok(found)
     }
 
+    fn own_secret(&self, own: OwnKeyId) -> Result<SecretKey, KmsError> {
+        let bytes = self.own.read(own, SecretKey::BYTES as u64)?;
+        SecretKey::from_slice(&bytes).ok_or_else(|| at(&self.path.with_extension("own"))(FileFault::Length))
+    }
+
     fn key(&self, version: u32) -> Result<Arc<KeyEncryptionKey>, KmsError> {
         if let Some(key) = self.keys.read().get(&version) {
             return Ok(Arc::clone(key));
@@ -110,6 +118,9 @@ impl KmsProvider for FileKms {
     }
 
     fn unwrap_key(&self, aad: &Aad, wrapped: &[u8]) -> Result<SecretKey, KmsError> {
+        if let Some((own, inner)) = by_own(wrapped) {
+            return unwrap_by(&self.own_secret(own)?, own, aad, inner);
+        }
         let version = sealed_epoch(wrapped).ok_or(KmsError::NotAuthentic)?;
         self.key(version)?.unwrap_key(aad, wrapped).map_err(|_| KmsError::NotAuthentic)
     }
@@ -130,6 +141,24 @@ impl KmsProvider for FileKms {
         write_new(&path, key.expose(), entropy).map_err(at(&path))?;
         self.keys.write().insert(version, Arc::new(KeyEncryptionKey::with_version(&key, version)));
         Ok(KeyVersion(version))
+    }
+
+    fn make_own(&self, entropy: &dyn Entropy) -> Result<OwnKeyId, KmsError> {
+        let own = OwnKeyId::new(entropy);
+        self.own.make(own, SecretKey::generate(entropy).expose(), entropy)?;
+        Ok(own)
+    }
+
+    fn wrap_own(&self, own: OwnKeyId, entropy: &dyn Entropy, aad: &Aad, key: &SecretKey) -> Result<Vec<u8>, KmsError> {
+        Ok(wrap_by(&self.own_secret(own)?, own, self.version()?, (entropy, aad, key)))
+    }
+
+    fn destroy_own(&self, own: OwnKeyId) -> Result<(), KmsError> {
+        self.own.destroy(own)
+    }
+
+    fn own(&self) -> Result<Vec<OwnKeyId>, KmsError> {
+        self.own.list()
     }
 
     fn probe(&self) -> Result<(), KmsError> {

@@ -3,13 +3,17 @@
 //! What is wrapped under one (format 4) is `4 ‖ id (16) ‖ what the own key wrapped`, and opens nowhere once the key is
 //! destroyed: no copy of the wrapped form brings it back.
 
+mod files;
+
 use std::fmt;
 
-use countersign_crypto::Aad;
+use countersign_crypto::{Aad, KeyEncryptionKey, SecretKey, sealed_epoch};
 use countersign_model::Entropy;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::files::OwnFiles;
 use crate::key_set::OwnKey;
+use crate::kms::{KeyVersion, KmsError};
 use crate::set::split;
 
 /// The first byte of what an own key wrapped.
@@ -67,7 +71,7 @@ pub(crate) fn by_own(wrapped: &[u8]) -> Option<(OwnKeyId, &[u8])> {
     Some((OwnKeyId(*id), inner))
 }
 
-/// What an own key wraps, as stored.
+/// What an own key wrapped, as stored.
 pub(crate) fn with_id(own: OwnKeyId, inner: &[u8]) -> Vec<u8> {
     [&[BY_OWN_KEY], own.0.as_slice(), inner].concat()
 }
@@ -75,4 +79,22 @@ pub(crate) fn with_id(own: OwnKeyId, inner: &[u8]) -> Vec<u8> {
 /// What is bound besides the use: which own key it was, and which version of the provider's key was the newest.
 pub(crate) fn own_aad(aad: &Aad, own: OwnKeyId, version: u32) -> Aad {
     Aad::new("own-key.1").part(aad.as_bytes()).part(&own.0).part(&version.to_be_bytes())
+}
+
+/// Wraps by an own key that is in memory.
+pub(crate) fn wrap_by(
+    secret: &SecretKey,
+    own: OwnKeyId,
+    newest: KeyVersion,
+    (entropy, aad, key): (&dyn Entropy, &Aad, &SecretKey),
+) -> Vec<u8> {
+    let aad = own_aad(aad, own, newest.0);
+    with_id(own, &KeyEncryptionKey::with_version(secret, newest.0).wrap(entropy, &aad, key))
+}
+
+/// Unwraps what [`wrap_by`] wrapped.
+pub(crate) fn unwrap_by(secret: &SecretKey, own: OwnKeyId, aad: &Aad, inner: &[u8]) -> Result<SecretKey, KmsError> {
+    let version = sealed_epoch(inner).ok_or(KmsError::NotAuthentic)?;
+    let key = KeyEncryptionKey::with_version(secret, version);
+    key.unwrap_key(&own_aad(aad, own, version), inner).map_err(|_| KmsError::NotAuthentic)
 }

@@ -14,6 +14,9 @@
 //!
 //! The keys are random and rotate without the passphrase; the passphrase changes without them. That the first one
 //! opens is what tells that the passphrase is the right one.
+//!
+//! Own keys are in files of the folder `kms.own` beside it, sealed under the newest of these keys. Destroying one
+//! overwrites and removes its file; whoever has an old copy of that file, and the passphrase, still has the key.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::guarded_file::{FileFault, read, replace, write_new};
 use crate::kms::{KeyVersion, KmsError, KmsProvider};
+use crate::own::{OwnFiles, OwnKeyId, by_own, unwrap_by, wrap_by};
 
 const MAGIC: &[u8; 8] = b"CSpass\x00\x01";
 const CHECK_BYTES: usize = 16;
@@ -61,6 +65,7 @@ pub enum PassphraseFault {
 /// Key encryption keys in a file that a passphrase unlocks.
 pub struct PassphraseKms {
     path: PathBuf,
+    own: OwnFiles,
     state: Mutex<State>,
 }
 
@@ -133,8 +138,20 @@ impl PassphraseKms {
         Ok(replace(&self.path, &after.encode(), entropy)?)
     }
 
+    fn own_secret(&self, own: OwnKeyId) -> Result<SecretKey, KmsError> {
+        let sealed = self.own.read(own, SEALED_BYTES as u64)?;
+        self.unwrap_by_version(&own_file_aad(own), &sealed)
+    }
+
+    fn unwrap_by_version(&self, aad: &Aad, wrapped: &[u8]) -> Result<SecretKey, KmsError> {
+        let version = sealed_epoch(wrapped).ok_or(KmsError::NotAuthentic)?;
+        let key = self.state.lock().keys.get(&version).map(|version| Arc::clone(&version.key));
+        let key = key.ok_or(KmsError::UnknownVersion(KeyVersion(version)))?;
+        key.unwrap_key(aad, wrapped).map_err(|_| KmsError::NotAuthentic)
+    }
+
     fn with(path: &Path, state: State) -> Self {
-        Self { path: path.to_owned(), state: Mutex::new(state) }
+        Self { path: path.to_owned(), own: OwnFiles::beside(path), state: Mutex::new(state) }
     }
 }
 
@@ -232,10 +249,29 @@ impl KmsProvider for PassphraseKms {
     }
 
     fn unwrap_key(&self, aad: &Aad, wrapped: &[u8]) -> Result<SecretKey, KmsError> {
-        let version = sealed_epoch(wrapped).ok_or(KmsError::NotAuthentic)?;
-        let key = self.state.lock().keys.get(&version).map(|version| Arc::clone(&version.key));
-        let key = key.ok_or(KmsError::UnknownVersion(KeyVersion(version)))?;
-        key.unwrap_key(aad, wrapped).map_err(|_| KmsError::NotAuthentic)
+        match by_own(wrapped) {
+            Some((own, inner)) => unwrap_by(&self.own_secret(own)?, own, aad, inner),
+            None => self.unwrap_by_version(aad, wrapped),
+        }
+    }
+
+    fn make_own(&self, entropy: &dyn Entropy) -> Result<OwnKeyId, KmsError> {
+        let own = OwnKeyId::new(entropy);
+        let sealed = self.wrap(entropy, &own_file_aad(own), &SecretKey::generate(entropy))?;
+        self.own.make(own, &sealed, entropy)?;
+        Ok(own)
+    }
+
+    fn wrap_own(&self, own: OwnKeyId, entropy: &dyn Entropy, aad: &Aad, key: &SecretKey) -> Result<Vec<u8>, KmsError> {
+        Ok(wrap_by(&self.own_secret(own)?, own, self.version()?, (entropy, aad, key)))
+    }
+
+    fn destroy_own(&self, own: OwnKeyId) -> Result<(), KmsError> {
+        self.own.destroy(own)
+    }
+
+    fn own(&self) -> Result<Vec<OwnKeyId>, KmsError> {
+        self.own.list()
     }
 
     fn name(&self) -> &'static str {
@@ -258,6 +294,11 @@ impl KmsProvider for PassphraseKms {
         *state = rotated;
         Ok(KeyVersion(version))
     }
+}
+
+/// An own key's file is not another's.
+fn own_file_aad(own: OwnKeyId) -> Aad {
+    Aad::new("own-key-file.1").part(&own.0)
 }
 
 fn at(path: &Path) -> impl FnOnce(PassphraseFault) -> KmsError {

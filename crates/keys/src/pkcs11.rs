@@ -11,6 +11,8 @@
 //! 48  ciphertext and tag
 //! ```
 //!
+//! Own keys are made alike, with `.own` after that label and their id as CKA_ID, and destroyed with C_DestroyObject.
+//!
 //! One session serves all calls, one after another: they are rare, because unwrapped keys are kept. When the token is
 //! lost, calls fail with [`KmsError::Unavailable`], and each later call tries to log in anew; nothing has to be
 //! restarted. A PIN that the token refused is never tried a second time.
@@ -32,6 +34,7 @@ use self::connection::{Connection, Fault};
 use self::module::{Loaded, Module};
 use crate::kms::{KeyVersion, KmsError, KmsProvider};
 use crate::outage::Outage;
+use crate::own::{OwnKeyId, by_own};
 
 /// How long a call waits for those before it.
 const WAIT: Duration = Duration::from_secs(5);
@@ -183,6 +186,13 @@ impl KmsProvider for Pkcs11Kms {
     }
 
     fn unwrap_key(&self, aad: &Aad, wrapped: &[u8]) -> Result<SecretKey, KmsError> {
+        if let Some((own, inner)) = by_own(wrapped) {
+            let wrapped = connection::Wrapped::decode(inner).ok_or(KmsError::NotAuthentic)?;
+            return self.with(|_, connection| {
+                self.newest(connection)?;
+                connection.unwrap_own(&self.config, own, aad, &wrapped)
+            });
+        }
         let wrapped = connection::Wrapped::decode(wrapped).ok_or(KmsError::NotAuthentic)?;
         self.with(|_, connection| {
             self.newest(connection)?;
@@ -209,6 +219,36 @@ impl KmsProvider for Pkcs11Kms {
             let next = self.newest(connection)?.checked_add(1).ok_or(KmsError::CannotRotate)?;
             connection.generate(loaded, &self.config, next)?;
             Ok(KeyVersion(next))
+        })
+    }
+
+    fn make_own(&self, entropy: &dyn Entropy) -> Result<OwnKeyId, KmsError> {
+        let own = OwnKeyId::new(entropy);
+        self.with(|loaded, connection| {
+            self.newest(connection)?;
+            connection.make_own(loaded, &self.config, own)
+        })?;
+        Ok(own)
+    }
+
+    fn wrap_own(&self, own: OwnKeyId, entropy: &dyn Entropy, aad: &Aad, key: &SecretKey) -> Result<Vec<u8>, KmsError> {
+        self.with(|_, connection| {
+            let newest = self.newest(connection)?;
+            connection.wrap_own(&self.config, own, newest, (entropy, aad, key))
+        })
+    }
+
+    fn destroy_own(&self, own: OwnKeyId) -> Result<(), KmsError> {
+        self.with(|loaded, connection| {
+            self.newest(connection)?;
+            connection.destroy_own(loaded, &self.config, own)
+        })
+    }
+
+    fn own(&self) -> Result<Vec<OwnKeyId>, KmsError> {
+        self.with(|_, connection| {
+            self.newest(connection)?;
+            connection.list_own(&self.config)
         })
     }
 

@@ -16,6 +16,7 @@ use super::login::log_in;
 use super::module::{Loaded, Module, why};
 use crate::kms::{KeyVersion, KmsError, PKCS11_AES_GCM};
 use crate::outage::Outage;
+use crate::own::{OwnKeyId, own_aad, with_id};
 
 const NONCE_BYTES: usize = 12;
 const TAG_BITS: u64 = 128;
@@ -113,7 +114,8 @@ impl Connection {
         let label = Attribute::Label(config.key.clone().into_bytes());
         let ours = [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true), label];
         for handle in self.session.find_objects(&ours)? {
-            let version = fit_version(&self.session.get_attributes(handle, &ASKED)?);
+            let id = fit_id(&self.session.get_attributes(handle, &ASKED)?);
+            let version = id.and_then(|id| id.as_slice().try_into().ok()).map(u32::from_be_bytes);
             let unfit = || Outage::KeyUnfit { token: config.token.clone(), key: config.key.clone() };
             self.keys.push((version.ok_or_else(unfit)?, handle));
         }
@@ -127,6 +129,12 @@ impl Connection {
 
     /// Makes a key in the token.
     pub(super) fn generate(&mut self, loaded: &Loaded, config: &Pkcs11Config, version: u32) -> Result<(), Fault> {
+        self.make(loaded, &config.key, &version.to_be_bytes())?;
+        self.list(config)?;
+        if self.has(version) { Ok(()) } else { Err(Fault::Lost(Some("the new key is not found".to_owned()))) }
+    }
+
+    fn make(&self, loaded: &Loaded, label: &str, id: &[u8]) -> Result<(), Fault> {
         let template = [
             Attribute::Class(ObjectClass::SECRET_KEY),
             Attribute::KeyType(KeyType::AES),
@@ -143,16 +151,102 @@ impl Connection {
             Attribute::Sign(false),
             Attribute::Verify(false),
             Attribute::Derive(false),
-            Attribute::Label(config.key.clone().into_bytes()),
-            Attribute::Id(version.to_be_bytes().to_vec()),
+            Attribute::Label(label.as_bytes().to_vec()),
+            Attribute::Id(id.to_vec()),
         ];
         // Logging in once is for every session with the token.
         let writing = loaded.context().open_rw_session_no_drop(self.slot)?;
         let made = writing.generate_key(&Mechanism::AesKeyGen, &template);
         let _ = writing.close();
         made?;
+        Ok(())
+    }
+
+    /// Makes an own key in the token.
+    pub(super) fn make_own(&self, loaded: &Loaded, config: &Pkcs11Config, own: OwnKeyId) -> Result<(), Fault> {
+        self.make(loaded, &own_label(config), &own.0)?;
+        match self.find_own(config, own)?.is_empty() {
+            true => Err(Fault::Lost(Some("the new key is not found".to_owned()))),
+            false => Ok(()),
+        }
+    }
+
+    fn find_own(&self, config: &Pkcs11Config, own: OwnKeyId) -> Result<Vec<ObjectHandle>, Fault> {
+        let template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::Token(true),
+            Attribute::Label(own_label(config).into_bytes()),
+            Attribute::Id(own.0.to_vec()),
+        ];
+        Ok(self.session.find_objects(&template)?)
+    }
+
+    /// The own key, which is destroyed if the token is there and it isn't.
+    fn own(&mut self, config: &Pkcs11Config, own: OwnKeyId) -> Result<ObjectHandle, Fault> {
+        let Some(handle) = self.find_own(config, own)?.into_iter().next() else {
+            self.list(config)?;
+            return Err(KmsError::Destroyed.into());
+        };
+        let unfit = || Outage::KeyUnfit { token: config.token.clone(), key: own_label(config) };
+        fit_id(&self.session.get_attributes(handle, &ASKED)?).ok_or_else(unfit)?;
+        Ok(handle)
+    }
+
+    /// The ids of the own keys in the token.
+    pub(super) fn list_own(&mut self, config: &Pkcs11Config) -> Result<Vec<OwnKeyId>, Fault> {
         self.list(config)?;
-        if self.has(version) { Ok(()) } else { Err(Fault::Lost(Some("the new key is not found".to_owned()))) }
+        let label = Attribute::Label(own_label(config).into_bytes());
+        let ours = [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true), label];
+        let mut found = Vec::new();
+        for handle in self.session.find_objects(&ours)? {
+            let id = fit_id(&self.session.get_attributes(handle, &ASKED)?);
+            found.extend(id.and_then(|id| id.try_into().ok()).map(OwnKeyId));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn destroy_own(&mut self, loaded: &Loaded, config: &Pkcs11Config, own: OwnKeyId) -> Result<(), Fault> {
+        let found = self.find_own(config, own)?;
+        if found.is_empty() {
+            // A token that is gone has no keys either, and has them again when it is back.
+            return self.list(config);
+        }
+        let writing = loaded.context().open_rw_session_no_drop(self.slot)?;
+        let destroyed: Result<(), Error> = found.into_iter().try_for_each(|handle| writing.destroy_object(handle));
+        let _ = writing.close();
+        destroyed?;
+        match self.find_own(config, own)?.is_empty() {
+            true => Ok(()),
+            false => Err(Fault::Lost(Some("a destroyed key is still there".to_owned()))),
+        }
+    }
+
+    pub(super) fn wrap_own(
+        &mut self,
+        config: &Pkcs11Config,
+        own: OwnKeyId,
+        version: u32,
+        (entropy, aad, key): (&dyn Entropy, &Aad, &SecretKey),
+    ) -> Result<Vec<u8>, Fault> {
+        let handle = self.own(config, own)?;
+        Ok(with_id(own, &self.wrap_by(handle, version, entropy, &own_aad(aad, own, version), key)?))
+    }
+
+    pub(super) fn unwrap_own(
+        &mut self,
+        config: &Pkcs11Config,
+        own: OwnKeyId,
+        aad: &Aad,
+        wrapped: &Wrapped<'_>,
+    ) -> Result<SecretKey, Fault> {
+        let handle = self.own(config, own)?;
+        match self.decrypt(handle, &own_aad(aad, own, wrapped.version), wrapped) {
+            Ok(key) => Ok(key),
+            Err(error) => {
+                self.blame(handle, error)?;
+                Err(KmsError::NotAuthentic.into())
+            }
+        }
     }
 
     pub(super) fn wrap(
@@ -164,13 +258,24 @@ impl Connection {
     ) -> Result<Vec<u8>, Fault> {
         let absent = KmsError::UnknownVersion(KeyVersion(version));
         let (_, handle) = self.keys.iter().find(|(one, _)| *one == version).ok_or(absent)?;
+        self.wrap_by(*handle, version, entropy, aad, key)
+    }
+
+    fn wrap_by(
+        &self,
+        handle: ObjectHandle,
+        version: u32,
+        entropy: &dyn Entropy,
+        aad: &Aad,
+        key: &SecretKey,
+    ) -> Result<Vec<u8>, Fault> {
         let mut nonce = [0; NONCE_BYTES];
         entropy.fill(&mut nonce);
-        let body = self.encrypt(*handle, &mut nonce, aad, key.expose())?;
+        let body = self.encrypt(handle, &mut nonce, aad, key.expose())?;
         let wrapped = [&[PKCS11_AES_GCM], version.to_be_bytes().as_slice(), &nonce, &body].concat();
         // A key that can't be unwrapped again is lost for ever: better to know before it is used.
         let decoded = Wrapped::decode(&wrapped).ok_or_else(|| Fault::Lost(Some("a strange ciphertext".to_owned())))?;
-        match self.decrypt(*handle, aad, &decoded) {
+        match self.decrypt(handle, aad, &decoded) {
             Ok(again) if same_bytes(again.expose(), key.expose()) => Ok(wrapped),
             Ok(_) => Err(Fault::Lost(Some("it unwraps to another key".to_owned()))),
             Err(error) => Err(error.into()),
@@ -255,14 +360,19 @@ const ASKED: [AttributeType; 5] = [
     AttributeType::Extractable,
 ];
 
-/// The version of a key that is as it has to be.
-fn fit_version(attributes: &[Attribute]) -> Option<u32> {
-    let mut version = None;
+/// Own keys have a label of their own, so that they are not taken for versions.
+fn own_label(config: &Pkcs11Config) -> String {
+    format!("{}.own", config.key)
+}
+
+/// The CKA_ID of a key that is as it has to be.
+fn fit_id(attributes: &[Attribute]) -> Option<Vec<u8>> {
+    let mut found = None;
     let mut fit = 0usize;
     for attribute in attributes {
         let good = match attribute {
             Attribute::Id(id) => {
-                version = id.as_slice().try_into().ok().map(u32::from_be_bytes);
+                found = Some(id.clone());
                 true
             }
             Attribute::KeyType(kind) => *kind == KeyType::AES,
@@ -273,5 +383,5 @@ fn fit_version(attributes: &[Attribute]) -> Option<u32> {
         };
         fit = fit.saturating_add(usize::from(good));
     }
-    version.filter(|_| fit == ASKED.len())
+    found.filter(|_| fit == ASKED.len())
 }
