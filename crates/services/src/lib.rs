@@ -14,6 +14,7 @@ mod keyring;
 mod log;
 mod mail;
 mod reach;
+pub mod reseal;
 mod status;
 mod store_service;
 mod trail;
