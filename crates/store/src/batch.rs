@@ -19,6 +19,13 @@ pub struct Batch {
     pub epoch: u32,
 }
 
+impl Batch {
+    /// Whether something is not any more after it, unless a history is kept.
+    pub(crate) fn forgets(&self) -> bool {
+        self.changes.iter().any(|change| !matches!(change, SealedChange::Insert { .. }))
+    }
+}
+
 /// For how long it is known that a batch was made. Afterwards the same id is a new one.
 pub const ONCE_MS: u64 = 24 * 60 * 60 * 1000;
 

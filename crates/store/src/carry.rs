@@ -137,6 +137,18 @@ pub trait Carry: Send + Sync {
         limit: usize,
     ) -> Result<Vec<PastRow>, StoreError>;
 
+    /// Since when all that changed is known.
+    ///
+    /// # Errors
+    /// As [`crate::Store::read`].
+    async fn past_since(&self, tenant: TenantId) -> Result<UnixMs, StoreError>;
+
+    /// Notes that before that moment, not all is known. One that is known to be later stays. Durable when it returns.
+    ///
+    /// # Errors
+    /// As [`crate::Store::write`].
+    async fn put_past_since(&self, tenant: TenantId, since: UnixMs) -> Result<(), StoreError>;
+
     /// All that these records were before, in the order of their ids and versions.
     ///
     /// # Errors

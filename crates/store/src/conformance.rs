@@ -9,6 +9,7 @@ mod batches;
 mod carrying;
 mod crowds;
 mod epochs;
+mod erasing;
 pub(crate) mod fixture;
 mod history;
 mod once;
@@ -46,6 +47,9 @@ pub async fn run<S: Store + 'static>(make: impl AsyncFn(u32) -> S) {
     once::of_many_at_once_one(make(16).await).await;
     history::every_change(&make(17).await).await;
     history::retention(&make(18).await).await;
+    history::rewinding(&make(19).await).await;
+    erasing::records(&make(25).await).await;
+    erasing::tenants(&make(26).await).await;
     types::types_grow(&make(20).await).await;
     types::indexes_come_and_go(&make(21).await).await;
     types::any_records(&make(22).await).await;

@@ -12,7 +12,7 @@ use crate::error::StoreError;
 
 mod state;
 
-pub use state::{Kept, StateAt, Then, state_at};
+pub use state::{StateAt, Then, state_at};
 
 /// For how long states are kept unless it is said otherwise: 30 days, in milliseconds.
 pub const KEEP_MS: u64 = 30 * 24 * 60 * 60 * 1000;
@@ -59,6 +59,26 @@ pub trait Histories: Send + Sync {
     /// As [`crate::Store::read`].
     async fn states(&self, tenant: TenantId, scan: &StateScan) -> Result<Vec<SealedState>, StoreError>;
 
+    /// Since when all that changed is known, to the moment: states that ended by then may have been removed, or never kept.
+    ///
+    /// # Errors
+    /// As [`crate::Store::read`].
+    async fn since(&self, tenant: TenantId) -> Result<UnixMs, StoreError>;
+
+    /// Makes all records of a tenant what they were at the moment `to`, in one transaction and as ordinary changes made at
+    /// `now`: what they are goes into the history, versions go up, and so it can be undone in the same way. Cells and tags are
+    /// put back as they were sealed; `epoch` is the newest key epoch for which all states have been sealed again.
+    ///
+    /// # Errors
+    /// As [`crate::Store::write`]; after [`StoreError::Unknown`] doing it again does no harm.
+    async fn rewind(
+        &self,
+        tenant: TenantId,
+        to: UnixMs,
+        now: UnixMs,
+        epoch: u32,
+    ) -> Result<Result<Rewound, NotRewound>, StoreError>;
+
     /// Removes some states of a type that need not be kept any more, at most `most`, and says how many: fewer than `most`
     /// if these were all.
     ///
@@ -66,6 +86,38 @@ pub trait Histories: Send + Sync {
     /// As [`crate::Store::write`].
     async fn prune(&self, tenant: TenantId, record_type: TypeId, now: UnixMs, most: usize)
     -> Result<usize, StoreError>;
+}
+
+/// What putting a tenant back came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rewound {
+    /// Records that had changed since, and are no more what they were before this.
+    pub changed: u64,
+    /// Records that are what they were at the moment asked for, because this made them so.
+    pub restored: u64,
+}
+
+/// Why a tenant was not put back. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRewound {
+    /// What was at that moment is not known any more.
+    #[error("what was before {} ms is not kept", .since.0)]
+    NotKept {
+        /// Since when it is.
+        since: UnixMs,
+    },
+    /// The moment is not over yet.
+    #[error("that moment is still to come")]
+    Later,
+    /// The tenant has got a newer key meanwhile: once all is sealed again under it, this can be done.
+    #[error("the tenant's data is being sealed under a newer key")]
+    Epoch,
+    /// Record types have changed since so that records can't be what they were.
+    #[error("the record types have changed since so that records can't be what they were")]
+    OtherTypes,
+    /// Two records would have the same unique value: a clock was set back at that time. Another moment has no such pair.
+    #[error("at that moment two records had the same unique value")]
+    Contradiction,
 }
 
 /// The end of the oldest state that is kept. Times are whole milliseconds, and a state that ended now is kept if any is.

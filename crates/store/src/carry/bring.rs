@@ -110,6 +110,10 @@ pub async fn bring_past(
     (tenant, record_type): (TenantId, TypeId),
 ) -> Result<Brought, StoreError> {
     let (mut brought, mut after) = (Brought::default(), None);
+    let since = from.past_since(tenant).await?;
+    if since > to.past_since(tenant).await? {
+        to.put_past_since(tenant, since).await?;
+    }
     loop {
         let wanted = from.past(tenant, record_type, after, PAST_PAGE).await?;
         // What is at the target up to the last of them, and after it if they are the last of all.

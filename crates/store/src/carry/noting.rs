@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::batch::SealedChange;
 use crate::error::StoreError;
+use crate::history::{Histories, NotRewound, Rewound, SealedState, StateScan};
 use crate::{Batch, Done, Rejected, Scan, SealedRow, Store};
 
 /// A record of a tenant and type.
@@ -63,6 +64,14 @@ impl Noting {
     #[must_use]
     pub fn take(&self) -> Noted {
         self.noted.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Notes records that are about to be sealed again, now and when what this gives is dropped.
+    pub fn resealing(&self, tenant: TenantId, of: TypeId, records: impl Iterator<Item = RecordId>) -> impl Drop {
+        let changed = records.map(|record| (tenant, of, record)).collect();
+        let under = Under { noting: self, changed, known: None };
+        under.note();
+        under
     }
 
     fn note(&self, note: impl FnOnce(&mut Noted)) {
@@ -145,7 +154,59 @@ impl Store for Noting {
         self.inner.any_records(record_type).await
     }
 
-    fn history(&self) -> Option<&dyn crate::Histories> {
-        self.inner.history()
+    fn history(&self) -> Option<&dyn Histories> {
+        self.inner.history().map(|_| self as &dyn Histories)
+    }
+}
+
+#[async_trait]
+impl Histories for Noting {
+    fn keep(&self, ms: u64) {
+        if let Some(inner) = self.inner.history() {
+            inner.keep(ms);
+        }
+    }
+
+    fn kept_ms(&self) -> u64 {
+        self.inner.history().map_or(0, Histories::kept_ms)
+    }
+
+    async fn states(&self, tenant: TenantId, scan: &StateScan) -> Result<Vec<SealedState>, StoreError> {
+        self.past()?.states(tenant, scan).await
+    }
+
+    async fn since(&self, tenant: TenantId) -> Result<UnixMs, StoreError> {
+        self.past()?.since(tenant).await
+    }
+
+    /// Any record may be another afterwards: all are compared again.
+    async fn rewind(
+        &self,
+        tenant: TenantId,
+        to: UnixMs,
+        now: UnixMs,
+        epoch: u32,
+    ) -> Result<Result<Rewound, NotRewound>, StoreError> {
+        let past = self.past()?;
+        self.note(|noted| noted.types = true);
+        let rewound = past.rewind(tenant, to, now, epoch).await;
+        self.note(|noted| noted.types = true);
+        rewound
+    }
+
+    async fn prune(
+        &self,
+        tenant: TenantId,
+        record_type: TypeId,
+        now: UnixMs,
+        most: usize,
+    ) -> Result<usize, StoreError> {
+        self.past()?.prune(tenant, record_type, now, most).await
+    }
+}
+
+impl Noting {
+    fn past(&self) -> Result<&dyn Histories, StoreError> {
+        self.inner.history().ok_or(StoreError::Unavailable(crate::Unavailable::Forbidden))
     }
 }

@@ -3,8 +3,8 @@
 use countersign_model::{FieldSet, RecordId, UnixMs};
 
 use super::fixture::*;
-use crate::carry::{Carry, PastRow};
-use crate::history::state_at;
+use crate::carry::{CarriedRow, Carry, PastRow};
+use crate::history::{NotRewound, Rewound, state_at};
 use crate::{Access, Batch, Rejected, SealedChange, SealedState, StateScan, Store, StoreError};
 
 /// A batch of one time.
@@ -150,6 +150,73 @@ pub(super) async fn retention(store: &impl Store) {
     assert_eq!(kept().await, 1);
 }
 
+/// All records as they were, in one change that can be undone.
+pub(super) async fn rewinding(store: &impl Store) {
+    let one = tenant(1);
+    library_of(store, one).await;
+    library_of(store, tenant(2)).await;
+    let history = store.history().unwrap();
+    let rewind = async |to: u64, now: u64| history.rewind(one, UnixMs(to), UnixMs(now), 0).await.unwrap();
+    at(store, 10, vec![insert(1, 4), insert(2, 4), insert(3, 4), loan(1, 1)]).await.unwrap();
+    write(store, tenant(2), vec![insert(1, 4)]).await.unwrap();
+    // The keys of 1 and 2 change places; 3 goes; 4 comes.
+    at(store, 20, vec![rekey(1, 1, 9), rekey(2, 1, 1), rekey(1, 2, 2), delete(3, 1), insert(4, 4)]).await.unwrap();
+    let then = everything(store, one).await;
+    assert_eq!(rewind(19, 30).await, Ok(Rewound { changed: 3, restored: 3 }));
+    let rows = everything(store, one).await;
+    let keys: Vec<_> = rows.iter().map(|row| (row.version, row.cells[0].1.clone().unwrap())).collect();
+    assert_eq!(keys, [(4, cell(1)), (3, cell(2)), (2, cell(3))]);
+    assert_eq!(numbers(store, one, &scan(Access::Tags { field: KEY, tags: vec![tag(1), tag(3)] })).await, [1, 3]);
+    assert_eq!(store.count(one, LOAN).await, Ok(1));
+    // Undone by the same way.
+    assert_eq!(rewind(29, 40).await, Ok(Rewound { changed: 3, restored: 3 }));
+    let values = |rows: Vec<crate::SealedRow>| rows.into_iter().map(|row| (row.record, row.cells)).collect::<Vec<_>>();
+    assert_eq!(values(everything(store, one).await), values(then));
+    assert_eq!(rewind(40, 50).await, Ok(Rewound { changed: 0, restored: 0 }));
+    assert_eq!(rewind(0, 60).await, Ok(Rewound { changed: 4, restored: 0 }), "before there was anything");
+    assert_eq!(rewind(50, 70).await, Ok(Rewound { changed: 0, restored: 4 }));
+    assert_eq!(store.count(tenant(2), BOOK).await, Ok(1), "another tenant's stay");
+    // What is not known is not made up.
+    assert_eq!(rewind(81, 80).await, Err(NotRewound::Later));
+    assert_eq!(history.since(one).await, Ok(UnixMs(0)));
+    history.keep(45);
+    let gone = history.prune(one, BOOK, UnixMs(80), 100).await.unwrap();
+    assert!(gone > 0);
+    let since = history.since(one).await.unwrap();
+    assert_eq!(since, UnixMs(30));
+    assert_eq!(rewind(29, 80).await, Err(NotRewound::NotKept { since }));
+    rewind(30, 80).await.unwrap();
+    history.keep(0);
+    at(store, 90, vec![insert(7, 4)]).await.unwrap();
+    assert_eq!(history.since(one).await, Ok(since), "nothing is forgotten by what is new");
+    at(store, 95, vec![delete(7, 1)]).await.unwrap();
+    assert_eq!(history.since(one).await, Ok(UnixMs(95)));
+    // A newer key.
+    history.keep(1000);
+    let newer = Batch { at: UnixMs(100), epoch: 2, ..batch(vec![insert(8, 4)]) };
+    store.write(one, newer).await.unwrap().unwrap();
+    assert_eq!(rewind(99, 110).await, Err(NotRewound::Epoch));
+    assert_eq!(history.rewind(one, UnixMs(99), UnixMs(110), 2).await.unwrap().unwrap().changed, 1);
+    // Two had the same key, as a clock says that was set back.
+    let epoch = |at: u64, changes| Batch { at: UnixMs(at), epoch: 2, ..batch(changes) };
+    store.write(one, epoch(200, vec![insert(20, 4)])).await.unwrap().unwrap();
+    store.write(one, epoch(300, vec![delete(20, 1)])).await.unwrap().unwrap();
+    let again = tagged(21, &[(KEY, 20)]);
+    store.write(one, epoch(250, vec![again])).await.unwrap().unwrap();
+    store.write(one, epoch(310, vec![update(21, 1, b"x")])).await.unwrap().unwrap();
+    let before = everything(store, one).await;
+    assert_eq!(history.rewind(one, UnixMs(260), UnixMs(400), 2).await, Ok(Err(NotRewound::Contradiction)));
+    assert_eq!(everything(store, one).await, before);
+    history.rewind(one, UnixMs(305), UnixMs(400), 2).await.unwrap().unwrap();
+}
+
+/// The newest version that each book has had.
+async fn newest<S: Store + Carry>(store: &S) -> Vec<(RecordId, u64)> {
+    let now = Carry::rows(store, tenant(1), BOOK, None, usize::MAX).await.unwrap();
+    let was = store.past(tenant(1), BOOK, None, usize::MAX).await.unwrap();
+    state_at(UnixMs(0), now, was).map(|then| (then.record, then.newest)).collect()
+}
+
 /// Random changes, told back at every moment; and carried elsewhere.
 ///
 /// # Panics
@@ -178,12 +245,34 @@ pub async fn remembers<S: Store + Carry>(store: &S) {
     }
     let now = Carry::rows(store, one, BOOK, None, usize::MAX).await.unwrap();
     let was: Vec<PastRow> = store.past(one, BOOK, None, usize::MAX).await.unwrap();
-    for (moment, rows) in seen {
-        for at in [moment, moment + 9] {
+    for (moment, rows) in &seen {
+        for at in [*moment, *moment + 9] {
             let then = state_at(UnixMs(at), now.clone(), was.clone());
-            assert_eq!(then.filter_map(|then| then.then).collect::<Vec<_>>(), rows, "at {at}");
+            assert_eq!(then.filter_map(|then| then.then).collect::<Vec<_>>(), *rows, "at {at}");
         }
     }
+    // Back to each moment and forth again: what is known of other moments stays known.
+    let history = store.history().unwrap();
+    let values = |rows: &[CarriedRow]| -> Vec<_> {
+        rows.iter().map(|row| (row.record, row.cells.clone(), row.tags.clone())).collect()
+    };
+    for (step, (moment, rows)) in (1..).zip(seen.iter().rev().step_by(7).chain(seen.last())) {
+        let newest: Vec<(RecordId, u64)> = newest(store).await;
+        let when = UnixMs(1000 + step);
+        history.rewind(one, UnixMs(*moment), when, 0).await.unwrap().unwrap();
+        let now = Carry::rows(store, one, BOOK, None, usize::MAX).await.unwrap();
+        assert_eq!(values(&now), values(rows), "back at {moment}");
+        for row in now.iter().filter(|row| row.at == when) {
+            assert!(newest.contains(&(row.record, row.version - 1)), "versions go up by one");
+        }
+    }
+    let was_then = store.past(one, BOOK, None, usize::MAX).await.unwrap();
+    for (moment, rows) in &seen {
+        let now = Carry::rows(store, one, BOOK, None, usize::MAX).await.unwrap();
+        let then: Vec<_> = state_at(UnixMs(*moment), now, was_then.clone()).filter_map(|then| then.then).collect();
+        assert_eq!(then, *rows, "at {moment}, after all that");
+    }
+    let was = was_then;
     let mut paged: Vec<PastRow> = Vec::new();
     loop {
         let after = paged.last().map(|past| (past.row.record, past.row.version));

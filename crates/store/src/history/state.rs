@@ -6,39 +6,6 @@ use countersign_model::{RecordId, UnixMs};
 
 use crate::carry::{CarriedRow, PastRow};
 
-/// Since when states are known: what was before that may have been removed.
-#[must_use]
-pub const fn kept_since(now: UnixMs, keep_ms: u64) -> UnixMs {
-    UnixMs(now.0.saturating_sub(keep_ms))
-}
-
-/// Whether a moment can still be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
-    /// It can.
-    Yes,
-    /// It is of before this moment, since when states are kept.
-    Since(UnixMs),
-    /// It is not over yet.
-    Later,
-}
-
-impl Kept {
-    /// Whether the states of `at` are known now, if all are kept for `keep_ms`. What was kept for less a while ago, by another
-    /// setting, can't be seen from this.
-    #[must_use]
-    pub const fn of(at: UnixMs, now: UnixMs, keep_ms: u64) -> Self {
-        let since = kept_since(now, keep_ms);
-        if at.0 > now.0 {
-            Self::Later
-        } else if at.0 < since.0 {
-            Self::Since(since)
-        } else {
-            Self::Yes
-        }
-    }
-}
-
 /// One record, now and at the moment asked for. At least one of both is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Then {

@@ -10,6 +10,7 @@ use countersign_postgres::{PgError, Row, Scope, ToSql};
 use uuid::Uuid;
 
 use super::failure::{damaged, fault};
+use super::history::FORGET;
 use super::write::time;
 use super::{PostgresStore, Shared, once};
 use crate::batch::Once;
@@ -225,6 +226,24 @@ impl Carry for PostgresStore {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.shared.carry_out(tenant, &sql.into(), &[&tenant.uuid(), &id, &version, &limit]).await?;
         rows.iter().map(|row| past(row, fields)).collect()
+    }
+
+    async fn past_since(&self, tenant: TenantId) -> Result<UnixMs, StoreError> {
+        crate::Histories::since(self, tenant).await
+    }
+
+    async fn put_past_since(&self, tenant: TenantId, since: UnixMs) -> Result<(), StoreError> {
+        self.shared.know(tenant).await?;
+        let (text, own, pool): (Arc<str>, _, _) = (FORGET.into(), tenant.uuid(), &self.shared.pool);
+        let put = pool.patiently(async || {
+            let put = async {
+                let mut transaction = pool.begin(Scope::Tenant(tenant)).await?;
+                transaction.execute(&text, &[&own, &time(since)]).await?;
+                transaction.commit().await.map(drop)
+            };
+            again(put.await)
+        });
+        put.await.map_err(fault)
     }
 
     async fn past_of(

@@ -18,9 +18,10 @@ use crate::error::StoreError;
 const TOGETHER: i64 = 5_000;
 
 /// The tables that have rows of tenants and that the store may delete from.
-const TABLES: &str = "SELECT c.table_name::text FROM information_schema.columns c \
-     WHERE c.table_schema = 'countersign' AND c.column_name = 'tenant' AND c.table_name <> 'tenant' \
-     AND has_table_privilege(format('countersign.%I', c.table_name)::regclass, 'DELETE') ORDER BY 1";
+const TABLES: &str = "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped \
+     WHERE n.nspname = 'countersign' AND c.relkind = 'r' AND c.relname <> 'tenant' \
+     AND has_table_privilege(c.oid, 'DELETE') ORDER BY 1";
 
 impl Shared {
     async fn asked(

@@ -72,7 +72,7 @@ impl Shared {
         let found = answer(&done.next().unwrap_or(Err(PgError::Lost))?.rows)?;
         if found != epoch {
             transaction.roll_back().await?;
-            return self.seals.elsewhere(&self.pool, tenant, epoch, found).await.map(|rejected| Err(rejected));
+            return self.seals.elsewhere(&self.pool, tenant, epoch, found).await.map(Err);
         }
         let mut replaced: u64 = 0;
         for (place, one) in done.enumerate() {

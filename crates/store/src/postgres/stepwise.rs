@@ -53,6 +53,9 @@ pub(super) async fn attempt(writing: &Writing<'_>) -> Result<Verdict, Ended> {
             return Ok(Err(rejected));
         }
     }
+    if let Some(step) = writing.forgets() {
+        run(&mut stepping.transaction, &step).await?;
+    }
     commit(stepping.transaction).await?;
     Ok(Ok(()))
 }

@@ -54,11 +54,23 @@ pub const RECORDS: Migration = Migration {
             USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
             WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
         GRANT SELECT, INSERT, UPDATE (at), DELETE ON once TO countersign_store;
-    ", KEY_EPOCHS, PAST],
+    ", KEY_EPOCHS, PAST, ERASURE],
 };
+
+/// A tenant that is erased is not there any more.
+const ERASURE: &str = "GRANT DELETE ON tenant TO countersign_store;";
 
 /// Times of changes, and what records were before them.
 const PAST: &str = "
+        CREATE TABLE past (tenant uuid PRIMARY KEY, since bigint NOT NULL);
+        ALTER TABLE past ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE past FORCE ROW LEVEL SECURITY;
+        CREATE POLICY tenant ON past
+            USING (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid)
+            WITH CHECK (tenant = nullif(current_setting('countersign.tenant', true), '')::uuid);
+        GRANT SELECT, INSERT, UPDATE (since), DELETE ON past TO countersign_store;
+        ALTER TABLE layout ADD COLUMN past_since bigint NOT NULL DEFAULT 0;
+        UPDATE layout SET past_since = extract(epoch FROM now()) * 1000 WHERE types <> '';
         DO $$
         DECLARE t record;
                 f record;

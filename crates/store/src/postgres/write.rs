@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::epoch::{self, Seals};
 use super::failure::fault;
+use super::history::FORGET;
 use super::once;
 use super::sql::Text;
 use super::stepwise;
@@ -103,6 +104,7 @@ impl Writing<'_> {
         for required in &self.batch.requires {
             steps.push(self.required(required)?);
         }
+        steps.extend(self.forgets());
         let mut transaction = self.pool.begin(Scope::Tenant(self.tenant)).await?;
         let mut done = transaction.together(&steps).await?.into_iter();
         if touched(done.next())? == 0 {
@@ -141,8 +143,20 @@ impl Writing<'_> {
                 return Ok(Some(Err(rejected)));
             }
         }
+        if let Some(forgot) = done.next() {
+            forgot?;
+        }
         commit(transaction).await?;
         Ok(Some(Ok(())))
+    }
+
+    /// Where no history is kept: since when all is known.
+    pub(super) fn forgets(&self) -> Option<Step<'_>> {
+        let forgets = !self.keeps && self.batch.forgets();
+        forgets.then(|| Step {
+            text: FORGET.into(),
+            params: vec![Box::new(self.tenant.uuid()), Box::new(time(self.batch.at))],
+        })
     }
 
     /// The batch's id, stored with it, under the tenant's lock.

@@ -7,6 +7,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Row};
 
 use super::failure::fault;
+use super::history::forget;
 use super::write::time;
 use super::{Shared, SqliteStore, once};
 use crate::batch::Once;
@@ -268,6 +269,21 @@ impl Carry for SqliteStore {
                     rows.push(past(row, fields)?);
                 }
                 Ok(rows)
+            })
+        })
+        .await
+    }
+
+    async fn past_since(&self, tenant: TenantId) -> Result<UnixMs, StoreError> {
+        crate::Histories::since(self, tenant).await
+    }
+
+    async fn put_past_since(&self, tenant: TenantId, since: UnixMs) -> Result<(), StoreError> {
+        self.blocking(move |shared| {
+            shared.tenant(tenant)?.with_writer(|connection| {
+                let transaction = connection.transaction().map_err(fault)?;
+                forget(&transaction, time(since))?;
+                transaction.commit().map_err(fault)
             })
         })
         .await

@@ -7,12 +7,14 @@ use countersign_model::{FieldId, FieldSet, RecordId, TenantId, TypeId, UnixMs};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql};
 
-use super::failure::fault;
+use super::epoch::{found, put};
+use super::failure::{fault, is_taken};
 use super::write::time;
 use super::{Shared, SqliteStore};
 use crate::access::{Access, SealedRow};
 use crate::error::StoreError;
-use crate::history::{Histories, SealedState, StateScan, oldest_end};
+use crate::history::{Histories, NotRewound, Rewound, SealedState, StateScan, oldest_end};
+use crate::layout::TypeLayout;
 
 impl Shared {
     /// Whether what was before a change is kept.
@@ -45,14 +47,115 @@ impl Shared {
             return Ok(0);
         }
         tenant.with_writer(|connection| {
+            let transaction = connection.transaction().map_err(fault)?;
             let place = of.0;
-            let sql = format!(
-                "DELETE FROM h{place} WHERE seq IN (SELECT seq FROM h{place} WHERE until < ?1 ORDER BY until LIMIT ?2)"
-            );
-            let mut delete = connection.prepare_cached(&sql).map_err(fault)?;
-            delete.execute((end, most)).map_err(fault)
+            let these = format!("SELECT seq, until FROM h{place} WHERE until < ?1 ORDER BY until LIMIT ?2");
+            let sql = format!("SELECT max(until) FROM ({these})");
+            let last: Option<i64> = transaction.query_row(&sql, (end, most), |row| row.get(0)).map_err(fault)?;
+            let sql = format!("DELETE FROM h{place} WHERE seq IN (SELECT seq FROM ({these}))");
+            let gone = transaction.execute(&sql, (end, most)).map_err(fault)?;
+            forget(&transaction, last.unwrap_or(0))?;
+            transaction.commit().map_err(fault)?;
+            Ok(gone)
         })
     }
+
+    fn since(&self, id: TenantId) -> Result<UnixMs, StoreError> {
+        let tenant = self.tenant(id)?;
+        self.prepare(&tenant)?;
+        let reader = tenant.reader()?;
+        let since = since(reader.connection()?)?;
+        reader.give_back();
+        Ok(since)
+    }
+
+    fn rewind(
+        &self,
+        id: TenantId,
+        to: UnixMs,
+        now: UnixMs,
+        epoch: u32,
+    ) -> Result<Result<Rewound, NotRewound>, StoreError> {
+        let tenant = self.tenant(id)?;
+        let layout = self.prepare(&tenant)?;
+        if to > now {
+            return Ok(Err(NotRewound::Later));
+        }
+        tenant.with_writer(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault)?;
+            let since = since(&transaction)?;
+            if to < since {
+                return Ok(Err(NotRewound::NotKept { since }));
+            }
+            if super::epoch::epoch(&transaction)? > epoch {
+                return Ok(Err(NotRewound::Epoch));
+            }
+            let mut rewound = Rewound::default();
+            for (place, fields) in layout.types().iter().enumerate() {
+                match rewind(&transaction, place, fields, (time(to), time(now)))? {
+                    Ok((changed, restored)) => {
+                        rewound.changed = rewound.changed.saturating_add(changed);
+                        rewound.restored = rewound.restored.saturating_add(restored);
+                    }
+                    Err(reason) => return Ok(Err(reason)),
+                }
+            }
+            transaction.commit().map_err(fault)?;
+            Ok(Ok(rewound))
+        })
+    }
+}
+
+/// The row of `meta` that says since when all is known.
+const SINCE: &str = "past_since";
+
+pub(super) fn since(connection: &Connection) -> Result<UnixMs, StoreError> {
+    let text = found(connection, SINCE)?.unwrap_or_else(|| "0".to_owned());
+    text.parse().map(UnixMs).map_err(|_| StoreError::Damaged)
+}
+
+/// What ended by that time is not known any more.
+pub(super) fn forget(connection: &Connection, until: i64) -> Result<(), StoreError> {
+    let until = UnixMs(u64::try_from(until).unwrap_or(0));
+    if until > since(connection)? { put(connection, SINCE, &until.0.to_string()) } else { Ok(()) }
+}
+
+/// One type's records, moved into the history where they have changed since, and what they were put in their place.
+fn rewind(
+    connection: &Connection,
+    place: usize,
+    fields: &TypeLayout,
+    (to, now): (i64, i64),
+) -> Result<Result<(u64, u64), NotRewound>, StoreError> {
+    let run = |sql: String, params: &[&dyn ToSql]| connection.execute(&sql, params);
+    let (columns, values) = (fields.past_columns(), fields.values());
+    let keep = format!(
+        "INSERT INTO h{place} ({columns}) SELECT id, version, at, max(at, ?2){values} FROM r{place} WHERE at > ?1"
+    );
+    run(keep, &[&to, &now]).map_err(fault)?;
+    let changed = run(format!("DELETE FROM r{place} WHERE at > ?1"), &[&to]).map_err(fault)?;
+    // Of states that claim to have held at once, the newest.
+    let put = format!(
+        "INSERT INTO r{place} ({}) SELECT id, (SELECT max(version) + 1 FROM h{place} n WHERE n.id = s.id), \
+         max(?2, (SELECT max(until) FROM h{place} n WHERE n.id = s.id)){values} FROM h{place} s \
+         WHERE at <= ?1 AND until > ?1 AND NOT EXISTS (SELECT 1 FROM r{place} r WHERE r.id = s.id) \
+         AND version = (SELECT max(version) FROM h{place} n WHERE n.id = s.id AND n.at <= ?1 AND n.until > ?1)",
+        fields.columns()
+    );
+    let restored = match run(put, &[&to, &now]) {
+        Ok(restored) => restored,
+        Err(error) if is_taken(&error) => return Ok(Err(NotRewound::Contradiction)),
+        Err(error) => return Err(fault(error)),
+    };
+    for FieldId(field) in fields.indexed() {
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM r{place} WHERE (c{field} IS NULL) <> (x{field} IS NULL))");
+        if restored > 0 && connection.query_row(&sql, [], |row| row.get(0)).map_err(fault)? {
+            return Ok(Err(NotRewound::OtherTypes));
+        }
+    }
+    let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
+    Ok(Ok((count(changed), count(restored))))
 }
 
 fn states(connection: &Connection, scan: &StateScan) -> Result<Vec<SealedState>, StoreError> {
@@ -142,6 +245,20 @@ impl Histories for SqliteStore {
     async fn states(&self, tenant: TenantId, scan: &StateScan) -> Result<Vec<SealedState>, StoreError> {
         let scan = scan.clone();
         self.blocking(move |shared| shared.states(tenant, &scan)).await
+    }
+
+    async fn since(&self, tenant: TenantId) -> Result<UnixMs, StoreError> {
+        self.blocking(move |shared| shared.since(tenant)).await
+    }
+
+    async fn rewind(
+        &self,
+        tenant: TenantId,
+        to: UnixMs,
+        now: UnixMs,
+        epoch: u32,
+    ) -> Result<Result<Rewound, NotRewound>, StoreError> {
+        self.blocking(move |shared| shared.rewind(tenant, to, now, epoch)).await
     }
 
     async fn prune(

@@ -81,6 +81,10 @@ pub(super) fn migrate(connection: &mut Connection, wanted: &Layout) -> Result<()
 /// were.
 fn upgrade(old: &Layout) -> String {
     let mut sql = format!("PRAGMA user_version = {FORMAT};");
+    if !old.types().is_empty() {
+        // What changed before now is not known.
+        sql.push_str("INSERT INTO meta VALUES ('past_since', CAST(unixepoch('subsec') * 1000 AS INTEGER));");
+    }
     for (place, record_type) in old.types().iter().enumerate() {
         push(&mut sql, format_args!("ALTER TABLE r{place} ADD COLUMN at INTEGER NOT NULL DEFAULT 0;"));
         create_history(&mut sql, place, record_type);

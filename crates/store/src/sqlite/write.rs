@@ -8,6 +8,7 @@ use rusqlite::types::Null;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 
 use super::failure::{fault, is_taken};
+use super::history::forget;
 use super::once;
 use crate::batch::{Batch, Rejected, Requirement, SealedChange};
 use crate::error::StoreError;
@@ -38,6 +39,9 @@ pub(super) fn apply(
         if holder(connection, *record_type, *field, tag)?.is_some() != wanted {
             return Ok(Err(if wanted { Rejected::Missing { requirement } } else { Rejected::Present { requirement } }));
         }
+    }
+    if !keeps && batch.forgets() {
+        forget(connection, time(batch.at))?;
     }
     Ok(Ok(()))
 }

@@ -60,12 +60,3 @@ fn what_is_the_same_and_what_comes_next() {
     assert!(!then[1].is_same());
     assert_eq!(state_at(UnixMs(5), [], []).count(), 0);
 }
-
-#[test]
-fn moments_that_are_not_kept() {
-    assert_eq!(Kept::of(UnixMs(5), UnixMs(10), 5), Kept::Yes);
-    assert_eq!(Kept::of(UnixMs(4), UnixMs(10), 5), Kept::Since(UnixMs(5)));
-    assert_eq!(Kept::of(UnixMs(11), UnixMs(10), 5), Kept::Later);
-    assert_eq!(Kept::of(UnixMs(0), UnixMs(10), u64::MAX), Kept::Yes);
-    assert_eq!(Kept::of(UnixMs(10), UnixMs(10), 0), Kept::Yes);
-}
