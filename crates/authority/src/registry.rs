@@ -140,7 +140,7 @@ impl Registry {
         }
         let (now, entropy) = (parts.clock.now(), &*parts.entropy);
         let secret = SecretKey::generate(entropy);
-        let kms = &**parts.kms.default_provider();
+        let kms = parts.kms.default_provider();
         let wrapped = kms.wrap(entropy, &deployment_key_aad(), &secret)?;
         let deployment_key = TenantKey::new(secret);
         let certificates = CertificateAuthority::generate("Countersign deployment", now, CERTIFICATE_AUTHORITY_DAYS)
@@ -150,7 +150,7 @@ impl Registry {
         let name = |text| Name::new(text).map_err(|_| RegistryError::Missing("name"));
         let operators = TenantFact {
             tenant: Tenant { name: name(OPERATORS)?, created: now },
-            wrapped_key: new_tenant_key(kms, entropy, tenant)?,
+            wrapped_key: new_tenant_key(kms, entropy, tenant, now)?,
         };
         let operator = User {
             tenant,

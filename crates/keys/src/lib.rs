@@ -10,8 +10,8 @@
 //! ```
 //! use std::sync::Arc;
 //! use countersign_crypto::{SystemEntropy, cell_aad};
-//! use countersign_keys::{FileKms, TenantKeys, WrappedKeys};
-//! use countersign_model::{FieldId, RecordId, TenantId, TypeId};
+//! use countersign_keys::{FileKms, KmsProvider, TenantKeys, WrappedKeys};
+//! use countersign_model::{FieldId, RecordId, TenantId, TypeId, UnixMs};
 //!
 //! struct One(TenantId, Arc<[u8]>);
 //! impl WrappedKeys for One {
@@ -22,9 +22,9 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
-//! let kms = Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy)?);
+//! let kms: Arc<dyn KmsProvider> = Arc::new(FileKms::create(&dir.path().join("kms.key"), &SystemEntropy)?);
 //! let tenant = TenantId::from_u128(7);
-//! let wrapped = countersign_keys::new_tenant_key(kms.as_ref(), &SystemEntropy, tenant)?;
+//! let wrapped = countersign_keys::new_tenant_key(&kms, &SystemEntropy, tenant, UnixMs(1_800_000_000_000))?;
 //! let keys = TenantKeys::new(kms, Arc::new(One(tenant, wrapped.into())), 1000);
 //! let field = keys.field(tenant, TypeId(0), FieldId(2))?;
 //! let aad = cell_aad(tenant, TypeId(0), FieldId(2), RecordId::from_u128(1));
@@ -61,4 +61,4 @@ pub use passphrase_kms::{PASSPHRASE_BYTES_MIN, PassphraseFault, PassphraseKms};
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{PinSource, Pkcs11Config, Pkcs11Kms};
 pub use set::{KmsSet, wrapped_by};
-pub use tenant_keys::{CURRENT_EPOCH, KeyError, MAX_OPEN_MS, TenantKeys, WrappedKeys, new_tenant_key};
+pub use tenant_keys::{KeyError, LiveKeys, MAX_OPEN_MS, TenantKeys, WrappedKeys, new_tenant_key};

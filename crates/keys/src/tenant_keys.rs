@@ -2,23 +2,25 @@
 
 mod destroying;
 mod held;
+mod live;
+mod opened;
 mod wrapping;
 
 use std::sync::Arc;
 
-use countersign_crypto::{Aad, FieldKeys, SealKey, SecretKey, TenantKey, same_bytes};
+use countersign_crypto::{Aad, FieldKeys, SealKey, SecretKey};
 use countersign_model::clock::SystemClock;
-use countersign_model::{Clock, Entropy, FieldId, TenantId, TypeId};
+use countersign_model::{Clock, Entropy, FieldId, TenantId, TypeId, UnixMs};
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
 
 use self::held::{Held, Lease};
+pub use self::live::LiveKeys;
+use self::opened::Opened;
 use crate::health::{Health, KmsHealth};
+use crate::key_set::{KeySet, KeySetError};
 use crate::kms::{KmsError, KmsProvider};
 use crate::set::{KmsSet, wrapped_by};
-
-/// The epoch under which values are sealed now. Sealed values carry theirs, so that older ones still open.
-pub const CURRENT_EPOCH: u32 = 1;
 
 /// How long an unwrapped key is used without asking the key management service again, unless set otherwise: 1 hour.
 pub const MAX_OPEN_MS: u64 = 60 * 60 * 1000;
@@ -29,6 +31,12 @@ pub enum KeyError {
     /// No wrapped key is stored for the tenant.
     #[error("the tenant has no key")]
     UnknownTenant,
+    /// The tenant has no key of that epoch: there is none yet, or it was destroyed.
+    #[error("the tenant has no key of that epoch")]
+    UnknownEpoch,
+    /// The tenant's keys are not changed so.
+    #[error(transparent)]
+    Set(#[from] KeySetError),
     /// The key management service didn't unwrap or wrap the tenant's key.
     #[error(transparent)]
     Kms(#[from] KmsError),
@@ -36,7 +44,7 @@ pub enum KeyError {
 
 /// Where the tenants' wrapped keys are stored.
 pub trait WrappedKeys: Send + Sync {
-    /// The wrapped key of `tenant`, as [`new_tenant_key`] made it; `None` for a tenant that doesn't exist any more.
+    /// The wrapped key of `tenant` ([`KeySet`]), as [`new_tenant_key`] and [`TenantKeys`] make them; `None` for a tenant that doesn't exist any more.
     fn wrapped(&self, tenant: TenantId) -> Option<Arc<[u8]>>;
 }
 
@@ -45,12 +53,20 @@ fn tenant_key_aad(tenant: TenantId) -> Aad {
     Aad::new("tenant-key.1").part(tenant.as_bytes())
 }
 
-/// A new random key for `tenant`, wrapped by the deployment's own provider, to be stored.
+/// A new random key for `tenant`, wrapped by the deployment's own provider under a key that it has for this tenant alone,
+/// if it has such keys; to be stored.
 ///
 /// # Errors
 /// [`KmsError`].
-pub fn new_tenant_key(kms: &dyn KmsProvider, entropy: &dyn Entropy, tenant: TenantId) -> Result<Vec<u8>, KmsError> {
-    kms.wrap(entropy, &tenant_key_aad(tenant), &SecretKey::generate(entropy))
+pub fn new_tenant_key(
+    kms: &Arc<dyn KmsProvider>,
+    entropy: &dyn Entropy,
+    tenant: TenantId,
+    now: UnixMs,
+) -> Result<Vec<u8>, KmsError> {
+    let key = SecretKey::generate(entropy);
+    let wrapped = KmsSet::from(Arc::clone(kms)).wrap_own(None, entropy, &tenant_key_aad(tenant), &key)?;
+    Ok(KeySet::first(now, wrapped).encode())
 }
 
 /// The tenants' data keys.
@@ -68,8 +84,9 @@ pub struct TenantKeys {
     clock: Arc<dyn Clock>,
     max_open_ms: u64,
     health: Health,
-    tenants: Cache<TenantId, Held<TenantKey>>,
+    tenants: Cache<TenantId, Held<Opened>>,
     /// INVARIANT tenant-in-key: whatever finds a key in memory names the tenant whose key it is.
+    live: Cache<(TenantId, TypeId, FieldId), Held<LiveKeys>>,
     fields: Cache<(TenantId, TypeId, FieldId, u32), Held<FieldKeys>>,
     seals: Cache<(TenantId, &'static str, u32), Held<SealKey>>,
     /// INVARIANT forget-is-final: counts how often something was forgotten. What was made from a wrapped key that was
@@ -91,6 +108,7 @@ impl TenantKeys {
             max_open_ms: MAX_OPEN_MS,
             health: Health::default(),
             tenants: Cache::new(capacity),
+            live: Cache::new(capacity),
             fields: Cache::new(capacity),
             seals: Cache::new(capacity),
             forgotten: RwLock::new(0),
@@ -125,15 +143,56 @@ impl TenantKeys {
         self.tenant(tenant).map(|_| ())
     }
 
-    /// The keys of one field in the current epoch.
+    /// The tenant's keys by epoch, as they are stored. No key management service is asked.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn set(&self, tenant: TenantId) -> Result<KeySet, KeyError> {
+        Ok(KeySet::decode(&self.wrapped.wrapped(tenant).ok_or(KeyError::UnknownTenant)?)?)
+    }
+
+    /// The tenant's newest epoch, of all its fields. No key management service is asked.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn newest_epoch(&self, tenant: TenantId) -> Result<u32, KeyError> {
+        match self.tenants.peek(&tenant) {
+            Some(held) => Ok(held.key.newest),
+            None => Ok(self.set(tenant)?.newest()),
+        }
+    }
+
+    /// The keys of one field in every epoch that its cells may be of.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn fields(&self, tenant: TenantId, record_type: TypeId, field: FieldId) -> Result<Arc<LiveKeys>, KeyError> {
+        let place = (tenant, record_type, field);
+        if let Some(held) = self.live.get(&place).filter(|held| self.fresh(&held.lease)) {
+            return Ok(held.key);
+        }
+        let before = *self.forgotten.read();
+        let from = self.tenant(tenant)?;
+        let mut keys = Vec::new();
+        for epoch in from.key.set.epochs(record_type, field) {
+            let key = self.key_of(tenant, &from, epoch)?;
+            keys.push(Arc::new(key.field_keys(tenant, record_type, field, epoch)));
+        }
+        let keys = Arc::new(LiveKeys::new(keys).ok_or(KeyError::UnknownEpoch)?);
+        self.keep(before, || self.live.insert(place, from.derived(&keys)));
+        Ok(keys)
+    }
+
+    /// The keys under which one field's values are sealed and tagged now.
     ///
     /// # Errors
     /// [`KeyError`].
     pub fn field(&self, tenant: TenantId, record_type: TypeId, field: FieldId) -> Result<Arc<FieldKeys>, KeyError> {
-        self.field_at(tenant, record_type, field, CURRENT_EPOCH)
+        Ok(Arc::clone(self.fields(tenant, record_type, field)?.newest()))
     }
 
-    /// The keys of one field in the epoch that a sealed value names.
+    /// The keys of one field in the epoch that a sealed value names, as long as the tenant's key of then is there. Blocks
+    /// if that is one under which no cell is sealed any more, and that was not asked for yet.
     ///
     /// # Errors
     /// [`KeyError`].
@@ -150,33 +209,57 @@ impl TenantKeys {
         }
         let before = *self.forgotten.read();
         let from = self.tenant(tenant)?;
-        let keys = Arc::new(from.key.field_keys(tenant, record_type, field, epoch));
+        let key = self.key_of(tenant, &from, epoch)?;
+        let keys = Arc::new(key.field_keys(tenant, record_type, field, epoch));
         self.keep(before, || self.fields.insert(place, from.derived(&keys)));
         Ok(keys)
     }
 
-    /// A key for something else that belongs to the tenant, such as its audit records; told apart by `label`.
+    /// A key for something else that belongs to the tenant, such as its audit records; told apart by `label`. Of the epoch
+    /// in which the tenant's newest key began.
     ///
     /// # Errors
     /// [`KeyError`].
     pub fn seal_key(&self, tenant: TenantId, label: &'static str) -> Result<Arc<SealKey>, KeyError> {
-        let place = (tenant, label, CURRENT_EPOCH);
+        let before = *self.forgotten.read();
+        let from = self.tenant(tenant)?;
+        self.seal_key_of(before, &from, (tenant, label, from.key.seal_epoch))
+    }
+
+    /// The same in the epoch that a sealed value names ([`countersign_crypto::sealed_epoch`]). Blocks as
+    /// [`Self::field_at`].
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn seal_key_at(&self, tenant: TenantId, label: &'static str, epoch: u32) -> Result<Arc<SealKey>, KeyError> {
+        let before = *self.forgotten.read();
+        let from = self.tenant(tenant)?;
+        self.seal_key_of(before, &from, (tenant, label, epoch))
+    }
+
+    fn seal_key_of(
+        &self,
+        before: u64,
+        from: &Held<Opened>,
+        place: (TenantId, &'static str, u32),
+    ) -> Result<Arc<SealKey>, KeyError> {
         if let Some(held) = self.seals.get(&place).filter(|held| self.fresh(&held.lease)) {
             return Ok(held.key);
         }
-        let before = *self.forgotten.read();
-        let from = self.tenant(tenant)?;
-        let key = Arc::new(from.key.seal_key(label, CURRENT_EPOCH));
+        let (tenant, label, epoch) = place;
+        let key = Arc::new(self.key_of(tenant, from, epoch)?.seal_key(label, epoch));
         self.keep(before, || self.seals.insert(place, from.derived(&key)));
         Ok(key)
     }
 
-    /// The bytes of the key that [`Self::seal_key`] gives, for a service that seals under it elsewhere.
+    /// The bytes of the key that [`Self::seal_key`] gives and its epoch, for a service that seals under it elsewhere.
     ///
     /// # Errors
     /// [`KeyError`].
-    pub fn seal_secret(&self, tenant: TenantId, label: &'static str) -> Result<SecretKey, KeyError> {
-        Ok(self.tenant(tenant)?.key.seal_secret(label, CURRENT_EPOCH))
+    pub fn seal_secret(&self, tenant: TenantId, label: &'static str) -> Result<(SecretKey, u32), KeyError> {
+        let from = self.tenant(tenant)?;
+        let epoch = from.key.seal_epoch;
+        Ok((self.key_of(tenant, &from, epoch)?.seal_secret(label, epoch), epoch))
     }
 
     /// Drops every key of `tenant` from memory. Keys that a running request holds last until it ends.
@@ -184,6 +267,7 @@ impl TenantKeys {
         let mut forgotten = self.forgotten.write();
         *forgotten = forgotten.wrapping_add(1);
         self.tenants.remove(&tenant);
+        self.live.retain(|place, _| place.0 != tenant);
         self.fields.retain(|place, _| place.0 != tenant);
         self.seals.retain(|place, _| place.0 != tenant);
     }
@@ -224,6 +308,7 @@ impl TenantKeys {
             }
         }
         self.tenants.retain(|_, held| self.fresh_unused(&held.lease));
+        self.live.retain(|_, held| self.fresh_unused(&held.lease));
         self.fields.retain(|_, held| self.fresh_unused(&held.lease));
         self.seals.retain(|_, held| self.fresh_unused(&held.lease));
     }
@@ -263,42 +348,6 @@ impl TenantKeys {
         if *forgotten == before {
             insert();
         }
-    }
-
-    fn tenant(&self, tenant: TenantId) -> Result<Held<TenantKey>, KeyError> {
-        match self.tenants.get(&tenant).filter(|held| self.fresh(&held.lease)) {
-            Some(held) => Ok(held),
-            None => self.unwrap(tenant),
-        }
-    }
-
-    /// Asks the key management service, and begins the bound anew.
-    fn unwrap(&self, tenant: TenantId) -> Result<Held<TenantKey>, KeyError> {
-        let before = *self.forgotten.read();
-        let asked = self.clock.now();
-        let wrapped = self.wrapped.wrapped(tenant).ok_or(KeyError::UnknownTenant)?;
-        let unwrapped = self.kms.unwrap_key(&tenant_key_aad(tenant), &wrapped);
-        self.health.note(wrapped_by(&wrapped).as_ref(), &unwrapped, asked);
-        let unwrapped = match unwrapped {
-            Ok(unwrapped) => unwrapped,
-            Err(error) => {
-                if self.tenants.peek(&tenant).is_some_and(|held| !self.fresh_unused(&held.lease)) {
-                    self.forget(tenant);
-                }
-                return Err(error.into());
-            }
-        };
-        if let Some(held) = self.tenants.peek(&tenant) {
-            if same_bytes(held.key.secret().expose(), unwrapped.expose()) {
-                held.lease.renew(asked);
-                return Ok(held);
-            }
-            self.forget(tenant);
-            return Ok(Held::new(TenantKey::new(unwrapped), asked));
-        }
-        let held = Held::new(TenantKey::new(unwrapped), asked);
-        self.keep(before, || self.tenants.insert(tenant, held.clone()));
-        Ok(held)
     }
 }
 

@@ -7,7 +7,7 @@ use countersign_audit::{Access, RecordSet, Verdict};
 use countersign_crypto::SecretKey;
 use countersign_guard::{Bearer, Guard, Judgement, Refusal};
 use countersign_keys::budget::{BudgetError, Budgets, Charge};
-use countersign_keys::{CURRENT_EPOCH, KeyError, KmsError, TenantKeys};
+use countersign_keys::{KeyError, KmsError, TenantKeys};
 use countersign_model::control::{Control, DEFAULT_KMS};
 use countersign_model::facts::User;
 use countersign_model::incident::IncidentControl;
@@ -245,8 +245,8 @@ impl KeyRelease for KeyService {
         };
         let tenant = guard.identify(bearer, id, SEAL_KEY).await?.tenant;
         self.open(tenant).await?;
-        let secret = self.parts.keys.seal_secret(tenant, label).map_err(|error| no_key(&error))?;
-        Ok(SealGrant { tenant, secret, epoch: CURRENT_EPOCH })
+        let (secret, epoch) = self.parts.keys.seal_secret(tenant, label).map_err(|error| no_key(&error))?;
+        Ok(SealGrant { tenant, secret, epoch })
     }
 
     async fn new_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
@@ -302,6 +302,6 @@ const fn no_key(error: &KeyError) -> ServiceFailure {
     match error {
         KeyError::Kms(KmsError::UnknownProvider(_)) => ServiceFailure::Kms(KmsFailure::Unknown),
         KeyError::Kms(_) => ServiceFailure::Kms(KmsFailure::Unavailable),
-        KeyError::UnknownTenant => ServiceFailure::Unavailable,
+        KeyError::UnknownTenant | KeyError::UnknownEpoch | KeyError::Set(_) => ServiceFailure::Unavailable,
     }
 }

@@ -21,7 +21,7 @@ use countersign_crypto::{SystemEntropy, jws};
 use countersign_engine::{Answer, Engine, EngineLimits, Failure};
 use countersign_guard::{Bearer, FactsCell, Guard, GuardParts, Limits, Peer, State};
 use countersign_keys::budget::Budgets;
-use countersign_keys::{FileKms, TenantKeys, WrappedKeys};
+use countersign_keys::{FileKms, KmsProvider, TenantKeys, WrappedKeys};
 use countersign_model::clock::ManualClock;
 use countersign_model::control::PolicyFile;
 use countersign_model::facts::{Facts, Tenant, User};
@@ -148,14 +148,14 @@ impl Stage {
         let clock = Arc::new(ManualClock::at(UnixMs(1_800_000_000_000)));
         let types: RecordTypes = types_file::parse(types).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let kms = Arc::new(FileKms::create(&dir.path().join("kms.key"), &*entropy).unwrap());
+        let kms: Arc<dyn KmsProvider> = Arc::new(FileKms::create(&dir.path().join("kms.key"), &*entropy).unwrap());
         let (mut tenants, mut tenant_names) = (HashMap::new(), HashMap::new());
         let (mut users, mut user_names, mut wrapped) = (HashMap::new(), HashMap::new(), HashMap::new());
         for tenant_name in [ACME, GLOBEX] {
             let tenant = TenantId::new(clock.now(), &*entropy);
             tenants.insert(tenant, Tenant { name: name(tenant_name), created: clock.now() });
             tenant_names.insert(name(tenant_name), tenant);
-            let key = countersign_keys::new_tenant_key(&*kms, &*entropy, tenant).unwrap();
+            let key = countersign_keys::new_tenant_key(&kms, &*entropy, tenant, clock.now()).unwrap();
             wrapped.insert(tenant, key.into());
             let people = [("admin", 1), ("support", 2), ("accountant", 2), ("analyst", 2), ("rep", 3), ("auditor", 8)];
             for (role, employee) in people {

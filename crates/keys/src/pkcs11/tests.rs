@@ -322,9 +322,9 @@ tests! {
 
     fn tenants_stay_open_within_their_bound_while_the_token_is_away(house: &House) {
         house.new_token("house");
-        let kms = Arc::new(house.create());
+        let kms: Arc<dyn KmsProvider> = Arc::new(house.create());
         let tenant = TenantId::from_u128(7);
-        let wrapped = crate::new_tenant_key(&*kms, &SystemEntropy, tenant).unwrap();
+        let wrapped = crate::new_tenant_key(&kms, &SystemEntropy, tenant, house.clock.now()).unwrap();
         let keys = TenantKeys::new(kms, Arc::new(One(wrapped.into())), 10).bounded(house.clock(), 60_000);
         let served = || keys.field(tenant, TypeId(0), FieldId(0)).is_ok();
         assert!(served());

@@ -1,14 +1,18 @@
 //! New and newly wrapped keys, for whoever stores them.
+//!
+//! Each gives the tenant's wrapped key ([`KeySet`]) as it is to be stored in place of the old one, and changes nothing
+//! itself but what it makes or destroys in a key management service. What is made there and then not stored does no harm.
 
 use countersign_crypto::SecretKey;
-use countersign_model::{Entropy, Name, TenantId};
+use countersign_model::{Entropy, FieldId, Name, TenantId, TypeId};
 
 use super::{KeyError, TenantKeys, tenant_key_aad};
+use crate::key_set::KeySet;
 use crate::set::wrapped_by;
 
 impl TenantKeys {
-    /// A new random key for `tenant`, wrapped by the deployment's own provider, to be stored where [`WrappedKeys`](super::WrappedKeys)
-    /// finds it.
+    /// A new random key for `tenant`, wrapped by the deployment's own provider, to be stored where
+    /// [`WrappedKeys`](super::WrappedKeys) finds it.
     ///
     /// # Errors
     /// [`KeyError::Kms`].
@@ -26,21 +30,20 @@ impl TenantKeys {
         entropy: &dyn Entropy,
         tenant: TenantId,
     ) -> Result<Vec<u8>, KeyError> {
-        self.wrap(provider, entropy, tenant, &SecretKey::generate(entropy))
+        let wrapped = self.wrap(provider, entropy, tenant, &SecretKey::generate(entropy))?;
+        Ok(KeySet::first(self.clock.now(), wrapped).encode())
     }
 
-    /// The tenant's key, wrapped again by the provider that wraps it now, under the newest version of its key, which
-    /// another process may have made. To be stored in place of the old one; nothing that is sealed changes.
+    /// The tenant's keys, each wrapped again by the provider that wraps it now, by a new key that is for it alone. Nothing
+    /// that is sealed changes. What wrapped them before stays on the list of own keys, until it is destroyed.
     ///
     /// # Errors
     /// [`KeyError`].
     pub fn rewrap(&self, entropy: &dyn Entropy, tenant: TenantId) -> Result<Vec<u8>, KeyError> {
-        let wrapped = self.wrapped.wrapped(tenant).ok_or(KeyError::UnknownTenant)?;
-        self.wrap_again(wrapped_by(&wrapped).as_ref(), entropy, tenant, &wrapped)
+        self.wrap_again(None, entropy, tenant)
     }
 
-    /// The tenant's key, wrapped by another provider: how a subscriber brings its own key, or leaves. To be stored in
-    /// place of the old one.
+    /// The tenant's keys, wrapped by another provider: how a subscriber brings its own key, or leaves.
     ///
     /// # Errors
     /// [`KeyError`].
@@ -50,21 +53,61 @@ impl TenantKeys {
         entropy: &dyn Entropy,
         tenant: TenantId,
     ) -> Result<Vec<u8>, KeyError> {
-        let wrapped = self.wrapped.wrapped(tenant).ok_or(KeyError::UnknownTenant)?;
-        self.wrap_again(provider, entropy, tenant, &wrapped)
+        self.wrap_again(Some(provider), entropy, tenant)
+    }
+
+    /// With a new random key from the next epoch on, by the provider that wraps the present one.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn rotate(&self, entropy: &dyn Entropy, tenant: TenantId) -> Result<Vec<u8>, KeyError> {
+        let set = self.set(tenant)?;
+        let provider = set.generations().last().and_then(|newest| wrapped_by(&newest.wrapped));
+        let wrapped = self.wrap(provider.as_ref(), entropy, tenant, &SecretKey::generate(entropy))?;
+        Ok(set.with_generation(self.clock.now(), wrapped)?.encode())
+    }
+
+    /// With new keys for one field from the next epoch on. No key management service is asked.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn rotate_field(&self, tenant: TenantId, record_type: TypeId, field: FieldId) -> Result<Vec<u8>, KeyError> {
+        Ok(self.set(tenant)?.with_rotated(record_type, field, self.clock.now())?.encode())
+    }
+
+    /// Without the key that begins with `first_epoch`, once the own keys that ever wrapped it are destroyed. What is sealed
+    /// under it opens never again: audit records of then, and copies of cells.
+    ///
+    /// # Errors
+    /// [`KeyError::Set`] while cells may be sealed under it; [`KeyError::Kms`], and then some may be destroyed: to be
+    /// called again.
+    pub fn destroy(&self, tenant: TenantId, first_epoch: u32) -> Result<Vec<u8>, KeyError> {
+        let set = self.set(tenant)?;
+        let without = set.clone().without(first_epoch)?;
+        for (_, own) in set.own_keys().filter(|(epoch, _)| *epoch == first_epoch) {
+            self.kms.destroy_own(own)?;
+        }
+        Ok(without.encode())
     }
 
     fn wrap_again(
         &self,
-        provider: Option<&Name>,
+        by: Option<Option<&Name>>,
         entropy: &dyn Entropy,
         tenant: TenantId,
-        wrapped: &[u8],
     ) -> Result<Vec<u8>, KeyError> {
-        self.kms.provider(provider)?.probe()?;
-        let key = self.kms.unwrap_key(&tenant_key_aad(tenant), wrapped);
-        self.health.note(wrapped_by(wrapped).as_ref(), &key, self.clock.now());
-        self.wrap(provider, entropy, tenant, &key?)
+        let mut set = self.set(tenant)?;
+        let there = set.generations().iter().filter(|one| !one.is_destroyed());
+        let there: Vec<(u32, Vec<u8>)> = there.map(|one| (one.first_epoch, one.wrapped.clone())).collect();
+        for (first_epoch, wrapped) in there {
+            let now = wrapped_by(&wrapped);
+            let by = by.unwrap_or(now.as_ref());
+            // Notices a version that another process made.
+            self.kms.provider(by)?.probe()?;
+            let key = self.unwrap_one(tenant, &wrapped)?;
+            set.rewrapped(first_epoch, self.wrap(by, entropy, tenant, &key)?);
+        }
+        Ok(set.encode())
     }
 
     fn wrap(
@@ -74,7 +117,7 @@ impl TenantKeys {
         tenant: TenantId,
         key: &SecretKey,
     ) -> Result<Vec<u8>, KeyError> {
-        let wrapped = self.kms.wrap(provider, entropy, &tenant_key_aad(tenant), key);
+        let wrapped = self.kms.wrap_own(provider, entropy, &tenant_key_aad(tenant), key);
         self.health.note(provider, &wrapped, self.clock.now());
         Ok(wrapped?)
     }

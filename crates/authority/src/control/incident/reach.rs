@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use countersign_audit::{Exposure, Selector};
-use countersign_crypto::Aad;
+use countersign_crypto::{Aad, sealed_epoch};
 use countersign_guard::Permit;
 use countersign_incident::{Exact, Gathering, Radius, Suspects};
 use countersign_model::incident::Culprit;
@@ -140,7 +140,8 @@ impl Authority {
     pub(super) async fn unsealed(&self, id: IncidentId, tenant: TenantId, sealed: Vec<u8>) -> Option<Exact> {
         let registry = Arc::clone(&self.registry);
         let opening = tokio::task::spawn_blocking(move || {
-            let key = registry.tenant_keys().seal_key(tenant, Exact::label()).ok()?;
+            let epoch = sealed_epoch(&sealed)?;
+            let key = registry.tenant_keys().seal_key_at(tenant, Exact::label(), epoch).ok()?;
             let plain = key.open(&aad(id, tenant), &sealed).ok()?;
             postcard::from_bytes(&plain).ok()
         });
