@@ -11,7 +11,7 @@ use countersign_keys::budget::Budgets;
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, Service};
 use countersign_store::Store;
-use countersign_store::carry::{Carry, Noting};
+use countersign_store::carry::{Noting, Reseals};
 
 use super::database::Database;
 use super::logs::FIRST;
@@ -23,15 +23,15 @@ use crate::problem::{Exit, Problem};
 /// How long a database may take that has its tables made.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Records: as services use them, and as they are carried elsewhere.
+/// Records: as services use them, and as they are carried elsewhere and sealed again.
 #[derive(Clone)]
 pub(crate) struct Stored {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) carry: Arc<dyn Carry>,
+    pub(crate) carry: Arc<dyn Reseals>,
 }
 
 impl Stored {
-    pub(super) fn of<S: Store + Carry + 'static>(store: S) -> Self {
+    pub(super) fn of<S: Store + Reseals + 'static>(store: S) -> Self {
         let store = Arc::new(store);
         Self { store: Arc::clone(&store) as Arc<dyn Store>, carry: store }
     }

@@ -1,9 +1,10 @@
 //! Copying and comparing records while requests go on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use countersign_model::{RecordTypes, TenantId, TypeId, UnixMs};
-use countersign_store::carry::{Brought, Noted, bring, bring_known, bring_noted, bring_past};
+use countersign_store::carry::{Brought, Noted, bring, bring_counts, bring_known, bring_noted, bring_past};
 
 use super::files::Phase;
 use crate::compose::side::{Moving, Stored};
@@ -134,6 +135,11 @@ impl Passes<'_> {
             let known = bring_known(&*self.from.carry, &*self.to.carry, *tenant, self.since).await;
             known.map_err(|error| failed(&error))?;
         }
+        // Of tenants whose records change, so do the counts of what their keys have sealed.
+        for tenant in noted.changed.iter().map(|(tenant, ..)| *tenant).collect::<BTreeSet<_>>() {
+            let counts = bring_counts(&*self.from.carry, &*self.to.carry, tenant).await;
+            counts.map_err(|error| failed(&error))?;
+        }
         let carried = bring_noted(&*self.from.carry, &*self.to.carry, &noted).await;
         let (_, changed) = carried.map_err(|error| failed(&error))?;
         Ok(Noted { changed, ..Noted::default() })
@@ -147,6 +153,8 @@ impl Passes<'_> {
         let mut brought = Brought::default();
         for tenant in tenants {
             self.to.store.create_tenant(tenant).await.map_err(|error| failed(&error))?;
+            let counts = bring_counts(&*self.from.carry, &*self.to.carry, tenant).await;
+            counts.map_err(|error| failed(&error))?;
             if phase == Phase::Copying {
                 let known = bring_known(&*self.from.carry, &*self.to.carry, tenant, UnixMs(0)).await;
                 known.map_err(|error| failed(&error))?;

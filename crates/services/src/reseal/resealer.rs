@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_model::{Entropy, RecordId, RecordTypes, TenantId, TypeId};
-use countersign_store::carry::{CarriedRow, Resealed, Reseals};
+use countersign_store::carry::{CarriedRow, Noting, Resealed, Reseals};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -86,6 +86,7 @@ pub struct Resealer {
     keys: Arc<dyn CellKeys>,
     entropy: Arc<dyn Entropy>,
     pace: Pace,
+    noting: Option<Arc<Noting>>,
     status: Mutex<HashMap<TenantId, ResealStatus>>,
 }
 
@@ -107,7 +108,14 @@ impl Resealer {
     /// Seals what is in `store` under what `keys` has.
     #[must_use]
     pub fn new(store: Arc<dyn Reseals>, keys: Arc<dyn CellKeys>, entropy: Arc<dyn Entropy>, pace: Pace) -> Self {
-        Self { store, keys, entropy, pace, status: Mutex::default() }
+        Self { store, keys, entropy, pace, noting: None, status: Mutex::default() }
+    }
+
+    /// With somebody who notes what changes, for records to be carried elsewhere meanwhile.
+    #[must_use]
+    pub fn noted_by(mut self, noting: Arc<Noting>) -> Self {
+        self.noting = Some(noting);
+        self
     }
 
     /// How far it has come with a tenant; `None` if it is not at it.
@@ -225,6 +233,8 @@ impl Resealer {
         for _ in 0..TRIES {
             let (wanted, progress) = (rows.len(), Some(place.to_bytes()));
             let records: Vec<RecordId> = rows.iter().map(|row| row.record).collect();
+            let noting = self.noting.as_ref();
+            let _noted = noting.map(|noting| noting.resealing(tenant, place.record_type, records.iter().copied()));
             let done = self.store.reseal(tenant, place.record_type, place.epoch, rows, progress).await?;
             if done.map_err(|_| ResealError::Superseded)? >= wanted {
                 return Ok(());

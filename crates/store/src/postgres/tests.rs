@@ -42,6 +42,7 @@ async fn conforms_with_one_connection() {
 }
 
 mod carry;
+mod epochs;
 mod faults;
 mod group;
 mod tables;

@@ -9,7 +9,7 @@ use super::*;
 use crate::Access;
 use crate::conformance::fixture::*;
 
-const TENANTS: [&str; 5] = ["r0", "r1", "written", "once", "tenant"];
+const TENANTS: [&str; 7] = ["r0", "r1", "written", "once", "tenant", "key_epoch", "seal_count"];
 
 /// As the service's own role, signed in by its certificate: no setting, no row; and nobody else's rows by asking for them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
