@@ -178,7 +178,7 @@ impl TenantKeys {
             let key = self.key_of(tenant, &from, epoch)?;
             keys.push(Arc::new(key.field_keys(tenant, record_type, field, epoch)));
         }
-        let keys = Arc::new(LiveKeys::new(keys).ok_or(KeyError::UnknownEpoch)?);
+        let keys = Arc::new(LiveKeys::new(keys, from.key.newest).ok_or(KeyError::UnknownEpoch)?);
         self.keep(before, || self.live.insert(place, from.derived(&keys)));
         Ok(keys)
     }
@@ -260,6 +260,15 @@ impl TenantKeys {
         let from = self.tenant(tenant)?;
         let epoch = from.key.seal_epoch;
         Ok((self.key_of(tenant, &from, epoch)?.seal_secret(label, epoch), epoch))
+    }
+
+    /// The same in an epoch that something names which was sealed elsewhere.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn seal_secret_at(&self, tenant: TenantId, label: &'static str, epoch: u32) -> Result<SecretKey, KeyError> {
+        let from = self.tenant(tenant)?;
+        Ok(self.key_of(tenant, &from, epoch)?.seal_secret(label, epoch))
     }
 
     /// Drops every key of `tenant` from memory. Keys that a running request holds last until it ends.
