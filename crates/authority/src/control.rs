@@ -67,7 +67,10 @@ impl Authority {
     pub async fn execute(&self, permit: Permit) -> Result<ControlAnswer, ControlFailure> {
         let Judged::Control(control) = permit.judged() else { return Err(ControlFailure::NotControl) };
         let control = control.clone();
+        let is_operators = permit.principal().tenant_name.as_str() == OPERATORS;
+        let facts = &permit.state().facts;
         let asked = describe(&control);
+        let asked = asked.map(|said| if is_operators { describe::in_ids(&said, &control, facts) } else { said });
         if is_change(&control) {
             permit.intend(Vec::new(), asked.clone()).await?;
         }

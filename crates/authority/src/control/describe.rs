@@ -4,6 +4,7 @@ use countersign_model::Name;
 use countersign_model::access::AccessControl;
 use countersign_model::control::{Control, Revoke};
 use countersign_model::custody::{BackupControl, EraseControl, KeyControl, KeyScope};
+use countersign_model::facts::{Facts, OPERATORS};
 use countersign_model::incident::{Culprit, IncidentControl};
 use countersign_model::request::Narrowing;
 use countersign_model::watch::WatchControl;
@@ -28,8 +29,9 @@ pub(super) fn describe(control: &Control) -> Option<String> {
         Control::Revoke(Revoke::Token(token)) => format!("token {token}"),
         Control::Revoke(Revoke::Session(session)) => format!("session {session}"),
         Control::Revoke(Revoke::Person(name)) => format!("person {name}"),
-        Control::TenantAdd { name, kms: None } => format!("add tenant {name}"),
-        Control::TenantAdd { name, kms: Some(kms) } => format!("add tenant {name}; key wrapped by {kms}"),
+        // Its id is on record with what came of it.
+        Control::TenantAdd { kms: None, .. } => "add tenant".to_owned(),
+        Control::TenantAdd { kms: Some(kms), .. } => format!("add tenant; key wrapped by {kms}"),
         Control::TenantRewrap { tenant, kms } => {
             let which =
                 tenant.as_ref().map_or_else(|| "every tenant's key".to_owned(), |name| format!("key of {name}"));
@@ -82,6 +84,45 @@ pub(super) fn describe(control: &Control) -> Option<String> {
         Control::Backup(backup) => shortened(describe_backup(backup)),
         Control::Erase(erase) => shortened(describe_erase(erase)),
     })
+}
+
+/// The same with identifiers in place of the names of tenants and of their users, for what operators do: their records stay
+/// when a tenant is erased. Views show the names, as long as there are any.
+pub(super) fn in_ids(said: &str, control: &Control, facts: &Facts) -> String {
+    let user = match control {
+        Control::UserPut { tenant: Some(tenant), user } => Some((tenant, &user.name)),
+        Control::UserRemove { tenant: Some(tenant), user } => Some((tenant, user)),
+        Control::Incident(IncidentControl::Open { culprit: Culprit::Principal { tenant, name }, .. }) => {
+            Some((tenant, name))
+        }
+        _ => None,
+    };
+    let user = user.filter(|(tenant, _)| tenant.as_str() != OPERATORS);
+    replaced(said, |word| {
+        if let Some((tenant, _)) = user.filter(|(_, name)| name.as_str() == word) {
+            let known =
+                facts.tenant_names.get(tenant).and_then(|id| facts.user_names.get(&(*id, Name::new(word).ok()?)));
+            return Some(known.map_or_else(|| "user".to_owned(), ToString::to_string));
+        }
+        let name = Name::new(word).ok().filter(|name| name.as_str() != OPERATORS)?;
+        facts.tenant_names.get(&name).map(ToString::to_string)
+    })
+}
+
+/// A text with other words in place of some: of those that could be names or identifiers.
+pub(super) fn replaced(text: &str, mut by: impl FnMut(&str) -> Option<String>) -> String {
+    let is_part = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '_' || one == '-';
+    let (mut said, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|one| is_part(one) != is_part(first)).unwrap_or(rest.len());
+        let (word, left) = rest.split_at(end);
+        match Some(word).filter(|_| is_part(first)).and_then(&mut by) {
+            Some(other) => said.push_str(&other),
+            None => said.push_str(word),
+        }
+        rest = left;
+    }
+    said
 }
 
 fn describe_access(access: &AccessControl) -> String {

@@ -50,11 +50,13 @@ impl Authority {
         // never a tenant without room.
         self.records.create_tenant(&call, id).await.map_err(called("store"))?;
         let tenant = Tenant { name, created: now };
+        let by = wrapped_by(&wrapped).map(|kms| format!("; key wrapped by {kms}")).unwrap_or_default();
         let entry = entry(id, &tenant, 0, wrapped_by(&wrapped));
         change.add_facts_key(facts_key);
         change.add_tenant(id, tenant, wrapped)?;
         change.commit().await?;
-        Ok(Done::changed(ControlAnswer::Tenant(entry)))
+        let done = Done::changed(ControlAnswer::Tenant(entry));
+        Ok(Done { detail: Some(format!("add tenant {id}{by}")), ..done })
     }
 
     /// Has the key service wrap keys again, and stores what it gives. One tenant whose key management service doesn't

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use countersign_audit::{Access, Record};
 use countersign_guard::State;
 use countersign_model::erasure::Receipts;
+use countersign_model::facts::OPERATORS;
 use countersign_model::{FieldSet, RecordId, TenantId, UnixMs};
 
 use super::reading::Entry;
 use crate::answer::{AuditAccess, AuditEntry};
 use crate::authority::Authority;
+use crate::control::describe::replaced;
 use crate::registry::erasure::ErasedNames;
 use crate::time::rfc3339;
 
@@ -42,7 +44,8 @@ impl View {
         let Record { time, request, service, door, verdict, tenant, body, .. } = record;
         let person = |id| state.facts.users.get(&id).map_or_else(|| id.to_string(), |user| user.name.to_string());
         let erased = body.user.filter(|user| self.receipts.is_user_erased(*user));
-        let named = body.user_name.map(|name| self.without_names(tenant, time, name));
+        let worded = |text: &str| self.worded(tenant, time, state, text);
+        let named = body.user_name.map(|name| worded(&name));
         AuditEntry {
             position: position.0,
             time: rfc3339(time),
@@ -57,29 +60,31 @@ impl View {
             session: body.session,
             token: body.token,
             action: body.action,
-            purpose: body.purpose.map(|purpose| self.without_names(tenant, time, purpose)),
+            purpose: body.purpose.map(|purpose| worded(&purpose)),
             epoch: body.epoch,
             accesses: body.accesses.into_iter().map(|access| shown_access(&access, state, asked)).collect(),
             affected: body.affected,
-            detail: body.detail.map(|detail| self.without_names(tenant, time, detail)),
+            detail: body.detail.map(|detail| worded(&detail)),
         }
     }
 
-    /// A text with identifiers in place of the names of erased principals.
-    fn without_names(&self, tenant: Option<TenantId>, time: UnixMs, text: String) -> String {
-        let Some(tenant) = tenant.filter(|_| !self.erased.is_empty()) else { return text };
-        let is_part = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '_' || one == '-';
-        let (mut said, mut rest) = (String::with_capacity(text.len()), text.as_str());
-        while let Some(first) = rest.chars().next() {
-            let end = rest.find(|one| is_part(one) != is_part(first)).unwrap_or(rest.len());
-            let (word, left) = rest.split_at(end);
-            match self.erased.whose(tenant, word, time).filter(|_| is_part(first)) {
-                Some(user) => said.push_str(&user.to_string()),
-                None => said.push_str(word),
+    /// A text with names in place of the identifiers of tenants that there are, and with identifiers in place of the names
+    /// of erased principals.
+    fn worded(&self, tenant: Option<TenantId>, time: UnixMs, state: &State, text: &str) -> String {
+        let is_erasing = !self.erased.is_empty();
+        // Nobody else may learn what another tenant is called.
+        let owner = tenant.and_then(|tenant| state.facts.tenants.get(&tenant));
+        let is_operators = owner.is_some_and(|owner| owner.name.as_str() == OPERATORS);
+        replaced(text, |word| {
+            if let Ok(id) = word.parse::<TenantId>() {
+                if !is_operators {
+                    return None;
+                }
+                return state.facts.tenants.get(&id).map(|tenant| tenant.name.to_string());
             }
-            rest = left;
-        }
-        said
+            let user = tenant.filter(|_| is_erasing).and_then(|tenant| self.erased.whose(tenant, word, time));
+            user.map(|user| user.to_string())
+        })
     }
 }
 

@@ -63,7 +63,7 @@ impl Authority {
             change.forget_erasure(fact.receipt.id)?;
             change.commit().await?;
             match rejected {
-                Rejected::Present { requirement } => {
+                Rejected::Present { requirement, .. } => {
                     let requires = fact.requires();
                     return Err(referred(permit, requires.get(requirement)));
                 }
