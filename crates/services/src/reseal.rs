@@ -46,7 +46,12 @@ pub trait CellKeys: Send + Sync {
 
 impl CellKeys for TenantKeys {
     fn newest(&self, tenant: TenantId) -> Result<u32, KeyError> {
-        self.newest_epoch(tenant)
+        let stored = self.set(tenant)?.newest();
+        if self.newest_epoch(tenant)? != stored {
+            // What is at hand is of before.
+            self.forget(tenant);
+        }
+        Ok(stored)
     }
 
     fn field(&self, tenant: TenantId, record_type: TypeId, field: FieldId) -> Result<Arc<FieldKeys>, KeyError> {
@@ -67,8 +72,8 @@ impl CellKeys for TenantKeys {
 /// Why something was not sealed again. Carries no value and no record.
 #[derive(Debug, thiserror::Error)]
 pub enum ResealError {
-    /// The operator's: the key was destroyed, and what is sealed under it is gone with it.
-    #[error("the key of epoch {epoch} of field {field} of type {record_type} is destroyed")]
+    /// The operator's: the key was destroyed, and what is sealed under it is gone with it. Or there never was one.
+    #[error("the key of epoch {epoch} of field {field} of type {record_type} is destroyed, or never was")]
     Destroyed {
         /// The type's number.
         record_type: u16,
@@ -180,7 +185,7 @@ impl<'a> Sealer<'a> {
     fn fault(&self, error: KeyError, FieldId(field): FieldId, epoch: u32) -> ResealError {
         let (TypeId(record_type), _) = self.record_type;
         match error {
-            KeyError::Kms(KmsError::Destroyed) => ResealError::Destroyed { record_type, field, epoch },
+            KeyError::Kms(KmsError::Destroyed) | KeyError::UnknownEpoch => ResealError::Destroyed { record_type, field, epoch },
             other => ResealError::Keys(other),
         }
     }

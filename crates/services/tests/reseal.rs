@@ -243,7 +243,7 @@ async fn again(store: &dyn Backend, keys: &Keys, taken: u64, number: u64) {
     loop {
         let epoch = keys.epoch(KEY);
         let value = Value::Integer(i64::try_from(taken).unwrap());
-        let absent = |tag| Requirement::Absent { record_type: BOOK, field: KEY, tag };
+        let absent = |tag| Requirement::Absent { record_type: BOOK, field: KEY, tags: vec![tag] };
         let requires = (1..epoch).map(|older| absent(keys.tag(KEY, &value, older))).collect();
         let changes = vec![insert(keys, number, taken, epoch)];
         match store.write(tenant(), Batch { changes, requires, epoch, ..Batch::default() }).await.unwrap() {
@@ -391,7 +391,7 @@ fn a_row_goes_from_keys_to_keys() {
     assert!(matches!(wrong, Err(ResealError::Damaged { record_type: 0, field: 0 })));
     from.destroyed.store(2, Ordering::SeqCst);
     let gone = row((&*from, &*to), &SystemEntropy, tenant(), book, old.clone()).unwrap_err();
-    assert_eq!(gone.to_string(), "the key of epoch 2 of field 0 of type 0 is destroyed");
+    assert_eq!(gone.to_string(), "the key of epoch 2 of field 0 of type 0 is destroyed, or never was");
     let moved = CarriedRow { record: record(6), ..old };
     from.destroyed.store(0, Ordering::SeqCst);
     assert!(row((&*from, &*to), &SystemEntropy, tenant(), book, moved).is_err(), "of another record");
