@@ -15,6 +15,7 @@ mod erase;
 mod failure;
 mod history;
 mod layout;
+mod moment;
 mod once;
 mod queue;
 mod read;

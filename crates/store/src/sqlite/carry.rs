@@ -93,6 +93,53 @@ fn number(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
     u64::try_from(number).map_err(|_| StoreError::Damaged)
 }
 
+/// Records in the order of their ids.
+pub(super) fn present_rows(
+    connection: &Connection,
+    TypeId(place): TypeId,
+    fields: &TypeLayout,
+    after: Option<RecordId>,
+    limit: usize,
+) -> Result<Vec<CarriedRow>, StoreError> {
+    let sql =
+        format!("SELECT {} FROM r{place} INDEXED BY i{place}id WHERE id > ?1 ORDER BY id LIMIT ?2", fields.columns());
+    let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
+    // The empty blob is before every id.
+    let after: &[u8] = after.as_ref().map_or(&[], |after| after.as_bytes());
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = statement.query((after, limit)).map_err(fault)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next().map_err(fault)? {
+        rows.push(carried(row, fields, 3)?);
+    }
+    Ok(rows)
+}
+
+/// What records were, in the order of their ids and versions.
+pub(super) fn past_rows(
+    connection: &Connection,
+    TypeId(place): TypeId,
+    fields: &TypeLayout,
+    after: Option<(RecordId, u64)>,
+    limit: usize,
+) -> Result<Vec<PastRow>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM h{place} INDEXED BY j{place}id WHERE (id, version) > (?1, ?2) \
+         ORDER BY id, version LIMIT ?3",
+        fields.past_columns()
+    );
+    let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
+    let id: &[u8] = after.as_ref().map_or(&[], |(record, _)| record.as_bytes());
+    let version = after.map_or(0, |(_, version)| i64::try_from(version).unwrap_or(i64::MAX));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = statement.query((id, version, limit)).map_err(fault)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next().map_err(fault)? {
+        rows.push(past(row, fields)?);
+    }
+    Ok(rows)
+}
+
 /// Binds cells and tags from the parameter `first` on.
 fn bind(
     insert: &mut CachedStatement<'_>,
@@ -129,7 +176,19 @@ fn store_past(
     for (record, number) in gone {
         delete.execute((record.as_bytes().as_slice(), version(*number)?)).map_err(fault)?;
     }
-    let sql = format!("REPLACE INTO h{place} ({}) VALUES ({})", fields.past_columns(), parameters(fields, 5));
+    insert_past(connection, TypeId(place), fields, "REPLACE", rows)
+}
+
+/// Stores what records were, by `verb` where there is one of the same record and version.
+pub(super) fn insert_past(
+    connection: &Connection,
+    TypeId(place): TypeId,
+    fields: &TypeLayout,
+    verb: &str,
+    rows: &[PastRow],
+) -> Result<(), StoreError> {
+    let version = |version: u64| i64::try_from(version).map_err(|_| StoreError::Damaged);
+    let sql = format!("{verb} INTO h{place} ({}) VALUES ({})", fields.past_columns(), parameters(fields, 5));
     let mut insert = connection.prepare_cached(&sql).map_err(fault)?;
     for PastRow { row, until } in rows {
         insert.clear_bindings();
@@ -155,7 +214,18 @@ fn store(
     for record in gone.iter().chain(rows.iter().map(|row| &row.record)) {
         delete.execute([record.as_bytes().as_slice()]).map_err(fault)?;
     }
-    let sql = format!("INSERT OR IGNORE INTO r{place} ({}) VALUES ({})", fields.columns(), parameters(fields, 4));
+    insert_rows(connection, TypeId(place), fields, "INSERT OR IGNORE", rows)
+}
+
+/// Stores records, by `verb` where there is one of the same id or of the same unique tag.
+pub(super) fn insert_rows(
+    connection: &Connection,
+    TypeId(place): TypeId,
+    fields: &TypeLayout,
+    verb: &str,
+    rows: &[CarriedRow],
+) -> Result<(), StoreError> {
+    let sql = format!("{verb} INTO r{place} ({}) VALUES ({})", fields.columns(), parameters(fields, 4));
     let mut insert = connection.prepare_cached(&sql).map_err(fault)?;
     for row in rows {
         let version = i64::try_from(row.version).map_err(|_| StoreError::Damaged)?;
@@ -184,23 +254,9 @@ impl Carry for SqliteStore {
         after: Option<RecordId>,
         limit: usize,
     ) -> Result<Vec<CarriedRow>, StoreError> {
-        let TypeId(place) = record_type;
         self.blocking(move |shared| {
             shared.carry_out(tenant, record_type, |connection, fields| {
-                let sql = format!(
-                    "SELECT {} FROM r{place} INDEXED BY i{place}id WHERE id > ?1 ORDER BY id LIMIT ?2",
-                    fields.columns()
-                );
-                let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
-                // The empty blob is before every id.
-                let after: &[u8] = after.as_ref().map_or(&[], |after| after.as_bytes());
-                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-                let mut found = statement.query((after, limit)).map_err(fault)?;
-                let mut rows = Vec::new();
-                while let Some(row) = found.next().map_err(fault)? {
-                    rows.push(carried(row, fields, 3)?);
-                }
-                Ok(rows)
+                present_rows(connection, record_type, fields, after, limit)
             })
         })
         .await
@@ -251,24 +307,9 @@ impl Carry for SqliteStore {
         after: Option<(RecordId, u64)>,
         limit: usize,
     ) -> Result<Vec<PastRow>, StoreError> {
-        let TypeId(place) = record_type;
         self.blocking(move |shared| {
             shared.carry_out(tenant, record_type, |connection, fields| {
-                let sql = format!(
-                    "SELECT {} FROM h{place} INDEXED BY j{place}id WHERE (id, version) > (?1, ?2) \
-                     ORDER BY id, version LIMIT ?3",
-                    fields.past_columns()
-                );
-                let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
-                let id: &[u8] = after.as_ref().map_or(&[], |(record, _)| record.as_bytes());
-                let version = after.map_or(0, |(_, version)| i64::try_from(version).unwrap_or(i64::MAX));
-                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-                let mut found = statement.query((id, version, limit)).map_err(fault)?;
-                let mut rows = Vec::new();
-                while let Some(row) = found.next().map_err(fault)? {
-                    rows.push(past(row, fields)?);
-                }
-                Ok(rows)
+                past_rows(connection, record_type, fields, after, limit)
             })
         })
         .await

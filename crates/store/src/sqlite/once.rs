@@ -64,6 +64,27 @@ pub(super) fn known(
     rows.map_err(fault)?.collect::<Result<_, _>>().map_err(fault)
 }
 
+/// Forgets all of them.
+pub(super) fn forget(connection: &Connection) -> Result<(), StoreError> {
+    match is_there(connection)? {
+        true => connection.execute("DELETE FROM once", []).map(drop).map_err(fault),
+        false => Ok(()),
+    }
+}
+
+/// Notes many as they are, whatever their age.
+pub(super) fn put(connection: &Connection, known: &[Once]) -> Result<(), StoreError> {
+    for text in MAKE {
+        connection.execute(text, []).map_err(fault)?;
+    }
+    let text = "INSERT INTO once (id, at, request, answer) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    let mut insert = connection.prepare_cached(text).map_err(fault)?;
+    for Once { id, at, done } in known {
+        insert.execute((id.as_slice(), number(at.0), done.request.as_slice(), &done.answer)).map_err(fault)?;
+    }
+    Ok(())
+}
+
 fn is_there(connection: &Connection) -> Result<bool, StoreError> {
     let text = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'once'";
     connection.prepare_cached(text).and_then(|mut one| one.exists([])).map_err(fault)

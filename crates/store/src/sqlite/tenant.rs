@@ -118,6 +118,18 @@ impl Tenant {
         Reader { tenant: self, bare: readers.settled, connection }
     }
 
+    /// A connection for somebody who reads for long: a transaction on it keeps seeing one moment, and the writer is not kept
+    /// waiting. While the tenant is settled there is nothing in the log, so such a connection changes nothing in the file:
+    /// INVARIANT bare-readers-alone holds.
+    pub(super) fn own_reader(&self) -> Result<Counted, StoreError> {
+        connection::reader(&self.path, &self.budget)
+    }
+
+    /// A connection for somebody who replaces everything. Only after [`Self::with_writer`] has ended what is settled.
+    pub(super) fn own_writer(&self) -> Result<Counted, StoreError> {
+        connection::writer(&self.path, &self.budget)
+    }
+
     /// Works with the one connection that writes. If the work fails or panics, the connection is closed, and
     /// SQLite takes back what it had begun.
     pub(super) fn with_writer<T>(

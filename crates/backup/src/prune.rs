@@ -1,0 +1,61 @@
+//! Removing backups, and chunks that no backup has any more.
+
+use crate::error::{BackupError, Damage};
+use crate::names::BackupId;
+use crate::repository::{Repository, chunk_name, manifest_name};
+use crate::writer::{names, sizes};
+
+/// After so many, it is looked again whether the lock is still held.
+const AT_ONCE: usize = 64;
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Backups.
+    pub backups: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+}
+
+impl Repository {
+    /// Removes all backups but those in `keep`, and then the chunks that no backup has. No backup can be made meanwhile.
+    /// Cut off, it leaves chunks that nobody needs, and the next one removes them.
+    ///
+    /// # Errors
+    /// [`BackupError::InUse`]; [`Damage`] if the manifest of a backup that is to stay does not open: nothing is removed then,
+    /// as nobody knows which chunks it has.
+    pub async fn prune(&self, keep: &[BackupId]) -> Result<Pruned, BackupError> {
+        let lock = self.lock().await?;
+        let clock = &*self.inner.tools.clock;
+        let all = self.backups().await?;
+        let mut kept = Vec::new();
+        for id in all.iter().filter(|id| keep.contains(id)) {
+            kept.push(self.manifest(*id, None).await?.0);
+        }
+        if let Some(missing) = keep.iter().find(|id| !all.contains(id)) {
+            return Err(Damage::ManifestMissing(*missing).into());
+        }
+        let needed = names(&kept);
+        let mut pruned = Pruned::default();
+        lock.check(clock).await?;
+        for id in all.iter().filter(|id| !keep.contains(id)) {
+            lock.keep(clock).await?;
+            self.inner.place.remove(&manifest_name(*id)).await?;
+            pruned.backups = pruned.backups.saturating_add(1);
+        }
+        let chunks = sizes(self).await?;
+        let gone = chunks.iter().filter(|(name, _)| !needed.contains(name));
+        for (place, (name, size)) in gone.enumerate() {
+            if place.is_multiple_of(AT_ONCE) {
+                lock.check(clock).await?;
+            }
+            self.inner.place.remove(&chunk_name(name)).await?;
+            pruned.chunks = pruned.chunks.saturating_add(1);
+            pruned.bytes = pruned.bytes.saturating_add(*size);
+        }
+        lock.release().await?;
+        Ok(pruned)
+    }
+}
