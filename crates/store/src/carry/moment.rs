@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use countersign_model::{RecordId, TenantId, TypeId, UnixMs};
 
 use super::{CarriedRow, PastRow};
-use crate::batch::Once;
+use crate::batch::{Once, Rejected};
 use crate::error::StoreError;
+use crate::seals::CellKey;
 
 /// A tenant as it was when this was opened: everything that it gives is of the same moment, whatever is written meanwhile.
 #[async_trait]
@@ -68,6 +69,14 @@ pub trait Replacement: Send {
     /// # Errors
     /// As [`crate::Store::write`].
     async fn known(&mut self, known: Vec<Once>) -> Result<(), StoreError>;
+
+    /// Counts what was sealed anew for this, by key how many values, as [`super::Reseals::charge`] does; in its own
+    /// transaction where that is possible, so that nothing is counted for what is not stored. All of it or, as
+    /// [`Rejected::Epoch`], nothing.
+    ///
+    /// # Errors
+    /// As [`crate::Store::write`].
+    async fn charge(&mut self, counts: Vec<(CellKey, u64)>) -> Result<Result<(), Rejected>, StoreError>;
 
     /// Puts all of it in place of what there was. Durable when it returns.
     ///

@@ -102,6 +102,30 @@ impl Seals {
         Ok(known.blocks.take(needs, limit).map_err(|_| Rejected::Epoch))
     }
 
+    /// Counts values in a transaction of somebody else's, all of them or none. Blocks are left alone.
+    pub(super) fn add(
+        &self,
+        connection: &Connection,
+        counts: &[(CellKey, u64)],
+    ) -> Result<Result<(), Rejected>, StoreError> {
+        make(connection)?;
+        let (limit, mut totals) = (self.limit.max(), Vec::with_capacity(counts.len()));
+        for (key, count) in counts {
+            let total = sealed(connection, key)?.saturating_add(*count);
+            if is_near(total, limit) {
+                self.limit.nearing.note(self.tenant);
+            }
+            if total > limit {
+                return Ok(Err(Rejected::Epoch));
+            }
+            totals.push((key, total));
+        }
+        for (key, total) in totals {
+            set(connection, key, total)?;
+        }
+        Ok(Ok(()))
+    }
+
     /// Takes over what another store says, where that is more.
     pub(super) fn put(
         &self,

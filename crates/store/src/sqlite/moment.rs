@@ -14,17 +14,18 @@ use super::connection::Counted;
 use super::failure::fault;
 use super::tenant::Tenant;
 use super::{Shared, SqliteStore, once};
-use crate::batch::Once;
+use crate::batch::{Once, Rejected};
 use crate::carry::{CarriedRow, Moment, Moments, PastRow, Replacement};
 use crate::error::{StoreError, Unavailable};
 use crate::layout::{Layout, TypeLayout};
+use crate::seals::CellKey;
 
 /// A connection in a transaction of its own, with all that must stay open as long as that.
 struct Opened {
     /// Dropped first: SQLite takes back what was not committed.
     connection: Counted,
     layout: Arc<Layout>,
-    _tenant: Arc<Tenant>,
+    tenant: Arc<Tenant>,
     /// Types of which something was replaced.
     emptied: HashSet<TypeId>,
     _shared: Arc<Shared>,
@@ -66,7 +67,7 @@ fn open(shared: &Arc<Shared>, id: TenantId, for_writing: bool) -> Result<Opened,
         tenant.own_reader()?
     };
     let emptied = HashSet::new();
-    let opened = Opened { connection, layout, _tenant: tenant, emptied, _shared: Arc::clone(shared) };
+    let opened = Opened { connection, layout, tenant, emptied, _shared: Arc::clone(shared) };
     if for_writing {
         execute(&opened.connection, "BEGIN IMMEDIATE")?;
     } else {
@@ -163,6 +164,10 @@ impl Replacement for SqliteReplacement {
 
     async fn known(&mut self, known: Vec<Once>) -> Result<(), StoreError> {
         self.0.work(move |opened| once::put(&opened.connection, &known)).await
+    }
+
+    async fn charge(&mut self, counts: Vec<(CellKey, u64)>) -> Result<Result<(), Rejected>, StoreError> {
+        self.0.work(move |opened| opened.tenant.seals.add(&opened.connection, &counts)).await
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {

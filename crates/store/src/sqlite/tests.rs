@@ -5,6 +5,7 @@ use crate::{Requirement, SealedChange};
 use std::time::Duration;
 
 mod crash;
+mod epochs;
 mod faults;
 mod many;
 
@@ -76,4 +77,12 @@ async fn with_records(folder: &Path, count: u64) -> SqliteStore {
 async fn remembers() {
     let folder = tempfile::tempdir().unwrap();
     conformance::remembers(&open(&folder.path().join("here"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn moments() {
+    let folder = tempfile::tempdir().unwrap();
+    conformance::moments(open(&folder.path().join("here"))).await;
+    let log = file(&folder.path().join("here"), tenant(1)).with_extension("db-wal");
+    assert_eq!(log.metadata().map_or(0, |log| log.len()), 0, "nothing of what was replaced is left in the log");
 }
