@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use countersign_crypto::{Aad, SealKey};
+use countersign_crypto::{Aad, SealKey, sealed_epoch};
 use countersign_model::request::Door;
 use countersign_model::{
     Entropy, FieldSet, RecordId, RequestId, SessionId, Tally, TenantId, TokenId, TypeId, UnixMs, UserId,
@@ -171,6 +171,11 @@ pub(crate) struct Sealed<'a> {
 }
 
 impl Sealed<'_> {
+    /// The epoch of the key that it is under; 0, which no key has, if it isn't sealed.
+    pub(crate) fn epoch(self) -> u32 {
+        sealed_epoch(self.sealed).unwrap_or_default()
+    }
+
     /// Opens the part into `plain`; false if it is not authentic.
     pub(crate) fn open_into(self, key: &SealKey, plain: &mut Vec<u8>) -> bool {
         key.open_into(&Aad::new(self.label).part(self.clear), self.sealed, plain).is_ok()
@@ -216,6 +221,12 @@ impl From<Body2> for Body {
         let what = Self { accesses, action, reason, purpose, epoch, affected, detail, ..Self::default() };
         Self { user, user_name, on_behalf_of, session, token, ..what }
     }
+}
+
+/// A record of whose parts only the header can be read.
+pub(crate) fn without_body(header: Header, body: Body) -> Record {
+    let Header { service, verdict, time, request, tenant, .. } = header;
+    Record { time, request, service, door: None, verdict, tenant, tally: None, body }
 }
 
 /// The record that an opened body and tally complete; `None` if the bytes are none.

@@ -19,6 +19,9 @@ pub enum AuditError {
     /// either.
     #[error("the audit key can't be had")]
     NoKey,
+    /// Nobody: the key that sealed this tenant's records of then was destroyed, and what they were about with it.
+    #[error("the audit key was destroyed")]
+    Destroyed,
     /// Us: the record names another service than the ledger's own.
     #[error("the audit record is another service's")]
     OtherService,

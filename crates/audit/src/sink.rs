@@ -44,4 +44,13 @@ pub trait AuditKeys: Send + Sync {
     /// # Errors
     /// [`AuditError::NoKey`] if it can't be had. A tenant's records are then sealed under the service's own key.
     fn audit_key(&self, tenant: Option<TenantId>) -> Result<Arc<SealKey>, AuditError>;
+
+    /// The same in the epoch that a sealed record names, to read that record. Where keys have no epochs, the only one.
+    ///
+    /// # Errors
+    /// [`AuditError::Destroyed`] if there is none any more, and as [`Self::audit_key`].
+    fn audit_key_at(&self, tenant: Option<TenantId>, epoch: u32) -> Result<Arc<SealKey>, AuditError> {
+        let _ = epoch;
+        self.audit_key(tenant)
+    }
 }

@@ -19,7 +19,7 @@ use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{CertificateAuthority, ServerCertificate, X509Error};
 use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey, ssh};
 use countersign_guard::{FactsCell, State};
-use countersign_keys::{KmsSet, TenantKeys, WrappedKeys, new_tenant_key};
+use countersign_keys::{KeyError, KmsError, KmsSet, TenantKeys, WrappedKeys, new_tenant_key};
 use countersign_model::control::Contacts;
 use countersign_model::facts::{OPERATORS, Tenant, User, UserKind};
 use countersign_model::{Clock, Entropy, GrantId, IncidentId, Name, Service, TenantId, UserId};
@@ -448,6 +448,22 @@ impl AuditKeys for Registry {
             Some(tenant) if self.tenant_keys.is_out_of_reach(tenant) => Err(AuditError::NoKey),
             Some(tenant) => self.tenant_keys.seal_key(tenant, "audit").map_err(|_| AuditError::NoKey),
         }
+    }
+
+    fn audit_key_at(&self, tenant: Option<TenantId>, epoch: u32) -> Result<Arc<SealKey>, AuditError> {
+        let Some(tenant) = tenant else { return self.audit_key(None) };
+        if self.tenant_keys.is_out_of_reach(tenant) {
+            return Err(AuditError::NoKey);
+        }
+        self.tenant_keys.seal_key_at(tenant, "audit", epoch).map_err(without_key)
+    }
+}
+
+/// Why a record of an older key is not read.
+const fn without_key(error: KeyError) -> AuditError {
+    match error {
+        KeyError::UnknownEpoch | KeyError::Kms(KmsError::Destroyed) => AuditError::Destroyed,
+        _ => AuditError::NoKey,
     }
 }
 

@@ -14,7 +14,7 @@ use countersign_guard::Bearer;
 use countersign_model::clock::SystemClock;
 use countersign_model::request::{Door, Filter, Literal, Operation, Operator, Read, Select};
 use countersign_model::{Clock, FieldId, FieldSet, Opened, RecordId, Request, RequestId, Service, TenantId, TypeId};
-use countersign_services::{Call, KeyRelease, Keyring, Records, SealGrant, SealPurpose, ServiceFailure, Use};
+use countersign_services::{Call, KeyRelease, Keyring, LiveKeys, Records, SealGrant, SealPurpose, ServiceFailure, Use};
 use countersign_store::{Access, Batch, Rejected, Scan, SealedRow};
 use countersign_wire::{
     Channel, ChannelParts, ChannelSettings, Note, Parts, RefusedCall, RemoteKeys, RemoteRecords, Settings, Surroundings,
@@ -197,24 +197,25 @@ fn scan() -> Scan {
 
 /// Services that have the answer.
 struct Nothing {
-    keys: Vec<Arc<FieldKeys>>,
+    keys: Vec<Arc<LiveKeys>>,
     row: SealedRow,
 }
 
 impl Nothing {
     fn new() -> Self {
         let secret = || SecretKey::generate(&SystemEntropy);
-        let keys = || Arc::new(FieldKeys::from_secrets(FieldSecrets { cell: secret(), tag: secret(), epoch: 1 }));
+        let one = || Arc::new(FieldKeys::from_secrets(FieldSecrets { cell: secret(), tag: secret(), epoch: 1 }));
+        let keys = || LiveKeys::new(vec![one()], 1).map(Arc::new);
         let cells = (0..FIELDS).map(|field| (FieldId(field), Some(vec![7; 60]))).collect();
         let row = SealedRow { record: RecordId::from_u128(1), version: 1, cells };
-        Self { keys: (0..FIELDS).map(|_| keys()).collect(), row }
+        Self { keys: (0..FIELDS).filter_map(|_| keys()).collect(), row }
     }
 }
 
 #[async_trait]
 impl KeyRelease for Nothing {
     async fn release(&self, _: &Call<'_>) -> Result<Keyring, ServiceFailure> {
-        let mut ring = Keyring::new(TenantId::from_u128(1));
+        let mut ring = Keyring::new(TenantId::from_u128(1), 1);
         for (field, keys) in (0..).zip(&self.keys) {
             ring.add(TYPE, FieldId(field), Arc::clone(keys), Use { open: true, seal: false, tag: field == 0 });
         }

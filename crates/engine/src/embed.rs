@@ -53,10 +53,12 @@ impl Work<'_> {
         for one in found.iter_mut().filter(|one| one.visible.contains(here)) {
             self.open(type_id, &mut one.row, FieldSet::EMPTY.with(here))?;
             let value = one.row.at(here);
-            let Some(tag) = self.keys.tag(query.record_type, there, value)? else { continue };
+            if value.is_null() {
+                continue;
+            }
             let records = joined.entry(value.to_tag_bytes()).or_default();
             if records.is_empty() {
-                tags.push(tag);
+                tags.extend(self.keys.tags(query.record_type, there, value)?);
             }
             records.push(one.row.record);
         }

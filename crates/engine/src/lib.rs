@@ -15,11 +15,13 @@
 
 mod answer;
 mod embed;
+mod history;
 mod lookup;
 mod opened;
 mod order;
 mod read;
 mod spent;
+mod superseded;
 mod trace;
 mod write;
 
@@ -30,7 +32,7 @@ use countersign_audit::Reason;
 use countersign_guard::{Permit, Refusal, Settlement};
 use countersign_model::query::Judged;
 use countersign_model::request::Operation;
-use countersign_model::{Clock, Entropy, RecordTypes, Service, Tally};
+use countersign_model::{Clock, Entropy, RecordTypes, Tally};
 use countersign_services::{Call, CellError, KeyRelease, Keyring, Records, ServiceFailure};
 use countersign_store::{Batch, Rejected, Scan, SealedRow};
 use parking_lot::Mutex;
@@ -39,6 +41,7 @@ pub use answer::{Answer, Failure};
 pub use write::once::Once;
 
 use spent::Spent;
+use superseded::Superseded;
 use trace::Trace;
 use write::once::UnderWay;
 
@@ -80,6 +83,9 @@ struct Work<'a> {
     given_up: &'a AtomicBool,
     /// The change is to be made at most once.
     once: Option<Once>,
+    superseded: Superseded,
+    /// The intent of the change is on record.
+    intended: &'a AtomicBool,
 }
 
 /// Somebody waits for an answer, until this is dropped.
@@ -95,7 +101,7 @@ impl Drop for Waiting {
 impl Work<'_> {
     /// Sealed rows of the store, counted.
     async fn read_rows(&self, scan: &Scan) -> Result<Vec<SealedRow>, Failure> {
-        let reads = matches!(self.call.request.operation, Operation::Read(_));
+        let reads = matches!(self.call.request.operation, Operation::Read(_) | Operation::History(_));
         if reads && self.given_up.load(Ordering::Relaxed) {
             return Err(Failure::Unavailable);
         }
@@ -107,7 +113,12 @@ impl Work<'_> {
     /// Changes records, counted if it did.
     async fn write_batch(&self, batch: Batch) -> Result<Result<(), Rejected>, Failure> {
         let changes = batch.changes.len() as u64;
+        let batch = Batch { epoch: self.keys.epoch(), ..batch };
         let written = self.engine.records.write(&self.call, batch).await?;
+        if written == Err(Rejected::Epoch) {
+            self.superseded.batch();
+            return Err(Failure::Contention);
+        }
         if written.is_ok() {
             let mut tally = self.tally.lock();
             tally.written = tally.written.saturating_add(changes);
@@ -149,7 +160,7 @@ impl Engine {
     pub async fn execute_once(&self, permit: Permit, once: Option<Once>) -> Result<Answer, Failure> {
         let waiting = Waiting::default();
         let (engine, waited_for) = (self.clone(), Arc::clone(&waiting.0));
-        let reads = matches!(permit.judged(), Judged::Read(_));
+        let reads = matches!(permit.judged(), Judged::Read(_) | Judged::History(_));
         let to_the_end = tokio::spawn(async move { engine.to_the_end(permit, once, &waited_for).await });
         let broken = if reads { Failure::Unavailable } else { Failure::Unknown };
         let answer = to_the_end.await.unwrap_or(Err(broken));
@@ -174,15 +185,17 @@ impl Engine {
             Ok(done) => done,
             Err(failure) => {
                 let failed = Some(failure.reason());
-                permit.settle(Settlement { accesses, failed, tally, ..Settlement::default() }).await?;
+                let detail = matches!(permit.judged(), Judged::History(_)).then(|| HISTORY.to_owned());
+                permit.settle(Settlement { accesses, failed, tally, detail, ..Settlement::default() }).await?;
                 return Err(failure);
             }
         };
         let request = permit.request().id;
+        let detail = matches!(permit.judged(), Judged::History(_)).then(|| HISTORY.to_owned());
         let settlement = if done.replayed {
             Settlement { accesses, tally, detail: Some(REPLAYED.to_owned()), ..Settlement::default() }
         } else {
-            Settlement { accesses, affected: done.affected, tally, ..Settlement::default() }
+            Settlement { accesses, affected: done.affected, tally, detail, ..Settlement::default() }
         };
         let receipt = permit.settle(settlement).await.map_err(|refusal| {
             let failure = Failure::from(refusal);
@@ -198,27 +211,21 @@ impl Engine {
             receipt,
         })
     }
+}
 
-    async fn perform(
-        &self,
-        permit: &Permit,
-        once: Option<Once>,
-        trace: &mut Trace,
-        tally: &Mutex<Tally>,
-        given_up: &AtomicBool,
-    ) -> Result<Done, Failure> {
-        let call = Call::of(permit, Service::Gateway);
-        let state = permit.state();
-        let keys = self.keys.release(&call).await?;
-        let spent = Spent::new(&self.limits);
-        let work = Work { engine: self, call, types: &state.facts.types, keys, spent, tally, given_up, once };
+impl Work<'_> {
+    async fn execute(&self, permit: &Permit, trace: &mut Trace) -> Result<Done, Failure> {
         match permit.judged() {
             Judged::Read(query) => {
-                let rows = work.read(query, trace).await?;
+                let rows = self.read(query, trace).await?;
                 Ok(Done { columns: query.columns.clone(), rows, affected: None, created: None, replayed: false })
             }
-            Judged::Insert(insertion) => work.insert(permit, insertion, trace).await,
-            Judged::Change(change) => work.change(permit, change, trace).await,
+            Judged::History(past) => {
+                let (columns, rows) = self.history(past, trace).await?;
+                Ok(Done { columns, rows, affected: None, created: None, replayed: false })
+            }
+            Judged::Insert(insertion) => self.insert(permit, insertion, trace).await,
+            Judged::Change(change) => self.change(permit, change, trace).await,
             // The authority executes these; a door that sends one here is refused, not obeyed.
             Judged::Control(_) => Err(Failure::Refused(Refusal::Forbidden)),
         }
@@ -234,6 +241,9 @@ struct Done {
     /// It was made before.
     replayed: bool,
 }
+
+/// What the record says of a read of what was.
+const HISTORY: &str = "history";
 
 /// What the record of an answer says that was given before.
 const REPLAYED: &str = "idempotency key: answered before";
@@ -262,7 +272,7 @@ impl From<ServiceFailure> for Failure {
 impl From<CellError> for Failure {
     fn from(error: CellError) -> Self {
         match error {
-            CellError::NoKey => Self::Unavailable,
+            CellError::NoKey | CellError::Epoch => Self::Unavailable,
             CellError::Damaged => Self::Damaged,
         }
     }

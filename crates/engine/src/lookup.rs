@@ -118,8 +118,10 @@ impl Work<'_> {
         cells: FieldSet,
     ) -> Result<Vec<Opened>, Failure> {
         let field_count = self.types.record_type(record_type).ok_or(Failure::Unavailable)?.fields.len();
-        let tags = values.iter().filter_map(|value| self.keys.tag(record_type, field, value).transpose());
-        let tags = tags.collect::<Result<Vec<_>, _>>()?;
+        let mut tags = Vec::with_capacity(values.len());
+        for value in values {
+            tags.extend(self.keys.tags(record_type, field, value)?);
+        }
         let mut opened = Vec::new();
         for access in in_chunks(Access::Tags { field, tags }) {
             let limit = usize::try_from(self.engine.limits.scan_rows_max).unwrap_or(usize::MAX);
@@ -160,7 +162,7 @@ impl Work<'_> {
         let Some((expected_rows, field, values)) = best else { return Ok(None) };
         let mut tags = Vec::with_capacity(values.len());
         for value in values {
-            tags.extend(self.keys.tag(type_id, field, value)?);
+            tags.extend(self.keys.tags(type_id, field, value)?);
         }
         Ok(Some((Access::Tags { field, tags }, expected_rows)))
     }

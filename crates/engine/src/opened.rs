@@ -72,7 +72,7 @@ impl Work<'_> {
             let kind = record_type.field(field).ok_or(Failure::Unavailable)?.kind;
             let value = match sealed {
                 None => Value::Null,
-                Some(sealed) => self.keys.open(type_id, field, kind, row.record, sealed, &mut plain)?,
+                Some(sealed) => self.open_cell((type_id, field), kind, row.record, sealed, &mut plain)?,
             };
             row.set(field, value);
         }

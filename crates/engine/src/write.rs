@@ -10,8 +10,9 @@ mod reference;
 mod rejected;
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
-use countersign_guard::Refusal;
+use countersign_guard::{Permit, Refusal};
 use countersign_model::query::{Column, Values, output_fields};
 use countersign_model::{FieldId, FieldSet, Plan, Predicate, RecordId, RowSet, TypeId};
 use countersign_store::SealedChange;
@@ -21,6 +22,7 @@ use crate::answer::Failure;
 use crate::embed::Embedded;
 use crate::lookup::{Among, Finds, Search};
 use crate::opened::{Opened, Referenced, View};
+use crate::superseded::Pauses;
 use crate::trace::Trace;
 
 /// How often a change is decided anew because others came first.
@@ -30,6 +32,15 @@ const ATTEMPTS: usize = 8;
 const FORBIDDEN: Failure = Failure::Refused(Refusal::Forbidden);
 
 impl Work<'_> {
+    /// Makes it durable once what is about to be changed, however often that is decided.
+    async fn intend(&self, permit: &Permit, trace: &Trace) -> Result<(), Failure> {
+        if !self.intended.load(Ordering::Relaxed) {
+            permit.intend(trace.accesses(), None).await?;
+            self.intended.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Whether `fields` are permitted by `plan` on all of these records.
     async fn all_permitted(&self, plan: &Plan, rows: &[(&Opened, FieldSet)]) -> Result<bool, Failure> {
         Ok(self.permitted(plan, rows).await?.into_iter().all(|permitted| permitted))
@@ -64,6 +75,27 @@ impl Work<'_> {
 
     /// These records as the caller may read them, in this order.
     async fn give_back(
+        &self,
+        type_id: TypeId,
+        columns: &[Column],
+        read: &Plan,
+        records: Vec<RecordId>,
+        trace: &mut Trace,
+    ) -> Result<RowSet, Failure> {
+        let mut given = self.given_back(type_id, columns, read, records.clone(), trace).await;
+        // They may have been sealed under newer keys meanwhile. The change is made, and is not decided again.
+        let mut pauses = Pauses::until(self.call.deadline);
+        while given.is_err()
+            && let Some(patience) = self.patience()
+            && pauses.wait(patience).await
+        {
+            let again = self.released_again().await?;
+            given = Box::pin(again.given_back(type_id, columns, read, records.clone(), trace)).await;
+        }
+        given
+    }
+
+    async fn given_back(
         &self,
         type_id: TypeId,
         columns: &[Column],

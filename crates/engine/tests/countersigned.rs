@@ -296,7 +296,7 @@ async fn changes_that_fail_are_on_record_at_the_store_and_there_are_none_that_on
     let (customer, record_type) = state.facts.types.find("customer").unwrap();
     let (invoice, _) = state.facts.types.find("invoice").unwrap();
     let tag = keys.tag(customer, record_type.key, &Value::Text("nobody".into())).unwrap().unwrap();
-    let requires = || vec![Requirement::Exists { record_type: customer, field: record_type.key, tag }];
+    let requires = || vec![Requirement::Exists { record_type: customer, field: record_type.key, tags: vec![tag] }];
     let asking = Batch { changes: Vec::new(), requires: requires(), once: None, ..Batch::default() };
     let refused = stage.records.write(&call(&bearer, &request), asking).await.unwrap_err();
     assert_eq!(refused, ServiceFailure::Refused(Refusal::Forbidden));

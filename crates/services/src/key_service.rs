@@ -1,5 +1,7 @@
 //! The key service: releases data keys for what a request may use, and counts what is opened with them.
 
+mod anew;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,12 +10,12 @@ use countersign_crypto::SecretKey;
 use countersign_guard::{Bearer, Guard, Judgement, Refusal};
 use countersign_keys::budget::{BudgetError, Budgets, Charge};
 use countersign_keys::{KeyError, KmsError, TenantKeys};
-use countersign_model::control::{Control, DEFAULT_KMS};
+use countersign_model::control::Control;
 use countersign_model::facts::User;
-use countersign_model::incident::IncidentControl;
 use countersign_model::query::Judged;
-use countersign_model::{Entropy, FieldSet, Name, Opened, RequestId, Service, TenantId, UserId};
+use countersign_model::{Entropy, FieldSet, Opened, RequestId, Service, TenantId, UserId};
 
+use self::anew::{Anew, named};
 use crate::call::{BEYOND, Call, KmsFailure, ServiceFailure};
 use crate::keyring::Keyring;
 use crate::reach::Reach;
@@ -27,6 +29,13 @@ pub trait KeyRelease: Send + Sync {
     /// # Errors
     /// [`ServiceFailure`].
     async fn release(&self, call: &Call<'_>) -> Result<Keyring, ServiceFailure>;
+
+    /// The tenant's newest key epoch, where that is known without asking anybody: whoever has older keys releases them
+    /// again. `None` where it isn't.
+    fn newest_epoch(&self, tenant: TenantId) -> Option<u32> {
+        let _ = tenant;
+        None
+    }
 
     /// Counts cells that the store is about to hand out for the request against the plaintext budgets of its token
     /// and principals. For the store alone, which does not hand them out unless this succeeds.
@@ -130,6 +139,32 @@ impl KeyService {
         opened.map_err(|_| ServiceFailure::Unavailable)?.map_err(|error| no_key(&error))
     }
 
+    /// The keys of all that the request touches, of one moment.
+    async fn ring(&self, tenant: TenantId, reach: &Reach) -> Result<Keyring, ServiceFailure> {
+        for _ in 0..RELEASE_ATTEMPTS {
+            if reach.types().next().is_none() {
+                return Ok(Keyring::new(tenant, 0));
+            }
+            self.open(tenant).await?;
+            let mut ring: Option<Keyring> = None;
+            let mut together = true;
+            for (type_id, field, uses) in reach.iter() {
+                let keys = self.parts.keys.fields(tenant, type_id, field).map_err(|error| no_key(&error))?;
+                let ring = ring.get_or_insert_with(|| Keyring::new(tenant, keys.tenant_epoch()));
+                together &= ring.epoch() == keys.tenant_epoch();
+                ring.add(type_id, field, keys, uses);
+            }
+            match ring {
+                Some(ring) if together => return Ok(ring),
+                // Every field of the types is out of reach.
+                None => return Ok(Keyring::new(tenant, 0)),
+                // A rotation came in between: what is sealed under one of them must not say that it is of the other.
+                Some(_) => {}
+            }
+        }
+        Err(ServiceFailure::Unavailable)
+    }
+
     /// Wraps where blocking is allowed.
     async fn wrap(
         &self,
@@ -180,14 +215,7 @@ impl KeyRelease for KeyService {
         let judgement = self.judge(call, &[Service::Gateway, Service::Authority]).await?;
         let tenant = judgement.principal.tenant;
         let reach = Reach::of(&judgement.judged, &judgement.state.facts.types);
-        if reach.types().next().is_some() {
-            self.open(tenant).await?;
-        }
-        let mut ring = Keyring::new(tenant);
-        for (type_id, field, uses) in reach.iter() {
-            let keys = self.parts.keys.field(tenant, type_id, field).map_err(|error| no_key(&error))?;
-            ring.add(type_id, field, keys, uses);
-        }
+        let ring = self.ring(tenant, &reach).await?;
         let access = |record_type| Access {
             record_type,
             fields: reach.opened(record_type).union(reach.sealed(record_type)),
@@ -199,6 +227,10 @@ impl KeyRelease for KeyService {
         let tally = judgement.tally();
         self.parts.guard.countersign(&judgement, call.request, Verdict::Intent, accesses, tally).await?;
         Ok(ring)
+    }
+
+    fn newest_epoch(&self, tenant: TenantId) -> Option<u32> {
+        self.parts.keys.newest_epoch(tenant).ok()
     }
 
     async fn count(&self, call: &Call<'_>, opened: &[Opened]) -> Result<(), ServiceFailure> {
@@ -270,32 +302,22 @@ impl KeyRelease for KeyService {
 
     async fn rewrap_tenant_key(&self, call: &Call<'_>, tenant: TenantId) -> Result<Vec<u8>, ServiceFailure> {
         let judgement = self.judge(call, &[Service::Authority]).await?;
-        let (asked, kms) = match &judgement.judged {
-            Judged::Control(Control::TenantRewrap { tenant: asked, kms }) => (asked, kms),
-            // To contain a breach, the keys concerned are wrapped anew. Who wraps them stays.
-            Judged::Control(Control::Incident(IncidentControl::Contain { .. })) => (&None, &None),
-            _ => return Err(self.refuse(call, &judgement, Refusal::Forbidden).await),
+        let Some((asked, anew)) = Anew::of(&judgement) else {
+            return Err(self.refuse(call, &judgement, Refusal::Forbidden).await);
         };
         let names = &judgement.state.facts.tenant_names;
-        if asked.as_ref().is_some_and(|name| names.get(name) != Some(&tenant)) {
+        if asked.is_some_and(|name| names.get(name) != Some(&tenant)) {
             return Err(self.refuse(call, &judgement, Refusal::Forbidden).await);
         }
-        let kms = kms.clone();
-        self.wrap(move |keys, entropy| {
-            let Some(kms) = kms else { return keys.rewrap(entropy, tenant) };
-            keys.rewrap_by(named(Some(&kms)), entropy, tenant)
-        })
-        .await
+        self.wrap(move |keys, entropy| anew.make(keys, entropy, tenant)).await
     }
 }
 
+/// How often keys are looked up again because a rotation came in between.
+const RELEASE_ATTEMPTS: usize = 8;
+
 /// What a call for a key of a tenant as such is called in records.
 const SEAL_KEY: &str = "seal_key";
-
-/// The provider that a request means by that name.
-fn named(name: Option<&Name>) -> Option<&Name> {
-    name.filter(|name| name.as_str() != DEFAULT_KMS)
-}
 
 /// What the caller is told of a key that can't be had. The operator finds the rest in the log.
 const fn no_key(error: &KeyError) -> ServiceFailure {

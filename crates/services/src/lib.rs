@@ -20,6 +20,8 @@ mod store_service;
 mod trail;
 mod watch;
 
+pub use countersign_keys::LiveKeys;
+
 pub use call::{Call, KmsFailure, ServiceFailure};
 pub use front::{ControlFault, ControlRefused, ControlReply, Front, PublicCall, PublicReply};
 pub use key_service::{KeyRelease, KeyService, KeyServiceParts, SealGrant, SealPurpose};

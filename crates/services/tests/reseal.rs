@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use countersign_crypto::{FieldKeys, SecretKey, SystemEntropy, Tag, TenantKey, cell_aad, sealed_epoch};
-use countersign_keys::{KeyError, KmsError};
+use countersign_keys::{FileKms, KeyError, KmsError, TenantKeys, WrappedKeys};
 use countersign_model::{FieldId, FieldSet, RecordId, RecordTypes, Service, TenantId, TypeId, Value};
 use countersign_postgres::{CORE, Pool, migrate};
 use countersign_services::reseal::{CellKeys, Outcome, Pace, ResealError, Resealer, row};
@@ -243,8 +243,9 @@ async fn again(store: &dyn Backend, keys: &Keys, taken: u64, number: u64) {
     loop {
         let epoch = keys.epoch(KEY);
         let value = Value::Integer(i64::try_from(taken).unwrap());
-        let absent = |tag| Requirement::Absent { record_type: BOOK, field: KEY, tags: vec![tag] };
-        let requires = (1..epoch).map(|older| absent(keys.tag(KEY, &value, older))).collect();
+        let tags: Vec<Tag> = (1..epoch).map(|older| keys.tag(KEY, &value, older)).collect();
+        let older = Requirement::Absent { record_type: BOOK, field: KEY, tags };
+        let requires = if epoch > 1 { vec![older] } else { vec![] };
         let changes = vec![insert(keys, number, taken, epoch)];
         match store.write(tenant(), Batch { changes, requires, epoch, ..Batch::default() }).await.unwrap() {
             Err(Rejected::Epoch) => {}
@@ -368,6 +369,65 @@ async fn what_cannot_be_opened_is_left() {
     keys.rotate();
     keys.destroyed.store(2, Ordering::SeqCst);
     assert_eq!(resealer.tenant(tenant(), &library()).await.unwrap(), Outcome::Left { epoch: 3, rows: 100 });
+}
+
+/// Wrapped keys in memory.
+#[derive(Default)]
+struct Wrapped(parking_lot::RwLock<Option<Arc<[u8]>>>);
+
+impl WrappedKeys for Wrapped {
+    fn wrapped(&self, _: TenantId) -> Option<Arc<[u8]>> {
+        self.0.read().clone()
+    }
+}
+
+/// With the keys as a deployment has them: the tenant's key and a field's are rotated, all is sealed again, the older key is
+/// destroyed, and everything opens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_key_can_be_destroyed_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = embedded(&folder);
+    store.apply_types(&library()).await.unwrap();
+    store.create_tenant(tenant()).await.unwrap();
+    let kms = Arc::new(FileKms::create(&folder.path().join("kms.key"), &SystemEntropy).unwrap());
+    let wrapped = Arc::new(Wrapped::default());
+    let keys = Arc::new(TenantKeys::new(kms, Arc::clone(&wrapped) as Arc<dyn WrappedKeys>, 100));
+    let put = |set: Vec<u8>| *wrapped.0.write() = Some(set.into());
+    put(keys.wrap_new(&SystemEntropy, tenant()).unwrap());
+    let at = |field| keys.field(tenant(), BOOK, field).unwrap();
+    let changes = (1..=300).map(|number| {
+        let values = values(number, number);
+        let sealed = |(field, value): &(FieldId, Value)| {
+            let aad = cell_aad(tenant(), BOOK, *field, record(number));
+            (*field, at(*field).cell.seal(&SystemEntropy, &aad, &value.to_bytes()))
+        };
+        let tagged = values[..3].iter().map(|(field, value)| (*field, at(*field).tag.tag(&value.to_tag_bytes())));
+        let (cells, tags) = (values.iter().map(sealed).collect(), tagged.collect());
+        SealedChange::Insert { record_type: BOOK, record: record(number), cells, tags }
+    });
+    let batch = Batch { changes: changes.collect(), epoch: 1, ..Batch::default() };
+    store.write(tenant(), batch).await.unwrap().unwrap();
+    let resealer =
+        Resealer::new(Arc::clone(&store) as _, Arc::clone(&keys) as _, Arc::new(SystemEntropy), Pace::unbounded());
+    // What is at hand of the older set is not taken for the newest.
+    put(keys.rotate(&SystemEntropy, tenant()).unwrap());
+    keys.forget(tenant());
+    put(keys.rotate_field(tenant(), BOOK, NOTE).unwrap());
+    assert_eq!(resealer.tenant(tenant(), &library()).await.unwrap(), Outcome::Clean { epoch: 3 });
+    put(keys.set(tenant()).unwrap().resealed(3).encode());
+    keys.forget(tenant());
+    put(keys.destroy(tenant(), 1).unwrap());
+    keys.forget(tenant());
+    let rows = store.rows(tenant(), BOOK, None, 1000).await.unwrap();
+    for (number, row) in (1..).zip(&rows) {
+        for ((field, cell), (_, value)) in row.cells.iter().zip(values(number, number)) {
+            let epoch = if *field == NOTE { 3 } else { 2 };
+            assert_eq!(sealed_epoch(cell), Some(epoch));
+            let aad = cell_aad(tenant(), BOOK, *field, row.record);
+            assert_eq!(at(*field).cell.open(&aad, cell).unwrap(), value.to_bytes());
+        }
+    }
+    assert_eq!(rows.len(), 300);
 }
 
 /// For restores: all of a row, from one set of keys to another.

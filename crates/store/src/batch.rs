@@ -120,25 +120,25 @@ impl std::fmt::Debug for SealedChange {
 
 /// What must hold once a batch's changes are made. Checked in the same transaction, so that a reference can't be
 /// made while what it points at goes away.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Requirement {
-    /// Some record of the type has this tag.
+    /// Some record of the type has one of these tags.
     Exists {
         /// The type.
         record_type: TypeId,
         /// An indexed field of it.
         field: FieldId,
-        /// The tag.
-        tag: Tag,
+        /// The tags of one value, of each key epoch that it may have been tagged in.
+        tags: Vec<Tag>,
     },
-    /// No record of the type has this tag.
+    /// No record of the type has any of these tags.
     Absent {
         /// The type.
         record_type: TypeId,
         /// An indexed field of it.
         field: FieldId,
-        /// The tag.
-        tag: Tag,
+        /// The tags of one value, of each key epoch that it may have been tagged in.
+        tags: Vec<Tag>,
     },
 }
 
@@ -173,6 +173,8 @@ pub enum Rejected {
     Present {
         /// The requirement, by its place in the batch.
         requirement: usize,
+        /// A record that has one of the tags.
+        existing: RecordId,
     },
     /// The record to change has another version or is gone; or the record to insert exists.
     Stale {

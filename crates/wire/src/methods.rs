@@ -53,6 +53,7 @@ pub(crate) const SEAL_KEY: Method = method("/countersign.v1.Keys/SealKey", &[GAT
 pub(crate) const NEW_TENANT_KEY: Method = method("/countersign.v1.Keys/NewTenantKey", &[AUTHORITY]);
 pub(crate) const REWRAP_TENANT_KEY: Method = method("/countersign.v1.Keys/RewrapTenantKey", &[AUTHORITY]);
 pub(crate) const READ: Method = method("/countersign.v1.Records/Read", &[GATEWAY, AUTHORITY]);
+pub(crate) const HISTORY: Method = method("/countersign.v1.Records/History", &[GATEWAY]);
 pub(crate) const WRITE: Method = method("/countersign.v1.Records/Write", &[GATEWAY]);
 pub(crate) const DONE: Method = method("/countersign.v1.Records/Done", &[GATEWAY]);
 pub(crate) const CREATE_TENANT: Method = method("/countersign.v1.Records/CreateTenant", &[AUTHORITY]);
@@ -80,9 +81,10 @@ const fn open(path: &'static str, lasts: Lasts) -> Method {
 }
 
 /// All that can be called.
-pub(crate) const METHODS: [Method; 29] = [
+pub(crate) const METHODS: [Method; 30] = [
     PIPE,
     READ,
+    HISTORY,
     WRITE,
     DONE,
     SEAL_KEY,

@@ -27,7 +27,7 @@ use countersign_guard::{Bearer, Refusal};
 use countersign_model::clock::SystemClock;
 use countersign_model::request::{Door, Operation, Read};
 use countersign_model::{Clock, FieldId, FieldSet, Opened, Request, RequestId, Service, TenantId, TypeId};
-use countersign_services::{Call, KeyRelease, Keyring, Records, SealGrant, SealPurpose, ServiceFailure, Use};
+use countersign_services::{Call, KeyRelease, Keyring, LiveKeys, Records, SealGrant, SealPurpose, ServiceFailure, Use};
 use countersign_store::{Access, Batch, Rejected, Scan, SealedRow};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -195,13 +195,14 @@ pub(crate) struct Fake {
     pub(crate) done: AtomicUsize,
     pub(crate) counted: AtomicU64,
     pub(crate) seen: Mutex<Vec<(String, Request, u64, Service)>>,
-    keys: Arc<FieldKeys>,
+    keys: Arc<LiveKeys>,
 }
 
 impl Default for Fake {
     fn default() -> Self {
         let secret = || SecretKey::generate(&SystemEntropy);
-        let secrets = FieldSecrets { cell: secret(), tag: secret(), epoch: 7 };
+        let keys = |epoch| FieldSecrets { cell: secret(), tag: secret(), epoch };
+        let keys = [7, 4].map(|epoch| Arc::new(FieldKeys::from_secrets(keys(epoch))));
         Self {
             pause: Mutex::default(),
             refusal: Mutex::default(),
@@ -210,7 +211,7 @@ impl Default for Fake {
             done: AtomicUsize::new(0),
             counted: AtomicU64::new(0),
             seen: Mutex::default(),
-            keys: Arc::new(FieldKeys::from_secrets(secrets)),
+            keys: Arc::new(LiveKeys::new(keys.to_vec(), 9).unwrap()),
         }
     }
 }
@@ -235,7 +236,7 @@ impl Fake {
 impl KeyRelease for Fake {
     async fn release(&self, call: &Call<'_>) -> Result<Keyring, ServiceFailure> {
         self.called(call).await?;
-        let mut ring = Keyring::new(TENANT);
+        let mut ring = Keyring::new(TENANT, 9);
         let uses = Use { open: true, seal: false, tag: true };
         ring.add(TYPE, FieldId(5), Arc::clone(&self.keys), uses);
         Ok(ring)

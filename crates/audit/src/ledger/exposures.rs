@@ -133,7 +133,7 @@ impl Ledger {
                 if !selector.takes(&found_here) {
                     continue;
                 }
-                let accesses = match keys.of(header.key_owner()) {
+                let accesses = match keys.of(header.key_owner(), body.epoch()) {
                     None => None,
                     Some(key) => {
                         if !body.open_into(key, &mut plain) {
@@ -182,12 +182,13 @@ impl Ledger {
 /// The keys of tenants that have been asked for, and whether they were at hand.
 struct KeysAtHand<'a> {
     ledger: &'a Ledger,
-    known: HashMap<Option<TenantId>, Option<Arc<SealKey>>>,
+    known: HashMap<(Option<TenantId>, u32), Option<Arc<SealKey>>>,
 }
 
 impl KeysAtHand<'_> {
-    fn of(&mut self, owner: Option<TenantId>) -> Option<&SealKey> {
-        let asked = self.known.entry(owner).or_insert_with(|| self.ledger.keys.audit_key(owner).ok());
+    fn of(&mut self, owner: Option<TenantId>, epoch: u32) -> Option<&SealKey> {
+        let ask = || self.ledger.keys.audit_key_at(owner, epoch).ok();
+        let asked = self.known.entry((owner, epoch)).or_insert_with(ask);
         asked.as_deref()
     }
 }

@@ -3,6 +3,8 @@
 //! Headers in clear pick the tenant's own records; only those are opened, each with the tenant's own key. So
 //! asking about one tenant never touches what another tenant's key protects.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use countersign_crypto::SealKey;
@@ -123,7 +125,7 @@ impl Ledger {
     /// [`AuditError::NoKey`], [`AuditError::Unreadable`], and [`AuditError::Damaged`] for a record that doesn't
     /// open: an answer that leaves one out would be a false answer.
     pub fn query(&self, tenant: Option<TenantId>, query: &LedgerQuery) -> Result<Vec<(Position, Record)>, AuditError> {
-        let mut keys = KeysInUse { ledger: self, own: None, tenants: None };
+        let mut keys = KeysInUse { ledger: self, known: HashMap::new() };
         let forward = query.after.is_some() || query.oldest_first;
         let mut segments = self.index.read().segments(query.since, query.until);
         if !forward {
@@ -153,8 +155,21 @@ impl Ledger {
                 if !query.takes_header(&header) {
                     continue;
                 }
-                if header.tenant != tenant || !body.open_into(keys.of(header.key_owner())?, &mut plain) {
+                if header.tenant != tenant {
                     return Err(damaged());
+                }
+                match keys.of(header.key_owner(), body.epoch()) {
+                    Ok(key) if body.open_into(key, &mut plain) => {}
+                    Ok(_) => return Err(damaged()),
+                    // What it was about is gone with the key. That there is a record is told where nobody asks about what.
+                    Err(AuditError::Destroyed) => {
+                        let body = Body { detail: Some(DESTROYED.to_owned()), ..Body::default() };
+                        if query.record.is_none() && query.takes_body(&body) {
+                            answer.push((position, codec::without_body(header, body)));
+                        }
+                        continue;
+                    }
+                    Err(error) => return Err(error),
                 }
                 if let Some((record_type, record)) = query.record
                     && !codec::is_about(&plain, record_type, record).ok_or_else(damaged)?
@@ -163,7 +178,9 @@ impl Ledger {
                 }
                 let tally = match tally {
                     None => None,
-                    Some(tally) => tally.open_tally(keys.of(None)?, &mut tally_plain).ok_or_else(damaged)?.0,
+                    Some(tally) => {
+                        tally.open_tally(keys.of(None, tally.epoch())?, &mut tally_plain).ok_or_else(damaged)?.0
+                    }
                 };
                 let record = codec::decode(header, tally, &plain).ok_or_else(damaged)?;
                 if query.takes_body(&record.body) {
@@ -228,20 +245,21 @@ pub(super) fn leaves_of(
     records.into_iter().map(leaf).collect()
 }
 
+/// What stands for the content of a record whose key is destroyed.
+const DESTROYED: &str = "the key of this record was destroyed";
+
 /// The keys that a query has needed so far: a tenant without a key can still be asked about what is under the
 /// service's own.
 struct KeysInUse<'a> {
     ledger: &'a Ledger,
-    own: Option<Arc<SealKey>>,
-    tenants: Option<Arc<SealKey>>,
+    known: HashMap<(Option<TenantId>, u32), Arc<SealKey>>,
 }
 
 impl KeysInUse<'_> {
-    fn of(&mut self, owner: Option<TenantId>) -> Result<&SealKey, AuditError> {
-        let slot = if owner.is_none() { &mut self.own } else { &mut self.tenants };
-        match slot {
-            Some(key) => Ok(key),
-            empty => Ok(empty.insert(self.ledger.keys.audit_key(owner)?)),
+    fn of(&mut self, owner: Option<TenantId>, epoch: u32) -> Result<&SealKey, AuditError> {
+        match self.known.entry((owner, epoch)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => Ok(unknown.insert(self.ledger.keys.audit_key_at(owner, epoch)?)),
         }
     }
 }

@@ -30,11 +30,12 @@ pub(crate) struct ErasureFact {
 impl ErasureFact {
     /// What must hold for it to be done.
     pub(crate) fn requires(&self) -> Vec<Requirement> {
-        let absent = self.absent.iter().flat_map(|(record_type, field, tags)| {
-            let of = (TypeId(*record_type), FieldId(*field));
-            tags.iter().map(move |tag| (of, Tag(*tag)))
+        let absent = self.absent.iter().map(|(record_type, field, tags)| Requirement::Absent {
+            record_type: TypeId(*record_type),
+            field: FieldId(*field),
+            tags: tags.iter().map(|tag| Tag(*tag)).collect(),
         });
-        absent.map(|((record_type, field), tag)| Requirement::Absent { record_type, field, tag }).collect()
+        absent.collect()
     }
 }
 

@@ -151,6 +151,15 @@ impl AuditKeys for KeeperKeys {
             Some(_) => Err(AuditError::NoKey),
         }
     }
+
+    fn audit_key_at(&self, tenant: Option<TenantId>, epoch: u32) -> Result<Arc<SealKey>, AuditError> {
+        match tenant {
+            Some(tenant) if self.tenants.is_open(tenant) => {
+                self.tenants.seal_key_at(tenant, "audit-keys", epoch).map_err(|_| AuditError::NoKey)
+            }
+            _ => self.audit_key(tenant),
+        }
+    }
 }
 
 #[async_trait]
@@ -204,6 +213,10 @@ impl KeyRelease for Learning {
         let ring = self.keys.release(call).await?;
         self.learn(call.bearer).await;
         Ok(ring)
+    }
+
+    fn newest_epoch(&self, tenant: TenantId) -> Option<u32> {
+        self.keys.newest_epoch(tenant)
     }
 
     async fn count(&self, call: &Call<'_>, opened: &[Opened]) -> Result<(), ServiceFailure> {

@@ -23,7 +23,6 @@ impl Work<'_> {
         if let Some(earlier) = self.earlier(own, returning, &change.read, trace).await? {
             return Ok(earlier);
         }
-        let mut intended = false;
         for _ in 0..ATTEMPTS {
             trace.forget_records();
             let rows = self.to_change(change).await?;
@@ -39,10 +38,7 @@ impl Work<'_> {
                 }
                 return self.changed(change, records, None, trace).await;
             }
-            if !intended {
-                permit.intend(trace.accesses(), None).await?;
-                intended = true;
-            }
+            self.intend(permit, trace).await?;
             // What is removed can only be given back from before.
             let before = match (&change.set, &change.returning) {
                 (None, Some(columns)) => {
@@ -74,7 +70,7 @@ impl Work<'_> {
                 read: &change.read,
                 read_targets: &change.read_targets,
                 requirements: &required.requirements,
-                references: &required.fields,
+                causes: &required.causes,
                 repeated: repeated(record_type, set_again),
             };
             if let Some(failure) = self.explain(rejected, &sent).await? {
@@ -178,6 +174,7 @@ impl Work<'_> {
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
             self.rekeyed(own, row, set, &mut required)?;
+            self.unique(own, set, &mut required)?;
             changes.push(self.sealed(own, row.record, set)?.into_update(own, row.record, row.version));
         }
         Ok((changes, required))

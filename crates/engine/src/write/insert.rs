@@ -7,7 +7,7 @@ use countersign_model::query::{Insertion, Values};
 use countersign_model::{FieldId, FieldSet, Kind, RecordId, Value};
 use countersign_store::{Batch, Rejected, SealedChange};
 
-use super::reference::Required;
+use super::reference::{Cause, Required};
 use super::rejected::{Sent, repeated};
 use super::{ATTEMPTS, FORBIDDEN};
 use crate::answer::Failure;
@@ -38,17 +38,13 @@ impl Work<'_> {
         if let Some(earlier) = self.earlier(own, returning, &insertion.read, trace).await? {
             return Ok(earlier);
         }
-        let mut intended = false;
         for _ in 0..ATTEMPTS {
             trace.forget_records();
             let fates = self.fates(insertion, &rows, &new_ids).await?;
             let mut required = Required::default();
             let (changes, touched) = self.insert_changes(insertion, &rows, &new_ids, &fates, &mut required).await?;
             trace.records(own, touched.iter().copied());
-            if !intended {
-                permit.intend(trace.accesses(), None).await?;
-                intended = true;
-            }
+            self.intend(permit, trace).await?;
             let live = || rows.iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Leave)).map(|(row, _)| row);
             required.add(self.references(own, live(), &insertion.read_targets, trace).await?);
             let once = self.once(touched.len(), Some(made(&fates)), returning, &touched);
@@ -66,12 +62,20 @@ impl Work<'_> {
                 read: &insertion.read,
                 read_targets: &insertion.read_targets,
                 requirements: &required.requirements,
-                references: &required.fields,
+                causes: &required.causes,
                 repeated: repeated(self.types.record_type(own).ok_or(Failure::Unavailable)?, live()),
             };
             let conflict_on =
                 insertion.on_conflict.map(|conflict| conflict.field).filter(|on| !sent.repeated.contains(*on));
-            let others_came_first = matches!(rejected, Rejected::Unique { field, .. } if Some(field) == conflict_on);
+            let taken = match rejected {
+                Rejected::Unique { field, .. } => Some(field),
+                Rejected::Present { requirement, .. } => match required.causes.get(requirement) {
+                    Some(Cause::Unique(field)) => Some(*field),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let others_came_first = taken.is_some() && taken == conflict_on;
             if !others_came_first && let Some(failure) = self.explain(rejected, &sent).await? {
                 return Err(failure);
             }
@@ -182,12 +186,14 @@ impl Work<'_> {
                 Fate::Make(record) => {
                     let fields = row.iter().map(|(field, _)| *field).filter(|field| !key_we_made(*field)).collect();
                     made.push((Opened::unstored(*record, field_count, row), fields));
+                    self.unique(own, row, required)?;
                     changes.push(self.sealed(own, *record, row)?.into_insert(own, *record));
                     touched.push(*record);
                 }
                 Fate::Merge(old) => {
                     let set = set_by_merge(insertion, record_type.key, row, *new_id);
                     self.rekeyed(own, old, &set, required)?;
+                    self.unique(own, &set, required)?;
                     let fields: FieldSet = set.iter().map(|(field, _)| *field).collect();
                     merged_before.push((old, fields));
                     merged_after.push((old.with(&set), fields));

@@ -13,17 +13,33 @@ use crate::lookup::{Among, Search};
 use crate::opened::Opened;
 use crate::trace::Trace;
 
-/// What must exist for a batch, and which field each requirement comes from.
+/// What must hold for a batch, and why each of it.
 #[derive(Default)]
 pub(super) struct Required {
     pub(super) requirements: Vec<Requirement>,
-    pub(super) fields: Vec<FieldId>,
+    pub(super) causes: Vec<Cause>,
+}
+
+/// Why something must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// This field refers to a record, which must be there.
+    Reference(FieldId),
+    /// What goes away must not be referred to.
+    Referred,
+    /// This field is unique, also among records that were tagged in another key epoch.
+    Unique(FieldId),
 }
 
 impl Required {
     pub(super) fn add(&mut self, more: Self) {
         self.requirements.extend(more.requirements);
-        self.fields.extend(more.fields);
+        self.causes.extend(more.causes);
+    }
+
+    fn push(&mut self, requirement: Requirement, cause: Cause) {
+        self.requirements.push(requirement);
+        self.causes.push(cause);
     }
 }
 
@@ -51,10 +67,9 @@ impl Work<'_> {
             }
             trace.looked(target, FieldSet::EMPTY, FieldSet::EMPTY.with(target_key));
             for value in wanted.values() {
-                if let Some(tag) = self.keys.tag(target, target_key, value)? {
-                    required.requirements.push(Requirement::Exists { record_type: target, field: target_key, tag });
-                    required.fields.push(field_id);
-                }
+                let tags = self.keys.tags(target, target_key, value)?.collect();
+                let exists = Requirement::Exists { record_type: target, field: target_key, tags };
+                required.push(exists, Cause::Reference(field_id));
             }
             if target == type_id {
                 for value in rows.clone().filter_map(|row| value_of(row, target_key)) {
@@ -73,12 +88,27 @@ impl Work<'_> {
 
     /// Requires that nothing refers to a record by this key, which is about to go.
     pub(super) fn unreferenced(&self, type_id: TypeId, key: &Value, required: &mut Required) -> Result<(), Failure> {
-        let key_field = self.types.record_type(type_id).ok_or(Failure::Unavailable)?.key;
+        if key.is_null() {
+            return Ok(());
+        }
         for (child, reference) in self.types.references_to(type_id) {
-            if let Some(tag) = self.keys.tag(child, reference, key)? {
-                required.requirements.push(Requirement::Absent { record_type: child, field: reference, tag });
-                required.fields.push(key_field);
+            let tags = self.keys.tags(child, reference, key)?.collect();
+            required.push(Requirement::Absent { record_type: child, field: reference, tags }, Cause::Referred);
+        }
+        Ok(())
+    }
+
+    /// Requires that no record has one of these values in a unique field under a tag of another epoch than the newest. Under
+    /// the newest the store sees to it by itself.
+    pub(super) fn unique(&self, type_id: TypeId, values: &Values, required: &mut Required) -> Result<(), Failure> {
+        let record_type = self.types.record_type(type_id).ok_or(Failure::Unavailable)?;
+        for (field, value) in values.iter().filter(|(_, value)| !value.is_null()) {
+            let unique = record_type.field(*field).is_some_and(|field| field.unique);
+            if !unique || !self.keys.is_mixed(type_id, *field)? {
+                continue;
             }
+            let tags = self.keys.tags(type_id, *field, value)?.skip(1).collect();
+            required.push(Requirement::Absent { record_type: type_id, field: *field, tags }, Cause::Unique(*field));
         }
         Ok(())
     }
@@ -110,7 +140,7 @@ impl Work<'_> {
     ) -> Result<(), Failure> {
         let mut tags = Vec::with_capacity(wanted.len());
         for value in wanted.values() {
-            tags.extend(self.keys.tag(target, key, value)?);
+            tags.extend(self.keys.tags(target, key, value)?);
         }
         if tags.is_empty() {
             return Ok(());

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use countersign_crypto::Tag;
 use countersign_model::query::Values;
-use countersign_model::{FieldId, FieldSet, Plan, Predicate, RecordType, TypeId};
+use countersign_model::{FieldId, FieldSet, Plan, Predicate, RecordId, RecordType, TypeId};
 use countersign_store::{Rejected, Requirement};
 
 use super::FORBIDDEN;
+use super::reference::Cause;
 use crate::Work;
 use crate::answer::Failure;
 use crate::lookup::{Among, Search};
@@ -21,8 +22,8 @@ pub(super) struct Sent<'a> {
     /// What the caller may read of the types that references point at or come from.
     pub(super) read_targets: &'a [(TypeId, Arc<Plan>)],
     pub(super) requirements: &'a [Requirement],
-    /// The reference field that each requirement comes from.
-    pub(super) references: &'a [FieldId],
+    /// Why each of them is one.
+    pub(super) causes: &'a [Cause],
     /// Unique fields for which the caller supplied one value for several records.
     pub(super) repeated: FieldSet,
 }
@@ -35,26 +36,41 @@ impl Work<'_> {
             // A change that was made before is answered before this is asked.
             Rejected::Stale { .. } | Rejected::Done | Rejected::Epoch => None,
             Rejected::Missing { requirement } => {
-                let name = sent.references.get(requirement).and_then(|field| record_type.field(*field));
+                let name = match sent.causes.get(requirement) {
+                    Some(Cause::Reference(field)) => record_type.field(*field),
+                    _ => None,
+                };
                 Some(name.map_or(FORBIDDEN, |field| Failure::MissingReference { field: field.name.clone() }))
             }
-            Rejected::Present { requirement } => {
+            Rejected::Present { requirement, existing } => {
+                if let Some(Cause::Unique(field)) = sent.causes.get(requirement) {
+                    return self.taken(sent, record_type, *field, existing).await.map(Some);
+                }
                 let seen = match sent.requirements.get(requirement) {
-                    Some(Requirement::Absent { record_type, field, tag }) => {
-                        self.sees_referrer(sent, *record_type, *field, *tag).await?
+                    Some(Requirement::Absent { record_type, field, tags }) => {
+                        self.sees_referrer(sent, *record_type, *field, tags).await?
                     }
                     _ => false,
                 };
                 Some(if seen { Failure::StillReferenced } else { FORBIDDEN })
             }
-            Rejected::Unique { field, existing, .. } => {
-                // A value that was supplied twice fails whatever is stored, and is no secret to who supplied it.
-                let seen = sent.repeated.contains(field)
-                    || self.sees(sent.record_type, sent.read, Among::Records(vec![existing]), field).await?;
-                let name = record_type.field(field).filter(|_| seen).map(|field| field.name.clone());
-                Some(name.map_or(FORBIDDEN, |name| Failure::UniqueTaken { field: Some(name) }))
-            }
+            Rejected::Unique { field, existing, .. } => Some(self.taken(sent, record_type, field, existing).await?),
         })
+    }
+
+    /// A unique field's value is another record's, under whichever key epoch that was tagged.
+    async fn taken(
+        &self,
+        sent: &Sent<'_>,
+        record_type: &RecordType,
+        field: FieldId,
+        existing: RecordId,
+    ) -> Result<Failure, Failure> {
+        // A value that was supplied twice fails whatever is stored, and is no secret to who supplied it.
+        let seen = sent.repeated.contains(field)
+            || self.sees(sent.record_type, sent.read, Among::Records(vec![existing]), field).await?;
+        let name = record_type.field(field).filter(|_| seen).map(|field| field.name.clone());
+        Ok(name.map_or(FORBIDDEN, |name| Failure::UniqueTaken { field: Some(name) }))
     }
 
     /// Whether the caller can see, of the records that refer to one, at least one that does.
@@ -63,11 +79,11 @@ impl Work<'_> {
         sent: &Sent<'_>,
         child: TypeId,
         reference: FieldId,
-        tag: Tag,
+        tags: &[Tag],
     ) -> Result<bool, Failure> {
         let plan = sent.read_targets.iter().find(|(id, _)| *id == child).map(|(_, plan)| plan);
         match plan.filter(|plan| plan.fields().contains(reference)) {
-            Some(plan) => self.sees(child, plan, Among::Tagged(reference, vec![tag]), reference).await,
+            Some(plan) => self.sees(child, plan, Among::Tagged(reference, tags.to_vec()), reference).await,
             None => Ok(false),
         }
     }

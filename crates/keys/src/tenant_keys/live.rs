@@ -10,16 +10,25 @@ pub struct LiveKeys {
     newest: Arc<FieldKeys>,
     /// Newest first; none, unless cells are being sealed anew.
     older: Vec<Arc<FieldKeys>>,
+    tenant_epoch: u32,
 }
 
 impl LiveKeys {
-    /// Of keys of falling epochs; `None` if there are none, or they don't fall.
+    /// Of keys of falling epochs, as they are while `tenant_epoch` is the tenant's newest epoch of all its fields. `None` if
+    /// there are none, or they don't fall from there.
     #[must_use]
-    pub fn new(keys: Vec<Arc<FieldKeys>>) -> Option<Self> {
+    pub fn new(keys: Vec<Arc<FieldKeys>>, tenant_epoch: u32) -> Option<Self> {
         let falling = keys.is_sorted_by(|newer, older| newer.secrets().epoch > older.secrets().epoch);
         let mut keys = keys.into_iter();
-        let newest = keys.next().filter(|_| falling)?;
-        Some(Self { newest, older: keys.collect() })
+        let newest = keys.next().filter(|newest| falling && newest.secrets().epoch <= tenant_epoch)?;
+        Some(Self { newest, older: keys.collect(), tenant_epoch })
+    }
+
+    /// The tenant's newest epoch of all its fields, as long as these are the field's keys. Keys of several fields belong
+    /// together only if they say the same.
+    #[must_use]
+    pub const fn tenant_epoch(&self) -> u32 {
+        self.tenant_epoch
     }
 
     /// Those under which values are sealed and tagged now.
@@ -43,11 +52,5 @@ impl LiveKeys {
     #[must_use]
     pub fn of(&self, epoch: u32) -> Option<&Arc<FieldKeys>> {
         self.iter().find(|keys| keys.secrets().epoch == epoch)
-    }
-}
-
-impl From<Arc<FieldKeys>> for LiveKeys {
-    fn from(newest: Arc<FieldKeys>) -> Self {
-        Self { newest, older: Vec::new() }
     }
 }

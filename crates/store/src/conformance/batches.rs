@@ -43,7 +43,7 @@ pub(super) async fn all_or_nothing(store: &impl Store) {
     assert_eq!(store.count(one, LOAN).await, Ok(0));
     let mut changes = changes;
     changes.truncate(4);
-    let wish = Requirement::Exists { record_type: BOOK, field: KEY, tag: tag(2) };
+    let wish = Requirement::Exists { record_type: BOOK, field: KEY, tags: vec![tag(2)] };
     let rejected = store
         .write(one, Batch { changes: changes.clone(), requires: vec![wish], once: None, ..Batch::default() })
         .await
@@ -90,8 +90,8 @@ pub(super) async fn uniqueness(store: &impl Store) {
 pub(super) async fn requirements(store: &impl Store) {
     let one = tenant(1);
     library_of(store, one).await;
-    let book = |key: u64| Requirement::Exists { record_type: BOOK, field: KEY, tag: tag(key) };
-    let no_loan = |key: u64| Requirement::Absent { record_type: LOAN, field: LOAN_BOOK, tag: tag(key) };
+    let book = |key: u64| Requirement::Exists { record_type: BOOK, field: KEY, tags: vec![tag(key)] };
+    let no_loan = |key: u64| Requirement::Absent { record_type: LOAN, field: LOAN_BOOK, tags: vec![tag(key)] };
     let wish = |changes, requires| Batch { changes, requires, once: None, ..Batch::default() };
     let rejected = store.write(one, wish(vec![loan(1, 5)], vec![book(5)])).await.unwrap();
     assert_eq!(rejected, Err(Rejected::Missing { requirement: 0 }));
@@ -99,7 +99,18 @@ pub(super) async fn requirements(store: &impl Store) {
     let made = store.write(one, wish(vec![loan(1, 5), insert(5, 0)], vec![book(5)])).await.unwrap();
     assert_eq!(made, Ok(()));
     let rejected = store.write(one, wish(vec![delete(5, 1)], vec![no_loan(6), no_loan(5)])).await.unwrap();
-    assert_eq!(rejected, Err(Rejected::Present { requirement: 1 }));
+    assert_eq!(rejected, Err(Rejected::Present { requirement: 1, existing: record(1) }));
+    // Any of several tags, whichever it is; of none, nothing is there.
+    let any = |keys: &[u64]| keys.iter().map(|key| tag(*key)).collect::<Vec<_>>();
+    for (keys, found) in [(vec![5, 6], true), (vec![6, 5], true), (vec![6, 7], false), (vec![], false)] {
+        let exists = Requirement::Exists { record_type: BOOK, field: KEY, tags: any(&keys) };
+        let absent = Requirement::Absent { record_type: BOOK, field: KEY, tags: any(&keys) };
+        let there = store.write(one, wish(vec![], vec![exists])).await.unwrap();
+        let gone = store.write(one, wish(vec![], vec![absent])).await.unwrap();
+        let missing = Err(Rejected::Missing { requirement: 0 });
+        let present = Err(Rejected::Present { requirement: 0, existing: record(5) });
+        assert_eq!((there, gone), if found { (Ok(()), present) } else { (missing, Ok(())) }, "{keys:?}");
+    }
     let return_it = SealedChange::Delete { record_type: LOAN, record: record(1), version: 1 };
     let made = store.write(one, wish(vec![delete(5, 1), return_it], vec![no_loan(5)])).await.unwrap();
     assert_eq!(made, Ok(()));
@@ -148,7 +159,7 @@ pub(super) async fn empty_and_unknown(store: &impl Store) {
         assert_eq!(store.write(one, batch(vec![insert(2, 2), change])).await, unknown);
     }
     for field in [NOTE, FieldId(200)] {
-        let requires = vec![Requirement::Absent { record_type: BOOK, field, tag: tag(1) }];
+        let requires = vec![Requirement::Absent { record_type: BOOK, field, tags: vec![tag(1)] }];
         assert_eq!(
             store.write(one, Batch { changes: vec![insert(2, 2)], requires, once: None, ..Batch::default() }).await,
             unknown

@@ -37,14 +37,14 @@ pub(super) async fn references_hold<S: Store + 'static>(store: S) {
     for round in 0..20u64 {
         write(&*store, one, vec![insert(round, 0)]).await.unwrap();
         let lend = |number: u64| {
-            let requires = vec![Requirement::Exists { record_type: BOOK, field: KEY, tag: tag(round) }];
+            let requires = vec![Requirement::Exists { record_type: BOOK, field: KEY, tags: vec![tag(round)] }];
             let store = Arc::clone(&store);
             let wish =
                 Batch { changes: vec![loan(round * 10 + number, round)], requires, once: None, ..Batch::default() };
             tokio::spawn(async move { store.write(one, wish).await.unwrap() })
         };
         let discard = {
-            let requires = vec![Requirement::Absent { record_type: LOAN, field: LOAN_BOOK, tag: tag(round) }];
+            let requires = vec![Requirement::Absent { record_type: LOAN, field: LOAN_BOOK, tags: vec![tag(round)] }];
             let store = Arc::clone(&store);
             let wish = Batch { changes: vec![delete(round, 1)], requires, once: None, ..Batch::default() };
             move || tokio::spawn(async move { store.write(one, wish).await.unwrap() })

@@ -81,7 +81,7 @@ async fn floor<S: Store + Reseals>(store: &S) {
     assert_eq!(store.write(one, of(3, vec![book(3, 3)])).await, Ok(Ok(())));
     for below in [0, 1, 2] {
         assert_eq!(store.write(one, of(below, vec![book(4, below)])).await, Ok(epoch));
-        let asking = Requirement::Absent { record_type: BOOK, field: KEY, tag: tag(77) };
+        let asking = Requirement::Absent { record_type: BOOK, field: KEY, tags: vec![tag(77)] };
         let asks = Batch { requires: vec![asking], epoch: below, ..Batch::default() };
         assert_eq!(store.write(one, asks).await, Ok(epoch), "what looks for tags must know all of them");
     }
@@ -123,7 +123,7 @@ async fn race<S: Store + Reseals + 'static>(store: Arc<S>) {
                     let SealedChange::Insert { record_type, cells, .. } = book(value, epoch) else { unreachable!() };
                     let tags = vec![(KEY, tag_in(value, epoch)), (SHELF, tag_in(value % 7, epoch))];
                     let change = SealedChange::Insert { record_type, record: record(number), cells, tags };
-                    let other = Requirement::Absent { record_type: BOOK, field: KEY, tag: tag_in(value, 1) };
+                    let other = Requirement::Absent { record_type: BOOK, field: KEY, tags: vec![tag_in(value, 1)] };
                     let requires = if epoch == 2 { vec![other] } else { vec![] };
                     let batch = Batch { changes: vec![change], requires, epoch, ..Batch::default() };
                     match store.write(one, batch).await.unwrap() {

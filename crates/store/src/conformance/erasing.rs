@@ -36,9 +36,9 @@ pub(super) async fn records(store: &impl Store) {
 
     // A reference holds it, as it does against any deletion.
     write(store, one, vec![loan(70, 2)]).await.unwrap();
-    let requires = vec![Requirement::Absent { record_type: LOAN, field: LOAN_BOOK, tag: tag(2) }];
+    let requires = vec![Requirement::Absent { record_type: LOAN, field: LOAN_BOOK, tags: vec![tag(2)] }];
     let held = store.write(one, Batch { requires, ..batch(vec![delete(2, 2)]) }).await.unwrap();
-    assert_eq!(held, Err(Rejected::Present { requirement: 0 }));
+    assert_eq!(held, Err(Rejected::Present { requirement: 0, existing: record(70) }));
 
     write(store, one, vec![delete(2, 2)]).await.unwrap();
     assert_eq!(erasing.gone(one, BOOK, KEY, &[tag(2), tag(9)]).await.unwrap(), [record(2)]);

@@ -75,13 +75,13 @@ pub(super) fn text(of: &Text, layout: &TypeLayout) -> String {
             )
         }
         Text::Holder(TypeId(place), FieldId(field)) => {
-            format!("SELECT id FROM r{place} WHERE tenant = $1 AND x{field} = $2 LIMIT 1")
+            format!("SELECT id FROM r{place} WHERE tenant = $1 AND x{field} = ANY($2) LIMIT 1")
         }
         Text::Held(TypeId(place), field) => {
             // The lock that references of PostgreSQL's own take holds off a change of a unique key and a deletion,
             // and nothing else.
             let lock = if layout.index(*field) == Some(Index::Unique) { "KEY SHARE" } else { "SHARE" };
-            format!("SELECT id FROM r{place} WHERE tenant = $1 AND x{} = $2 LIMIT 1 FOR {lock}", field.0)
+            format!("SELECT id FROM r{place} WHERE tenant = $1 AND x{} = ANY($2) LIMIT 1 FOR {lock}", field.0)
         }
         Text::Version(TypeId(place)) => {
             format!("SELECT version FROM r{place} WHERE tenant = $1 AND id = $2 FOR UPDATE")

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use countersign_crypto::Tag;
 use countersign_model::{FieldId, RecordId, TypeId};
 use countersign_postgres::{Done, PgError, Scope, Step, ToSql, Transaction};
-use uuid::Uuid;
 
 use super::epoch::{answer, asks};
-use super::failure::damaged;
 use super::once;
 use super::sql::Text;
-use super::write::{Ended, Verdict, Writing, commit, number, verdict};
+use super::write::{Ended, Verdict, Writing, commit, holder, number, verdict};
 use crate::batch::{Rejected, SealedChange};
 use crate::error::StoreError;
 use crate::layout::Index;
@@ -47,8 +45,8 @@ pub(super) async fn attempt(writing: &Writing<'_>) -> Result<Verdict, Ended> {
     }
     for (place, required) in writing.batch.requires.iter().enumerate() {
         let step = writing.required(required)?;
-        let found = !run(&mut stepping.transaction, &step).await?.rows.is_empty();
-        if let Err(rejected) = verdict(place, required, found) {
+        let rows = run(&mut stepping.transaction, &step).await?.rows;
+        if let Err(rejected) = verdict(place, required, &rows)? {
             stepping.transaction.roll_back().await?;
             return Ok(Err(rejected));
         }
@@ -124,11 +122,11 @@ impl Stepping<'_> {
         tags.retain(|(field, _)| fields.index(*field) == Some(Index::Unique));
         tags.sort_unstable_by_key(|(field, _)| *field);
         for (field, tag) in tags {
-            let step = self.writing.by_tag(record_type, Text::Holder(record_type, field), &tag)?;
+            let step =
+                self.writing.by_tag(record_type, Text::Holder(record_type, field), std::slice::from_ref(&tag))?;
             let rows = run(&mut self.transaction, &step).await?.rows;
             let Some(row) = rows.first() else { continue };
-            let existing: Uuid = row.try_get(0).map_err(damaged)?;
-            let existing = RecordId::from_bytes(*existing.as_bytes());
+            let existing = holder(row)?;
             if existing != record {
                 return Ok(Some((field, existing)));
             }

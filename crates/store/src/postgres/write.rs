@@ -11,12 +11,12 @@
 use std::sync::Arc;
 
 use countersign_crypto::Tag;
-use countersign_model::{FieldId, TenantId, TypeId, UnixMs};
-use countersign_postgres::{Done, Outcome, PgError, Pool, Scope, Step, ToSql, Transaction};
+use countersign_model::{FieldId, RecordId, TenantId, TypeId, UnixMs};
+use countersign_postgres::{Done, Outcome, PgError, Pool, Row, Scope, Step, ToSql, Transaction};
 use uuid::Uuid;
 
 use super::epoch::{self, Seals};
-use super::failure::fault;
+use super::failure::{damaged, fault};
 use super::history::FORGET;
 use super::once;
 use super::sql::Text;
@@ -138,7 +138,7 @@ impl Writing<'_> {
         }
         for (place, required) in self.batch.requires.iter().enumerate() {
             let rows = done.next().unwrap_or(Err(PgError::Lost))?.rows;
-            if let Err(rejected) = verdict(place, required, !rows.is_empty()) {
+            if let Err(rejected) = verdict(place, required, &rows)? {
                 transaction.roll_back().await?;
                 return Ok(Some(Err(rejected)));
             }
@@ -248,19 +248,19 @@ impl Writing<'_> {
     /// The statement of a requirement.
     pub(super) fn required<'b>(&self, required: &'b Requirement) -> Result<Step<'b>, StoreError> {
         match required {
-            Requirement::Exists { record_type, field, tag } => {
-                self.by_tag(*record_type, Text::Held(*record_type, *field), tag)
+            Requirement::Exists { record_type, field, tags } => {
+                self.by_tag(*record_type, Text::Held(*record_type, *field), tags)
             }
-            Requirement::Absent { record_type, field, tag } => {
-                self.by_tag(*record_type, Text::Holder(*record_type, *field), tag)
+            Requirement::Absent { record_type, field, tags } => {
+                self.by_tag(*record_type, Text::Holder(*record_type, *field), tags)
             }
         }
     }
 
-    /// A statement about who has a tag.
-    pub(super) fn by_tag<'b>(&self, record_type: TypeId, text: Text, tag: &'b Tag) -> Result<Step<'b>, StoreError> {
-        let params: Vec<Box<dyn ToSql + Sync + Send + 'b>> =
-            vec![Box::new(self.tenant.uuid()), Box::new(tag.0.as_slice())];
+    /// A statement about who has one of these tags.
+    pub(super) fn by_tag<'b>(&self, record_type: TypeId, text: Text, tags: &'b [Tag]) -> Result<Step<'b>, StoreError> {
+        let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.0.as_slice()).collect();
+        let params: Vec<Box<dyn ToSql + Sync + Send + 'b>> = vec![Box::new(self.tenant.uuid()), Box::new(tags)];
         Ok(Step { text: self.types.text(record_type, text)?, params })
     }
 }
@@ -269,13 +269,19 @@ fn touched(done: Option<Result<Done, PgError>>) -> Result<u64, PgError> {
     Ok(done.unwrap_or(Err(PgError::Lost))?.touched)
 }
 
-/// Whether a requirement holds.
-pub(super) const fn verdict(requirement: usize, required: &Requirement, found: bool) -> Verdict {
-    match (required, found) {
-        (Requirement::Exists { .. }, false) => Err(Rejected::Missing { requirement }),
-        (Requirement::Absent { .. }, true) => Err(Rejected::Present { requirement }),
+/// Whether a requirement holds, by what its statement found.
+pub(super) fn verdict(requirement: usize, required: &Requirement, rows: &[Row]) -> Result<Verdict, StoreError> {
+    Ok(match (required, rows.first()) {
+        (Requirement::Exists { .. }, None) => Err(Rejected::Missing { requirement }),
+        (Requirement::Absent { .. }, Some(row)) => Err(Rejected::Present { requirement, existing: holder(row)? }),
         _ => Ok(()),
-    }
+    })
+}
+
+/// The record that a row of [`Text::Holder`] names.
+pub(super) fn holder(row: &Row) -> Result<RecordId, StoreError> {
+    let existing: Uuid = row.try_get(0).map_err(damaged)?;
+    Ok(RecordId::from_bytes(*existing.as_bytes()))
 }
 
 pub(super) async fn commit(transaction: Transaction) -> Result<(), PgError> {

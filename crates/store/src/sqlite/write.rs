@@ -32,12 +32,18 @@ pub(super) fn apply(
         }
     }
     for (requirement, required) in batch.requires.iter().enumerate() {
-        let (record_type, field, tag, wanted) = match required {
-            Requirement::Exists { record_type, field, tag } => (record_type, field, tag, true),
-            Requirement::Absent { record_type, field, tag } => (record_type, field, tag, false),
-        };
-        if holder(connection, *record_type, *field, tag)?.is_some() != wanted {
-            return Ok(Err(if wanted { Rejected::Missing { requirement } } else { Rejected::Present { requirement } }));
+        let (Requirement::Exists { record_type, field, tags } | Requirement::Absent { record_type, field, tags }) =
+            required;
+        let mut found = None;
+        for tag in tags {
+            found = found.or(holder(connection, *record_type, *field, tag)?);
+        }
+        match (required, found) {
+            (Requirement::Exists { .. }, None) => return Ok(Err(Rejected::Missing { requirement })),
+            (Requirement::Absent { .. }, Some(existing)) => {
+                return Ok(Err(Rejected::Present { requirement, existing }));
+            }
+            _ => {}
         }
     }
     if !keeps && batch.forgets() {

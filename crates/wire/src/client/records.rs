@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 use countersign_model::{TenantId, TypeId};
 use countersign_services::{Call, Records, ServiceFailure};
-use countersign_store::{Access, Batch, Done, Rejected, Scan, SealedRow};
+use countersign_store::{Access, Batch, Done, Rejected, Scan, SealedRow, SealedState, StateScan};
 use tonic::Streaming;
 
 use super::channel::Channel;
 use super::outgoing::call_out;
 use super::pipe::{Pipes, Reply};
-use crate::convert::records::{batch_out, once_in, rejected_in, row_in, scan_out};
+use crate::convert::Malformed;
+use crate::convert::records::{batch_out, once_in, rejected_in, row_in, scan_out, state_in, states_out};
 use crate::failure::{CallRefused, Failed};
 use crate::pb::pipe_call::Call as CallPart;
 use crate::{deadline, methods, pb};
@@ -51,7 +52,23 @@ impl RemoteRecords {
         let until = deadline::current();
         let work = async {
             let chunks = self.pipes.channel().streaming(&methods::READ, &message).await?;
-            gather(chunks, scan.limit).await
+            gather(chunks, scan.limit, row_in).await
+        };
+        tokio::time::timeout_at(until, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
+    }
+
+    /// As [`Records::history`], saying more about why not.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn try_history(&self, call: &Call<'_>, scan: &StateScan) -> Result<Vec<SealedState>, Failed> {
+        let call = Some(call_out(self.pipes.channel(), call)?);
+        let (states, after_version) = states_out(scan);
+        let message = pb::HistoryRequest { call, scan: Some(states), after_version };
+        let until = deadline::current();
+        let work = async {
+            let chunks = self.pipes.channel().streaming(&methods::HISTORY, &message).await?;
+            gather(chunks, scan.limit, state_in).await
         };
         tokio::time::timeout_at(until, work).await.unwrap_or(Err(Failed::Call(CallRefused::Late)))
     }
@@ -84,14 +101,18 @@ impl RemoteRecords {
 }
 
 /// All rows, and no more than were asked for.
-async fn gather(mut chunks: Streaming<pb::RowChunk>, rows_max: usize) -> Result<Vec<SealedRow>, Failed> {
+async fn gather<T>(
+    mut chunks: Streaming<pb::RowChunk>,
+    rows_max: usize,
+    read: fn(pb::SealedRow) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Failed> {
     let mut rows = Vec::new();
     while let Some(chunk) = chunks.message().await.map_err(|status| Failed::of_status(&status))? {
         if rows.len().saturating_add(chunk.rows.len()) > rows_max {
             return Err(Failed::Unavailable);
         }
         for row in chunk.rows {
-            rows.push(row_in(row).map_err(|_| Failed::Unavailable)?);
+            rows.push(read(row).map_err(|_| Failed::Unavailable)?);
         }
     }
     Ok(rows)
@@ -101,6 +122,10 @@ async fn gather(mut chunks: Streaming<pb::RowChunk>, rows_max: usize) -> Result<
 impl Records for RemoteRecords {
     async fn read(&self, call: &Call<'_>, scan: &Scan) -> Result<Vec<SealedRow>, ServiceFailure> {
         Ok(deadline::within(call.deadline, self.try_read(call, scan)).await?)
+    }
+
+    async fn history(&self, call: &Call<'_>, scan: &StateScan) -> Result<Vec<SealedState>, ServiceFailure> {
+        Ok(deadline::within(call.deadline, self.try_history(call, scan)).await?)
     }
 
     async fn write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {

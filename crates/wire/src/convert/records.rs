@@ -2,7 +2,9 @@
 
 use countersign_crypto::Tag;
 use countersign_model::{FieldId, RecordId, UnixMs};
-use countersign_store::{Access, Batch, Done, Once, Rejected, Requirement, Scan, SealedChange, SealedRow};
+use countersign_store::{
+    Access, Batch, Done, Once, Rejected, Requirement, Scan, SealedChange, SealedRow, SealedState, StateScan,
+};
 
 use super::{Malformed, field_id, fields_in, fields_out, number, sixteen, sixteens, size, type_id};
 use crate::pb;
@@ -49,6 +51,8 @@ pub(crate) fn row_out(row: SealedRow) -> pb::SealedRow {
         record: row.record.as_bytes().to_vec(),
         version: row.version,
         cells: row.cells.into_iter().map(cell_out).collect(),
+        at: 0,
+        until: None,
     }
 }
 
@@ -58,6 +62,26 @@ pub(crate) fn row_in(row: pb::SealedRow) -> Result<SealedRow, Malformed> {
         version: row.version,
         cells: row.cells.into_iter().map(cell_in).collect::<Result<_, _>>()?,
     })
+}
+
+pub(crate) fn states_out(scan: &StateScan) -> (pb::Scan, u64) {
+    let StateScan { record_type, access, cells, limit, after } = scan.clone();
+    let scan = Scan { record_type, access, cells, limit, after: after.map(|(record, _)| record) };
+    (scan_out(&scan), after.map_or(0, |(_, version)| version))
+}
+
+pub(crate) fn states_in(scan: Option<pb::Scan>, version: u64) -> Result<StateScan, Malformed> {
+    let Scan { record_type, access, cells, limit, after } = scan_in(scan)?;
+    Ok(StateScan { record_type, access, cells, limit, after: after.map(|record| (record, version)) })
+}
+
+pub(crate) fn state_out(state: SealedState) -> pb::SealedRow {
+    pb::SealedRow { at: state.at.0, until: state.until.map(|until| until.0), ..row_out(state.row) }
+}
+
+pub(crate) fn state_in(row: pb::SealedRow) -> Result<SealedState, Malformed> {
+    let (at, until) = (UnixMs(row.at), row.until.map(UnixMs));
+    Ok(SealedState { row: row_in(row)?, at, until })
 }
 
 fn cell_out((field, sealed): (FieldId, Option<Vec<u8>>)) -> pb::Cell {
@@ -177,21 +201,22 @@ fn change_in(change: pb::Change) -> Result<SealedChange, Malformed> {
 }
 
 fn requirement_out(requirement: Requirement) -> pb::Requirement {
-    let (exists, record_type, field, tag) = match requirement {
-        Requirement::Exists { record_type, field, tag } => (true, record_type, field, tag),
-        Requirement::Absent { record_type, field, tag } => (false, record_type, field, tag),
+    let (exists, record_type, field, tags) = match requirement {
+        Requirement::Exists { record_type, field, tags } => (true, record_type, field, tags),
+        Requirement::Absent { record_type, field, tags } => (false, record_type, field, tags),
     };
-    pb::Requirement { exists, record_type: record_type.0.into(), field: field.0.into(), tag: tag.0.to_vec() }
+    let tags = tags.iter().map(|tag| tag.0.to_vec()).collect();
+    pb::Requirement { exists, record_type: record_type.0.into(), field: field.0.into(), tags }
 }
 
 fn requirement_in(requirement: pb::Requirement) -> Result<Requirement, Malformed> {
     let record_type = type_id(requirement.record_type)?;
     let field = field_id(requirement.field)?;
-    let tag = Tag(sixteen(&requirement.tag)?);
+    let tags = requirement.tags.iter().map(|tag| Ok(Tag(sixteen(tag)?))).collect::<Result<_, _>>()?;
     Ok(if requirement.exists {
-        Requirement::Exists { record_type, field, tag }
+        Requirement::Exists { record_type, field, tags }
     } else {
-        Requirement::Absent { record_type, field, tag }
+        Requirement::Absent { record_type, field, tags }
     })
 }
 
@@ -203,7 +228,10 @@ pub(crate) fn rejected_out(rejected: Rejected) -> pb::Rejected {
             existing: existing.as_bytes().to_vec(),
         }),
         Rejected::Missing { requirement } => Kind::MissingRequirement(number(requirement)),
-        Rejected::Present { requirement } => Kind::PresentRequirement(number(requirement)),
+        Rejected::Present { requirement, existing } => Kind::Present(pb::PresentRequirement {
+            requirement: number(requirement),
+            existing: existing.as_bytes().to_vec(),
+        }),
         Rejected::Stale { change } => Kind::StaleChange(number(change)),
         Rejected::Done => Kind::Done(true),
         Rejected::Epoch => Kind::Epoch(true),
@@ -219,7 +247,10 @@ pub(crate) fn rejected_in(rejected: pb::Rejected) -> Result<Rejected, Malformed>
             existing: RecordId::from_bytes(sixteen(&unique.existing)?),
         },
         Kind::MissingRequirement(requirement) => Rejected::Missing { requirement: size(requirement)? },
-        Kind::PresentRequirement(requirement) => Rejected::Present { requirement: size(requirement)? },
+        Kind::Present(present) => Rejected::Present {
+            requirement: size(present.requirement)?,
+            existing: RecordId::from_bytes(sixteen(&present.existing)?),
+        },
         Kind::StaleChange(change) => Rejected::Stale { change: size(change)? },
         Kind::Done(true) => Rejected::Done,
         Kind::Epoch(true) => Rejected::Epoch,

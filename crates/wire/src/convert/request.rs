@@ -1,8 +1,8 @@
 //! [`Request`] and all inside it.
 
 use countersign_model::request::{
-    After, Delete, Door, Embed, Filter, Input, InputRow, Insert, Literal, OnConflict, Operation, Operator, Order, Read,
-    Request, Select, Update,
+    After, Delete, Door, Embed, Filter, History, Input, InputRow, Insert, Literal, OnConflict, Operation, Operator,
+    Order, Read, Request, Select, Update,
 };
 use countersign_model::{RecordId, RequestId};
 
@@ -27,6 +27,12 @@ pub(crate) fn request_out(request: &Request) -> Result<pb::Request, Malformed> {
         Operation::Insert(insert) => OperationPart::Insert(insert_out(insert)?),
         Operation::Update(update) => OperationPart::Update(update_out(update)?),
         Operation::Delete(delete) => OperationPart::Delete(delete_out(delete)?),
+        Operation::History(History { record_type, key, select, limit }) => OperationPart::History(pb::History {
+            record_type: record_type.clone(),
+            key: key.clone(),
+            fields: select.clone(),
+            limit: *limit,
+        }),
         Operation::Control(control) => OperationPart::Control(serde_json::to_vec(control).map_err(|_| Malformed)?),
     };
     let door = match request.door {
@@ -53,6 +59,9 @@ pub(crate) fn request_in(message: pb::Request) -> Result<Request, Malformed> {
         OperationPart::Insert(insert) => Operation::Insert(insert_in(insert)?),
         OperationPart::Update(update) => Operation::Update(update_in(update)?),
         OperationPart::Delete(delete) => Operation::Delete(delete_in(delete)?),
+        OperationPart::History(pb::History { record_type, key, fields: select, limit }) => {
+            Operation::History(History { record_type, key, select, limit })
+        }
         // serde_json stops at 128 levels by itself.
         OperationPart::Control(json) => Operation::Control(serde_json::from_slice(&json).map_err(|_| Malformed)?),
     };

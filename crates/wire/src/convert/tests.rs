@@ -300,11 +300,12 @@ fn scans_rows_and_batches_come_back_as_they_were() {
         assert_eq!(row_in(row_out(row.clone())).unwrap(), row);
 
         let requirement = |draw: &mut Draw| {
-            let (record_type, field, tag) = (draw.record_type(), draw.field(), Tag(draw.sixteen()));
+            let (record_type, field) = (draw.record_type(), draw.field());
+            let tags = draw.list(3, |draw| Tag(draw.sixteen()));
             if draw.yes() {
-                Requirement::Exists { record_type, field, tag }
+                Requirement::Exists { record_type, field, tags }
             } else {
-                Requirement::Absent { record_type, field, tag }
+                Requirement::Absent { record_type, field, tags }
             }
         };
         let once = draw.yes().then(|| {
@@ -325,7 +326,7 @@ fn scans_rows_and_batches_come_back_as_they_were() {
             4 => Rejected::Done,
             0 => Rejected::Unique { change: draw.next() as usize, field: draw.field(), existing: draw.record() },
             1 => Rejected::Missing { requirement: draw.next() as usize },
-            2 => Rejected::Present { requirement: draw.next() as usize },
+            2 => Rejected::Present { requirement: draw.next() as usize, existing: draw.record() },
             _ => Rejected::Stale { change: draw.next() as usize },
         };
         assert_eq!(rejected_in(rejected_out(rejected)).unwrap(), rejected);

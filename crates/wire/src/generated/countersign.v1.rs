@@ -43,7 +43,7 @@ pub struct Request {
     /// What the data is for.
     #[prost(string, optional, tag = "4")]
     pub purpose: ::core::option::Option<::prost::alloc::string::String>,
-    #[prost(oneof = "request::Operation", tags = "5, 6, 7, 8, 9")]
+    #[prost(oneof = "request::Operation", tags = "5, 6, 7, 8, 9, 10")]
     pub operation: ::core::option::Option<request::Operation>,
 }
 /// Nested message and enum types in `Request`.
@@ -62,6 +62,8 @@ pub mod request {
         /// A request that manages something, as JSON.
         #[prost(bytes, tag = "9")]
         Control(::prost::alloc::vec::Vec<u8>),
+        #[prost(message, tag = "10")]
+        History(super::History),
     }
 }
 impl ::prost::Name for Request {
@@ -72,6 +74,31 @@ impl ::prost::Name for Request {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/countersign.v1.Request".into()
+    }
+}
+/// Reading what a record was.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct History {
+    #[prost(string, tag = "1")]
+    pub record_type: ::prost::alloc::string::String,
+    /// The record's key, in text form.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Names of fields; none is everything that the user may see.
+    #[prost(string, repeated, tag = "3")]
+    pub fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "4")]
+    pub limit: ::core::option::Option<u64>,
+}
+impl ::prost::Name for History {
+    const NAME: &'static str = "History";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.History".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.History".into()
     }
 }
 /// Reading records of one type.
@@ -993,8 +1020,12 @@ pub struct ReleaseReply {
     /// The token's tenant, 16 bytes.
     #[prost(bytes = "vec", tag = "1")]
     pub tenant: ::prost::alloc::vec::Vec<u8>,
+    /// A field has one for each epoch that its cells may be of, one after another, the newest first.
     #[prost(message, repeated, tag = "2")]
     pub keys: ::prost::alloc::vec::Vec<FieldKey>,
+    /// The tenant's newest key epoch, of all its fields.
+    #[prost(uint32, tag = "3")]
+    pub epoch: u32,
 }
 impl ::prost::Name for ReleaseReply {
     const NAME: &'static str = "ReleaseReply";
@@ -1017,7 +1048,7 @@ pub struct FieldKey {
     /// What they are for: 1 open, 2 seal, 4 tag; added up.
     #[prost(uint32, tag = "3")]
     pub uses: u32,
-    /// The key epoch that new cells are marked with.
+    /// The key epoch. New cells are sealed under the newest.
     #[prost(uint32, tag = "4")]
     pub epoch: u32,
     /// 32 bytes each.
@@ -1535,6 +1566,28 @@ impl ::prost::Name for ReadRecordsRequest {
         "/countersign.v1.ReadRecordsRequest".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct HistoryRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    /// Its `after` is the record of the last state before.
+    #[prost(message, optional, tag = "2")]
+    pub scan: ::core::option::Option<Scan>,
+    /// The version of that state.
+    #[prost(uint64, tag = "3")]
+    pub after_version: u64,
+}
+impl ::prost::Name for HistoryRequest {
+    const NAME: &'static str = "HistoryRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.HistoryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.HistoryRequest".into()
+    }
+}
 /// One access to the records of one type.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -1620,6 +1673,11 @@ pub struct SealedRow {
     pub version: u64,
     #[prost(message, repeated, tag = "3")]
     pub cells: ::prost::alloc::vec::Vec<Cell>,
+    /// Of a state: when it began and when it ended, in milliseconds since 1970. Without an end it is so.
+    #[prost(uint64, tag = "4")]
+    pub at: u64,
+    #[prost(uint64, optional, tag = "5")]
+    pub until: ::core::option::Option<u64>,
 }
 impl ::prost::Name for SealedRow {
     const NAME: &'static str = "SealedRow";
@@ -1794,8 +1852,9 @@ pub struct Requirement {
     pub record_type: u32,
     #[prost(uint32, tag = "3")]
     pub field: u32,
-    #[prost(bytes = "vec", tag = "4")]
-    pub tag: ::prost::alloc::vec::Vec<u8>,
+    /// Any of these.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 impl ::prost::Name for Requirement {
     const NAME: &'static str = "Requirement";
@@ -1828,7 +1887,7 @@ impl ::prost::Name for WriteRecordsReply {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Rejected {
-    #[prost(oneof = "rejected::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "rejected::Kind", tags = "1, 2, 7, 4, 5, 6")]
     pub kind: ::core::option::Option<rejected::Kind>,
 }
 /// Nested message and enum types in `Rejected`.
@@ -1840,8 +1899,8 @@ pub mod rejected {
         Unique(super::UniqueTaken),
         #[prost(uint64, tag = "2")]
         MissingRequirement(u64),
-        #[prost(uint64, tag = "3")]
-        PresentRequirement(u64),
+        #[prost(message, tag = "7")]
+        Present(super::PresentRequirement),
         #[prost(uint64, tag = "4")]
         StaleChange(u64),
         /// It was made before.
@@ -1860,6 +1919,24 @@ impl ::prost::Name for Rejected {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/countersign.v1.Rejected".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct PresentRequirement {
+    #[prost(uint64, tag = "1")]
+    pub requirement: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub existing: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for PresentRequirement {
+    const NAME: &'static str = "PresentRequirement";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.PresentRequirement".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.PresentRequirement".into()
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1990,6 +2067,17 @@ pub mod records_server {
             &self,
             request: tonic::Request<super::ReadRecordsRequest>,
         ) -> std::result::Result<tonic::Response<Self::ReadStream>, tonic::Status>;
+        /// Server streaming response type for the History method.
+        type HistoryStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::RowChunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// States that rows had or have, by the tag of a type's key. From gateways.
+        async fn history(
+            &self,
+            request: tonic::Request<super::HistoryRequest>,
+        ) -> std::result::Result<tonic::Response<Self::HistoryStream>, tonic::Status>;
         /// Changes sealed rows, all or none. Durable when it answers; once begun it goes on to its end, whether the caller
         /// waits or not. From gateways.
         async fn write(
@@ -2123,6 +2211,52 @@ pub mod records_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReadSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countersign.v1.Records/History" => {
+                    #[allow(non_camel_case_types)]
+                    struct HistorySvc<T: Records>(pub Arc<T>);
+                    impl<
+                        T: Records,
+                    > tonic::server::ServerStreamingService<super::HistoryRequest>
+                    for HistorySvc<T> {
+                        type Response = super::RowChunk;
+                        type ResponseStream = T::HistoryStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Records>::history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HistorySvc(inner);
                         let codec = crate::codec::Bounded::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

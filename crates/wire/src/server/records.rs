@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::admission::{Accepted, Admission, caller};
-use crate::convert::records::{batch_in, once_out, rejected_out, row_out, scan_in, thirty_two};
+use crate::convert::records::{batch_in, once_out, rejected_out, row_out, scan_in, state_out, states_in, thirty_two};
 use crate::convert::{sixteen, type_id};
 use crate::failure::{CallRefused, Failed};
 use crate::pb::records_server::Records as RecordsWire;
@@ -38,7 +38,21 @@ impl RecordsWire for RecordsEnd {
         let call = accepted.call();
         let read = self.records.read(&call, &scan);
         let rows = received::answering(&accepted.request, accepted.raw.clone(), read).await.map_err(Failed::from)?;
-        Ok(Response::new(stream_of(rows, deadline::current())))
+        Ok(Response::new(stream_of(chunks(rows), deadline::current())))
+    }
+
+    type HistoryStream = Self::ReadStream;
+
+    async fn history(&self, request: Request<pb::HistoryRequest>) -> Result<Response<Self::HistoryStream>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let accepted = self.admission.accept(&caller, message.call).await?;
+        let scan = states_in(message.scan, message.after_version);
+        let scan = self.admission.understood(&caller, &accepted, scan).await?;
+        let call = accepted.call();
+        let read = self.records.history(&call, &scan);
+        let states = received::answering(&accepted.request, accepted.raw.clone(), read).await.map_err(Failed::from)?;
+        Ok(Response::new(stream_of(chunks_of(states.into_iter().map(state_out)), deadline::current())))
     }
 
     async fn write(
@@ -93,23 +107,29 @@ impl RecordsWire for RecordsEnd {
 }
 
 /// Encodes rows as the caller takes them, and no longer than it waits.
-fn stream_of(rows: Vec<SealedRow>, until: Instant) -> Pin<Box<dyn Stream<Item = Result<pb::RowChunk, Status>> + Send>> {
+fn stream_of(
+    chunks: impl Iterator<Item = pb::RowChunk> + Send + 'static,
+    until: Instant,
+) -> Pin<Box<dyn Stream<Item = Result<pb::RowChunk, Status>> + Send>> {
     let late = || Failed::Call(CallRefused::Late).to_status();
-    let chunks = chunks(rows).map(move |chunk| if Instant::now() > until { Err(late()) } else { Ok(chunk) });
+    let chunks = chunks.map(move |chunk| if Instant::now() > until { Err(late()) } else { Ok(chunk) });
     Box::pin(stream::iter(chunks))
 }
 
 /// Rows in chunks of a good size, each made when it is asked for.
 pub(crate) fn chunks(rows: Vec<SealedRow>) -> impl Iterator<Item = pb::RowChunk> + Send {
-    let mut rows = rows.into_iter();
+    chunks_of(rows.into_iter().map(row_out))
+}
+
+fn chunks_of(mut rows: impl Iterator<Item = pb::SealedRow> + Send) -> impl Iterator<Item = pb::RowChunk> + Send {
     std::iter::from_fn(move || {
         let mut chunk = Vec::new();
         let mut bytes = 0usize;
         while bytes < CHUNK_BYTES {
             let Some(row) = rows.next() else { break };
-            let cells = row.cells.iter().filter_map(|(_, cell)| cell.as_ref());
+            let cells = row.cells.iter().filter_map(|cell| cell.sealed.as_ref());
             bytes = cells.fold(bytes.saturating_add(32), |all, cell| all.saturating_add(cell.len()));
-            chunk.push(row_out(row));
+            chunk.push(row);
         }
         (!chunk.is_empty()).then_some(pb::RowChunk { rows: chunk })
     })

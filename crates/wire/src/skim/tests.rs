@@ -19,12 +19,12 @@ fn no_message_takes_more_than_it_is_counted_for() {
         )*};
     }
     held!(Call Request Read After Text Select Empty SelectField Embed Filter FilterList Test TextList Order Insert
-        InputRow NamedInput OnConflict Returning Update Delete);
+        InputRow NamedInput OnConflict Returning Update Delete History);
     held!(Failure Refusal Invalid FieldKindRow AmbiguousEmbed TooMany);
     held!(ReleaseRequest ReleaseReply FieldKey Count Opened FieldSet PipeCall PipeAnswer
         SealKeyRequest SealKeyReply NewTenantKeyRequest NewTenantKeyReply
         RewrapTenantKeyRequest RewrapTenantKeyReply);
-    held!(ReadRecordsRequest Scan TagAccess RowChunk SealedRow Cell WriteRecordsRequest Change FieldTag Requirement
+    held!(ReadRecordsRequest HistoryRequest Scan TagAccess RowChunk SealedRow Cell WriteRecordsRequest Change FieldTag Requirement
         WriteRecordsReply Rejected UniqueTaken Once DoneRequest DoneReply CreateTenantRequest AnyRecordsRequest AnyRecordsReply);
     held!(TrailQueryRequest Owner LedgerQuery Doer RecordName RecordChunk AuditRecord TalliesRequest TallyChunk TallyEntry
         Tally ExposuresRequest ExposureChunk ProveRequest ProvedChunk);

@@ -19,9 +19,12 @@ async fn keys_are_released_as_they_are() {
     let (record_type, field, slot) = slots[0];
     assert_eq!((record_type, field), (TYPE, FieldId(5)));
     assert!(slot.uses.open && !slot.uses.seal && slot.uses.tag);
-    let (sent, got) = (fake.keys.secrets(), slot.keys.secrets());
-    assert!(sent.cell.expose() == got.cell.expose() && sent.tag.expose() == got.tag.expose());
-    assert_eq!(sent.epoch, got.epoch);
+    assert_eq!((ring.epoch(), slot.keys.tenant_epoch(), slot.keys.iter().count()), (9, 9, 2));
+    for (sent, got) in fake.keys.iter().zip(slot.keys.iter()) {
+        let (sent, got) = (sent.secrets(), got.secrets());
+        assert!(sent.cell.expose() == got.cell.expose() && sent.tag.expose() == got.tag.expose());
+        assert_eq!(sent.epoch, got.epoch);
+    }
 
     let seen = fake.seen.lock().pop().unwrap();
     // The role is the certificate's, not what the caller says of itself.

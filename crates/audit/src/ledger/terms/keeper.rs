@@ -234,7 +234,7 @@ impl Work {
         for ((position, offset), place) in records.into_iter().zip(places) {
             let leaf = reader.leaf(offset)?.and_then(Leaf::parse).ok_or(AuditError::Damaged(position))?;
             let mut terms = vec![request(leaf.header.request)];
-            let key = keys.of(leaf.header.key_owner());
+            let key = keys.of(leaf.header.key_owner(), leaf.body.epoch());
             let opened = key.is_some_and(|key| leaf.body.open_into(key, &mut plain));
             match codec::decode(leaf.header, None, &plain).filter(|_| opened) {
                 Some(record) => of_body(&record.body, &mut terms),
@@ -263,8 +263,10 @@ impl Work {
         if !is_missing {
             return Ok(());
         }
-        let key = self.keys.audit_key(owner)?;
+        // Whether it is at hand at all.
+        self.keys.audit_key(owner)?;
         let own = self.keys.audit_key(None)?;
+        let mut keys = KeysAtHand { keys: &*self.keys, known: HashMap::new() };
         let (records, first) = {
             let index = self.index.read();
             (index.of_tenant(segment, owner, None).records, index.first(segment).ok_or(NotNow)?)
@@ -273,8 +275,8 @@ impl Work {
         let (mut entries, mut plain) = (Vec::new(), Vec::new());
         for (position, offset) in records {
             let leaf = reader.leaf(offset)?.and_then(Leaf::parse).ok_or(AuditError::Damaged(position))?;
-            let under = if leaf.header.under_own_key { &own } else { &key };
             // A record that doesn't open stays where every question comes upon it.
+            let under = keys.of(leaf.header.key_owner(), leaf.body.epoch()).ok_or(NotNow)?;
             if !leaf.body.open_into(under, &mut plain) {
                 return Err(NotNow);
             }
@@ -360,11 +362,12 @@ impl Work {
 /// Keys that were asked for, and whether they were at hand.
 struct KeysAtHand<'a> {
     keys: &'a dyn AuditKeys,
-    known: HashMap<Option<TenantId>, Option<Arc<SealKey>>>,
+    known: HashMap<(Option<TenantId>, u32), Option<Arc<SealKey>>>,
 }
 
 impl KeysAtHand<'_> {
-    fn of(&mut self, owner: Option<TenantId>) -> Option<&SealKey> {
-        self.known.entry(owner).or_insert_with(|| self.keys.audit_key(owner).ok()).as_deref()
+    fn of(&mut self, owner: Option<TenantId>, epoch: u32) -> Option<&SealKey> {
+        let ask = || self.keys.audit_key_at(owner, epoch).ok();
+        self.known.entry((owner, epoch)).or_insert_with(ask).as_deref()
     }
 }

@@ -118,7 +118,7 @@ fn mismatched_request() -> Result<()> {
         // Whether a value is there may only be asked of fields that the request writes.
         let request = update(&["company"]);
         let tag = countersign_crypto::Tag([7; 16]);
-        let requires = vec![Requirement::Absent { record_type: customer, field: email, tag }];
+        let requires = vec![Requirement::Absent { record_type: customer, field: email, tags: vec![tag] }];
         let batch = Batch { changes: Vec::new(), requires, once: None, ..Batch::default() };
         let done = theft.store.try_write(&theft.call(&bearer, &request).await?, batch).await;
         assert_eq!(done, Err(Failed::Refused(Refusal::Forbidden)));

@@ -125,7 +125,7 @@ async fn a_group_survives_its_bad_batches() {
                     0 => batch(vec![insert(number, 1), insert(number + 4000, 1), insert(number + 4000, 2)]),
                     1 => Batch {
                         changes: vec![insert(number, 1)],
-                        requires: vec![Requirement::Absent { record_type: BOOK, field: SHELF, tag: tag(1) }],
+                        requires: vec![Requirement::Absent { record_type: BOOK, field: SHELF, tags: vec![tag(1)] }],
                         once: None,
                         ..Batch::default()
                     },
@@ -140,7 +140,7 @@ async fn a_group_survives_its_bad_batches() {
     for task in tasks {
         let (number, verdict) = task.await.unwrap();
         match (number % 4, verdict) {
-            (0, Ok(Err(Rejected::Stale { change: 2 }))) | (1, Ok(Err(Rejected::Present { requirement: 0 }))) => {}
+            (0, Ok(Err(Rejected::Stale { change: 2 }))) | (1, Ok(Err(Rejected::Present { requirement: 0, .. }))) => {}
             (2, Err(StoreError::UnknownField)) => {}
             // Nothing was on the shelf yet.
             (1 | 3, Ok(Ok(()))) => made += 1,
