@@ -19,7 +19,7 @@ use crate::error::PgError;
 use crate::lease::Seen;
 use crate::pace::Pace;
 use crate::settings::{Identity, Settings};
-use crate::transaction::{Scope, Transaction};
+use crate::transaction::{Kind, Scope, Transaction};
 
 /// Connections of one role to one database. Cheap to share behind an [`Arc`].
 pub struct Pool {
@@ -51,7 +51,24 @@ impl Pool {
     /// [`Settings::wait_max`].
     pub async fn begin(self: &Arc<Self>, scope: Scope) -> Result<Transaction, PgError> {
         let lent = self.lend().await?;
-        Ok(Transaction::new(lent, scope))
+        Ok(Transaction::new(lent, scope, Kind::Usual))
+    }
+
+    /// A transaction that only reads, and sees everything as it was at its first statement, for as long as it takes. What it
+    /// reads was true when it began, of a server that had just proved to be the primary.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub async fn begin_snapshot(self: &Arc<Self>, scope: Scope) -> Result<Transaction, PgError> {
+        Ok(Transaction::new(self.lend().await?, scope, Kind::Snapshot))
+    }
+
+    /// As [`Self::begin`], for one that is filled bit by bit and may be idle in between.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub async fn begin_lasting(self: &Arc<Self>, scope: Scope) -> Result<Transaction, PgError> {
+        Ok(Transaction::new(self.lend().await?, scope, Kind::Lasting))
     }
 
     /// A connection that nobody else uses, to a server that has proved to be the primary.

@@ -24,6 +24,30 @@ pub enum Scope {
     Service,
 }
 
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A few statements, each of which sees a moment of its own.
+    Usual,
+    /// Reads alone, all of the moment of the first, for as long as it takes.
+    Snapshot,
+    /// As usual, for as long as it takes.
+    Lasting,
+}
+
+impl Kind {
+    /// One that lasts may be idle for ten minutes, while whoever reads or fills it does something else.
+    const fn begins(self) -> &'static str {
+        match self {
+            Self::Usual => "BEGIN",
+            Self::Snapshot => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 600000"
+            }
+            Self::Lasting => "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 600000",
+        }
+    }
+}
+
 /// A statement's text and its parameters.
 pub type Question<'a> = (&'a Arc<str>, &'a [&'a (dyn ToSql + Sync)]);
 
@@ -39,10 +63,12 @@ pub enum Outcome {
 /// A transaction on a connection of its own. Dropped before [`Self::commit`] or [`Self::roll_back`] has ended, it is not
 /// committed, and the connection is closed.
 ///
-/// Isolation is the server's own (read committed on PostgreSQL): one statement sees one moment.
+/// Isolation is the server's own (read committed on PostgreSQL): one statement sees one moment. Only of one that
+/// [`crate::Pool::begin_snapshot`] began all statements see the same.
 pub struct Transaction {
     lent: Lent,
     scope: Scope,
+    kind: Kind,
     begun: bool,
     /// A statement was sent and its answer is awaited, or is no longer.
     busy: bool,
@@ -53,8 +79,8 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub(crate) const fn new(lent: Lent, scope: Scope) -> Self {
-        Self { lent, scope, begun: false, busy: false, failed: false, changed: false }
+    pub(crate) const fn new(lent: Lent, scope: Scope, kind: Kind) -> Self {
+        Self { lent, scope, kind, begun: false, busy: false, failed: false, changed: false }
     }
 
     /// What begins it: for this transaction alone, so that the connection forgets it at its end.
@@ -62,9 +88,10 @@ impl Transaction {
         match self.scope {
             // Hexadecimal digits and hyphens.
             Scope::Tenant(tenant) => {
-                format!("BEGIN; SELECT set_config('countersign.tenant', '{}', true)", tenant.uuid())
+                let begins = self.kind.begins();
+                format!("{begins}; SELECT set_config('countersign.tenant', '{}', true)", tenant.uuid())
             }
-            Scope::Service => "BEGIN".to_owned(),
+            Scope::Service => self.kind.begins().to_owned(),
         }
     }
 

@@ -12,6 +12,7 @@ mod epochs;
 mod erasing;
 pub(crate) mod fixture;
 mod history;
+mod moments;
 mod once;
 mod reading;
 mod types;
@@ -22,6 +23,7 @@ pub use self::carrying::carries;
 pub use self::epochs::reseals;
 use self::fixture::*;
 pub use self::history::remembers;
+pub use self::moments::moments;
 use crate::{Access, Batch, Rejected, Scan, SealedChange, SealedRow, Store, StoreError};
 
 /// Runs the whole suite; panics with what was expected at the first thing that is not so.

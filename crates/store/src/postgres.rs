@@ -15,6 +15,7 @@ mod erase;
 mod failure;
 mod group;
 mod history;
+mod moment;
 mod once;
 mod read;
 mod reseal;

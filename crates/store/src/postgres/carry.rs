@@ -19,7 +19,7 @@ use crate::error::StoreError;
 use crate::layout::TypeLayout;
 
 /// A row of [`TypeLayout::columns`], or of [`TypeLayout::past_columns`], which have `until` before the first cell.
-fn carried(row: &Row, fields: &TypeLayout, first: usize) -> Result<CarriedRow, StoreError> {
+pub(super) fn carried(row: &Row, fields: &TypeLayout, first: usize) -> Result<CarriedRow, StoreError> {
     let record = RecordId::from_bytes(*row.try_get::<_, Uuid>(0).map_err(damaged)?.as_bytes());
     let (version, at) = (number(row, 1)?, UnixMs(number(row, 2)?));
     let bytes = |column: usize| row.try_get::<_, Option<&[u8]>>(column).map_err(damaged);
@@ -35,7 +35,7 @@ fn carried(row: &Row, fields: &TypeLayout, first: usize) -> Result<CarriedRow, S
     Ok(CarriedRow { record, version, at, cells, tags })
 }
 
-fn past(row: &Row, fields: &TypeLayout) -> Result<PastRow, StoreError> {
+pub(super) fn past(row: &Row, fields: &TypeLayout) -> Result<PastRow, StoreError> {
     Ok(PastRow { row: carried(row, fields, 4)?, until: UnixMs(number(row, 3)?) })
 }
 
@@ -44,17 +44,17 @@ fn number(row: &Row, column: usize) -> Result<u64, StoreError> {
 }
 
 /// Rows as columns: ids, versions, times, and one array for each cell and tag.
-struct Columns<'a> {
-    ids: Vec<Uuid>,
+pub(super) struct Columns<'a> {
+    pub(super) ids: Vec<Uuid>,
     versions: Vec<i64>,
     times: Vec<i64>,
     /// Of states that were.
-    ends: Option<Vec<i64>>,
+    pub(super) ends: Option<Vec<i64>>,
     bytes: Vec<Vec<Option<&'a [u8]>>>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(fields: &TypeLayout, rows: &[&'a CarriedRow]) -> Result<Self, StoreError> {
+    pub(super) fn of(fields: &TypeLayout, rows: &[&'a CarriedRow]) -> Result<Self, StoreError> {
         let mut bytes = Vec::new();
         for field in (0u8..=u8::MAX).map(FieldId).take(fields.len()) {
             let cell =
@@ -72,7 +72,7 @@ impl<'a> Columns<'a> {
         Ok(Self { ids, versions: versions.map_err(damaged)?, times, ends: None, bytes })
     }
 
-    fn params(&self) -> impl Iterator<Item = &(dyn ToSql + Sync)> {
+    pub(super) fn params(&self) -> impl Iterator<Item = &(dyn ToSql + Sync)> {
         let fixed: [&(dyn ToSql + Sync); 3] = [&self.ids, &self.versions, &self.times];
         let ends = self.ends.iter().map(|ends| ends as &(dyn ToSql + Sync));
         fixed.into_iter().chain(ends).chain(self.bytes.iter().map(|column| column as &(dyn ToSql + Sync)))
@@ -80,7 +80,7 @@ impl<'a> Columns<'a> {
 }
 
 /// Stores rows given as arrays: `$1` the tenant, then the columns, of which the first `numbers` after the id are numbers.
-fn insert(table: &str, columns: &str, fields: &TypeLayout, numbers: usize) -> String {
+pub(super) fn insert(table: &str, columns: &str, fields: &TypeLayout, numbers: usize) -> String {
     let mut arrays = String::from("$2::uuid[]");
     for parameter in (3usize..).take(numbers) {
         let _ = write!(arrays, ", ${parameter}::bigint[]");
@@ -92,6 +92,20 @@ fn insert(table: &str, columns: &str, fields: &TypeLayout, numbers: usize) -> St
     format!(
         "INSERT INTO {table} (tenant, {columns}) SELECT $1::uuid, carried.* FROM unnest({arrays}) AS carried \
          ON CONFLICT DO NOTHING"
+    )
+}
+
+/// Records in the order of their ids: `$1` the tenant, `$2` the id to begin after, `$3` the most.
+pub(super) fn present_page(fields: &TypeLayout, TypeId(place): TypeId) -> String {
+    let columns = fields.columns();
+    format!("SELECT {columns} FROM r{place} WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3")
+}
+
+/// What records were: `$1` the tenant, `$2` and `$3` the id and version to begin after, `$4` the most.
+pub(super) fn past_page(fields: &TypeLayout, TypeId(place): TypeId) -> String {
+    let columns = fields.past_columns();
+    format!(
+        "SELECT {columns} FROM h{place} WHERE tenant = $1 AND (id, version) > ($2, $3) ORDER BY id, version LIMIT $4"
     )
 }
 
@@ -150,11 +164,7 @@ impl Carry for PostgresStore {
         self.shared.know(tenant).await?;
         let types = self.shared.types();
         let fields = types.layout.record_type(record_type)?;
-        let sql = format!(
-            "SELECT {} FROM r{} WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3",
-            fields.columns(),
-            record_type.0
-        );
+        let sql = present_page(fields, record_type);
         // No record has the id that is before all others.
         let after = after.map_or(Uuid::nil(), |after| after.uuid());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -216,11 +226,7 @@ impl Carry for PostgresStore {
         self.shared.know(tenant).await?;
         let types = self.shared.types();
         let fields = types.layout.record_type(record_type)?;
-        let sql = format!(
-            "SELECT {} FROM h{} WHERE tenant = $1 AND (id, version) > ($2, $3) ORDER BY id, version LIMIT $4",
-            fields.past_columns(),
-            record_type.0
-        );
+        let sql = past_page(fields, record_type);
         let id = after.map_or(Uuid::nil(), |(record, _)| record.uuid());
         let version = after.map_or(0, |(_, version)| i64::try_from(version).unwrap_or(i64::MAX));
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);

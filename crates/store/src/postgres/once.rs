@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use countersign_model::{TenantId, UnixMs};
-use countersign_postgres::{PgError, Pool, Scope, Step};
+use countersign_postgres::{PgError, Pool, Row, Scope, Step, Transaction};
 
 use super::failure::damaged;
 use super::failure::fault;
@@ -64,19 +64,37 @@ pub(super) async fn known(
     after: Option<(UnixMs, [u8; 32])>,
     limit: usize,
 ) -> Result<Vec<Once>, StoreError> {
-    let text: Arc<str> = "SELECT id, at, request, answer FROM once \
-         WHERE tenant = $1 AND at >= $2 AND (at > $3 OR (at = $3 AND id > $4)) ORDER BY at, id LIMIT $5"
-        .into();
+    let text: Arc<str> = KNOWN.into();
     let (at, id) = after.map_or((-1, [0; 32]), |(at, id)| (number(at.0), id));
     let (own, since, id) = (tenant.uuid(), number(since.0), id.as_slice());
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let asked = async || -> Result<_, PgError> {
         pool.begin(Scope::Tenant(tenant)).await?.read(&text, &[&own, &since, &at, &id, &limit]).await
     };
-    let rows = pool.patiently(asked).await.map_err(fault)?;
+    all(&pool.patiently(asked).await.map_err(fault)?)
+}
+
+const KNOWN: &str = "SELECT id, at, request, answer FROM once \
+     WHERE tenant = $1 AND at >= $2 AND (at > $3 OR (at = $3 AND id > $4)) ORDER BY at, id LIMIT $5";
+
+/// The same in a transaction that goes on.
+pub(super) async fn known_in(
+    transaction: &mut Transaction,
+    tenant: TenantId,
+    since: UnixMs,
+    after: Option<(UnixMs, [u8; 32])>,
+    limit: usize,
+) -> Result<Vec<Once>, StoreError> {
+    let (at, id) = after.map_or((-1, [0; 32]), |(at, id)| (number(at.0), id));
+    let (own, since, id) = (tenant.uuid(), number(since.0), id.as_slice());
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    all(&transaction.query(&KNOWN.into(), &[&own, &since, &at, &id, &limit]).await.map_err(fault)?)
+}
+
+fn all(rows: &[Row]) -> Result<Vec<Once>, StoreError> {
     let thirty_two = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(damaged);
     let mut known = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         let request = thirty_two(row.try_get(2).map_err(damaged)?)?;
         let done = Done { request, answer: row.try_get(3).map_err(damaged)? };
         let at = u64::try_from(row.try_get::<_, i64>(1).map_err(damaged)?).map_err(damaged)?;
@@ -87,6 +105,13 @@ pub(super) async fn known(
 
 /// Notes those that are not known yet, all together.
 pub(super) async fn put_known(pool: &Arc<Pool>, tenant: TenantId, known: &[Once]) -> Result<(), PgError> {
+    let mut transaction = pool.begin(Scope::Tenant(tenant)).await?;
+    put_in(&mut transaction, tenant, known).await?;
+    transaction.commit().await.map(drop)
+}
+
+/// The same in a transaction that goes on.
+pub(super) async fn put_in(transaction: &mut Transaction, tenant: TenantId, known: &[Once]) -> Result<(), PgError> {
     let text: Arc<str> = "INSERT INTO once (tenant, id, at, request, answer) \
          SELECT $1::uuid, carried.* FROM unnest($2::bytea[], $3::bigint[], $4::bytea[], $5::bytea[]) AS carried \
          ON CONFLICT DO NOTHING"
@@ -96,9 +121,7 @@ pub(super) async fn put_known(pool: &Arc<Pool>, tenant: TenantId, known: &[Once]
     let times: Vec<i64> = known.iter().map(|once| number(once.at.0)).collect();
     let requests: Vec<&[u8]> = known.iter().map(|once| once.done.request.as_slice()).collect();
     let answers: Vec<&[u8]> = known.iter().map(|once| once.done.answer.as_slice()).collect();
-    let mut transaction = pool.begin(Scope::Tenant(tenant)).await?;
-    transaction.execute(&text, &[&own, &ids, &times, &requests, &answers]).await?;
-    transaction.commit().await.map(drop)
+    transaction.execute(&text, &[&own, &ids, &times, &requests, &answers]).await.map(drop)
 }
 
 fn since(now: UnixMs) -> i64 {

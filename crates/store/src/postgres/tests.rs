@@ -52,3 +52,9 @@ async fn remembers() {
     let server = Postgres::start().unwrap();
     conformance::remembers(&store(&server, "past", 2).await).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn moments() {
+    let server = Postgres::start().unwrap();
+    conformance::moments(store(&server, "moments", 4).await).await;
+}
