@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use countersign_engine::{Failure, Once};
 use countersign_guard::{Bearer, Peer, Refusal};
-use countersign_model::request::{Delete, Door, Filter, Insert, Operation, Read, Update};
+use countersign_model::request::{Delete, Door, Filter, History, Insert, Operation, Read, Update};
 use countersign_model::row::Position;
 use countersign_model::{Request, RequestId};
 use countersign_services::PublicCall;
@@ -163,6 +163,7 @@ impl<B: Backend> Inner<B> {
         }
         match target {
             Target::Records => self.records(exchanged, segment).await,
+            Target::History => self.history(exchanged, segment).await,
             Target::Health => Ok(json(StatusCode::OK, r#"{"status":"ok"}"#)),
             Target::OpenApi => Ok(json(StatusCode::OK, OPENAPI)),
             Target::Public => self.public(exchanged).await,
@@ -217,6 +218,30 @@ impl<B: Backend> Inner<B> {
         answer::response(&form, &answer, next)
     }
 
+    /// What one record was. `segment` is its type and its key, each percent-encoded.
+    async fn history<D: HttpBody<Data = Bytes> + Send>(
+        &self,
+        exchanged: Exchanged<'_, D>,
+        segment: &str,
+    ) -> Result<Response<Body>, Problem> {
+        let Exchanged { id, peer, parts, deadline, .. } = exchanged;
+        let (record_type, key) = segment.split_once('/').ok_or(Problem::NoSuchPath)?;
+        let (record_type, key) = (decode_segment(record_type)?, decode_segment(key)?);
+        let Some(bearer) = bearer(&parts.headers) else {
+            let none = History { record_type, limit: Some(0), ..History::default() };
+            let request = request(id, None, None, Operation::History(none));
+            let refused = self.run(None, peer, request, None, deadline).await.err();
+            return Err(refused.unwrap_or(Refusal::NoToken.into()));
+        };
+        let query = parts.uri.query().unwrap_or_default();
+        let incoming =
+            lower::Incoming { method: &parts.method, record_type, query, headers: &parts.headers, body: &[] };
+        let Lowered { operation, tenant, purpose, form, .. } = lower::history(incoming, key, &self.limits)?;
+        let request = request(id, tenant, purpose, operation);
+        let answer = self.run(Some(bearer), peer, request, None, deadline).await?;
+        answer::response(&form, &answer, None)
+    }
+
     /// Puts into a read where an earlier page ended. A token that is no good is left to the guard.
     async fn go_on(&self, read: &mut Read, bearer: &Bearer, text: &str) -> Result<(), Problem> {
         let backend = &self.backend;
@@ -254,7 +279,7 @@ impl<B: Backend> Inner<B> {
         deadline: Instant,
     ) -> Result<answer::Answer, Problem> {
         let backend = &self.backend;
-        if matches!(request.operation, Operation::Read(_)) {
+        if matches!(request.operation, Operation::Read(_) | Operation::History(_)) {
             return within(deadline, backend.records(bearer, peer, request, once)).await;
         }
         let backend = Arc::clone(backend);

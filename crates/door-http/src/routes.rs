@@ -9,6 +9,8 @@ use crate::problem::Problem;
 pub enum Target {
     /// Records of one type.
     Records,
+    /// What one record was.
+    History,
     /// One of the authority's own endpoints, passed on to it.
     Public,
     /// The services' logs, which the authority shows to everybody: passed on to it, and kept by caches as it says.
@@ -143,6 +145,9 @@ const fn route(method: &'static str, path: &'static str, target: Target) -> Rout
 /// Where records live.
 pub const RECORDS: &str = "/rest/v1/";
 
+/// After a type and a key: what that record was.
+pub const HISTORY: &str = "/history";
+
 /// All of them. A `HEAD` that is not here is answered like a `GET` without its body.
 pub const ROUTES: &[Route] = &[
     route("GET", "/rest/v1/{type}", Target::Records),
@@ -150,6 +155,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/rest/v1/{type}", Target::Records),
     route("PATCH", "/rest/v1/{type}", Target::Records),
     route("DELETE", "/rest/v1/{type}", Target::Records),
+    route("GET", "/rest/v1/{type}/{key}/history", Target::History),
     route("POST", "/v1/login/challenge", Target::Public),
     route("POST", "/v1/login", Target::Public),
     route("POST", "/v1/login/oidc/start", Target::Public),
@@ -237,6 +243,14 @@ pub fn find<'p>(method: &Method, path: &'p str) -> Result<(Target, &'p str), Pro
                 Ok((Target::Records, record_type))
             }
             _ => Err(Problem::Method { allow: crate::rest::lower::ALLOW }),
+        };
+    }
+    if let Some(record) = path.strip_prefix(RECORDS).and_then(|rest| rest.strip_suffix(HISTORY))
+        && matches!(record.split_once('/'), Some((record_type, key)) if !record_type.is_empty() && !key.is_empty() && !key.contains('/'))
+    {
+        return match *method {
+            Method::GET | Method::HEAD => Ok((Target::History, record)),
+            _ => Err(Problem::Method { allow: "GET, HEAD" }),
         };
     }
     let wanted = if *method == Method::HEAD { "GET" } else { method.as_str() };

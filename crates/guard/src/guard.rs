@@ -330,6 +330,7 @@ impl Guard {
             Operation::Insert(insert) => resolver.insert(insert).map(Judged::Insert),
             Operation::Update(update) => resolver.update(update).map(Judged::Change),
             Operation::Delete(delete) => resolver.delete(delete).map(Judged::Change),
+            Operation::History(history) => resolver.history(history).map(Judged::History),
             Operation::Control(control) => self.control(state, principal, control),
         }
     }

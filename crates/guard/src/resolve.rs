@@ -11,8 +11,8 @@ mod write;
 use std::sync::Arc;
 
 use countersign_model::facts::Principal;
-use countersign_model::query::{Column, Query, SortKey};
-use countersign_model::request::{Action, After, Order, Read, Select};
+use countersign_model::query::{Column, Past, Query, SortKey};
+use countersign_model::request::{Action, After, History, Order, Read, Select};
 use countersign_model::row::Position;
 use countersign_model::{Field, FieldId, Plan, RecordType, TypeId, Value};
 
@@ -69,6 +69,24 @@ impl<'a> Resolver<'a> {
         let subject = self.subject(&read.record_type, Action::Read)?;
         let mut budget = self.budget();
         self.query(&subject, read, self.limits.embed_depth_max, &mut budget)
+    }
+
+    /// What a record was is read by who may read what it is, under the same plan.
+    pub(crate) fn history(&self, history: &History) -> Result<Past, Refusal> {
+        let subject = self.subject(&history.record_type, Action::Read)?;
+        let key = subject.record_type.field(subject.record_type.key).ok_or(Refusal::Forbidden)?;
+        let (_, key) = subject.field(key.name.as_str())?;
+        let select: Vec<Select> =
+            history.select.iter().map(|field| Select::Field { field: field.clone(), alias: None }).collect();
+        let columns = self.columns(&subject, &select, 0, &mut self.budget())?;
+        let wrong = |_| Invalid::WrongKind { field: key.name.clone(), expected: key.kind, row: None };
+        Ok(Past {
+            record_type: subject.id,
+            key: Value::parse(key.kind, &history.key).map_err(wrong)?,
+            columns,
+            limit: history.limit.unwrap_or(u64::MAX).min(self.limits.rows_max),
+            plan: subject.plan,
+        })
     }
 
     fn budget(&self) -> Budget {

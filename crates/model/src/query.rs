@@ -23,6 +23,8 @@ pub enum Judged {
     Insert(Insertion),
     /// Change or remove records.
     Change(Change),
+    /// Read what a record was.
+    History(Past),
     /// Manage the deployment or a tenant.
     Control(Control),
 }
@@ -46,6 +48,21 @@ pub struct Query {
     pub count: bool,
     /// Go on after this place.
     pub after: Option<Position>,
+    /// What the caller may read of this type.
+    pub plan: Arc<Plan>,
+}
+
+/// Reading what records of one type were that had a key. Each state is judged as a row of its own.
+#[derive(Debug, Clone)]
+pub struct Past {
+    /// The type.
+    pub record_type: TypeId,
+    /// The key; the key field is in `plan.fields()`.
+    pub key: Value,
+    /// What to give, fields alone; every one is in `plan.fields()`.
+    pub columns: Vec<Column>,
+    /// At most this many states, the newest.
+    pub limit: u64,
     /// What the caller may read of this type.
     pub plan: Arc<Plan>,
 }

@@ -79,6 +79,8 @@ pub enum Operation {
     Update(Update),
     /// Remove records.
     Delete(Delete),
+    /// Read what a record was.
+    History(History),
     /// Manage the deployment or a tenant.
     Control(Control),
 }
@@ -299,12 +301,31 @@ pub struct Delete {
     pub returning: Option<Vec<Select>>,
 }
 
+/// Reading what a record was, as far as it is kept, and what it is.
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct History {
+    /// The record type's name.
+    pub record_type: String,
+    /// The record's key, in text form. States in which the record had another key are not asked for.
+    pub key: String,
+    /// The fields to give of each state; empty is every field that the caller may see.
+    pub select: Vec<String>,
+    /// At most this many states, the newest; `None` is the server's own limit.
+    pub limit: Option<u64>,
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History").field("record_type", &self.record_type).finish_non_exhaustive()
+    }
+}
+
 impl Operation {
     /// The word for what is done, for audit records and metrics.
     #[must_use]
     pub const fn action(&self) -> &'static str {
         match self {
-            Self::Read(_) => Action::Read.as_str(),
+            Self::Read(_) | Self::History(_) => Action::Read.as_str(),
             Self::Insert(_) => Action::Create.as_str(),
             Self::Update(_) => Action::Update.as_str(),
             Self::Delete(_) => Action::Delete.as_str(),

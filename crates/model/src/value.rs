@@ -127,6 +127,13 @@ pub struct WrongKind(pub Kind);
 pub struct Undecodable(pub Kind);
 
 impl Value {
+    /// A moment, if a timestamp can be that.
+    #[must_use]
+    pub fn moment(at: crate::UnixMs) -> Option<Self> {
+        let nanos = i128::from(at.0).checked_mul(1_000_000)?;
+        OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().map(Self::Timestamp)
+    }
+
     /// The kind, `None` for null.
     #[must_use]
     pub const fn kind(&self) -> Option<Kind> {

@@ -41,6 +41,11 @@ impl Reach {
             Judged::Read(query) => reach.query(query, types),
             Judged::Insert(insertion) => reach.insertion(insertion, types),
             Judged::Change(change) => reach.change(change, types),
+            Judged::History(past) => {
+                reach.key(past.record_type, types);
+                reach.plan(past.record_type, &past.plan, types);
+                reach.columns(past.record_type, &past.columns, types);
+            }
             // Whoever asks who saw a record names it by its key, which is found by its tag and not opened.
             Judged::Control(Control::AuditRead(AuditQuery { record: Some((type_name, _)), .. })) => {
                 if let Some((id, record_type)) = types.find(type_name) {

@@ -12,7 +12,8 @@ use countersign_model::custody::EraseControl;
 use countersign_model::query::Judged;
 use countersign_model::{FieldId, FieldSet, Opened, RecordId, Service, TenantId, TypeId, UnixMs};
 use countersign_store::{
-    Access, Batch, Done, Rejected, Requirement, Scan, SealedChange, SealedRow, Store, StoreError, Traces, Unavailable,
+    Access, Batch, Done, Rejected, Requirement, Scan, SealedChange, SealedRow, SealedState, StateScan, Store,
+    StoreError, Traces, Unavailable,
 };
 
 use crate::call::{BEYOND, Call, ServiceFailure};
@@ -28,6 +29,13 @@ pub trait Records: Send + Sync {
     /// Changes sealed rows of the token's tenant, within what the request may change. Durable when it returns. Whose a
     /// batch is that is to be made once, and when, is put in by the store.
     async fn write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure>;
+
+    /// States that records of the token's tenant had or have, for a request that reads what a record was: by the tag of the
+    /// key.
+    async fn history(&self, call: &Call<'_>, scan: &StateScan) -> Result<Vec<SealedState>, ServiceFailure> {
+        let _ = (call, scan);
+        Err(ServiceFailure::Unavailable)
+    }
 
     /// What is known of a change that the same principal asked for before, by the digest that it goes by
     /// ([`Once::id`](countersign_store::Once), as the gateway has it). For a request that changes records.
@@ -193,6 +201,36 @@ impl Records for StoreService {
         Ok(rows)
     }
 
+    async fn history(&self, call: &Call<'_>, scan: &StateScan) -> Result<Vec<SealedState>, ServiceFailure> {
+        let (judgement, reach) = self.judge(call, FROM_GATEWAY).await?;
+        let asked = match &judgement.judged {
+            Judged::History(past) => Some(past.record_type),
+            _ => None,
+        };
+        let key = judgement.state.facts.types.record_type(scan.record_type).map(|one| one.key);
+        let by_key = matches!(&scan.access, Access::Tags { field, .. } if Some(*field) == key);
+        let within = asked == Some(scan.record_type)
+            && by_key
+            && key.is_some_and(|key| scan.cells.contains(key))
+            && scan.cells.is_subset(reach.opened(scan.record_type));
+        if !within {
+            return Err(self.beyond_of(call, &judgement).await);
+        }
+        let history = self.store.history().ok_or(ServiceFailure::Unavailable)?;
+        let states = history.states(judgement.principal.tenant, scan).await.map_err(failure)?;
+        let opened = Opened { record_type: scan.record_type, fields: scan.cells, rows: states.len() as u64 };
+        if opened.cells() > 0 {
+            let counting = Call { caller: Service::Store, ..*call };
+            self.keys.count(&counting, &[opened]).await?;
+        }
+        let mut tally = judgement.tally();
+        tally.open(opened.record_type, opened.fields, opened.rows);
+        let filter_fields: FieldSet = key.into_iter().collect();
+        let access = accessed(scan.record_type, scan.cells, filter_fields, opened.rows);
+        self.guard.countersign(&judgement, call.request, Verdict::Released, vec![access], tally).await?;
+        Ok(states)
+    }
+
     async fn write(&self, call: &Call<'_>, mut batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {
         let (judgement, reach) = self.judge(call, FROM_GATEWAY).await?;
         batch.at = self.guard.clock().now();
@@ -212,7 +250,7 @@ impl Records for StoreService {
         let record_type = match &judgement.judged {
             Judged::Insert(insertion) => Some(insertion.record_type),
             Judged::Change(change) => Some(change.record_type),
-            Judged::Read(_) | Judged::Control(_) => None,
+            Judged::Read(_) | Judged::History(_) | Judged::Control(_) => None,
         };
         let written = self.store.write(judgement.principal.tenant, batch).await;
         let verdict = match &written {
@@ -358,7 +396,7 @@ fn change_within(change: &SealedChange, judgement: &Judgement, reach: &Reach) ->
     let own = match judged {
         Judged::Insert(insertion) => insertion.record_type,
         Judged::Change(change) => change.record_type,
-        Judged::Read(_) | Judged::Control(_) => return false,
+        Judged::Read(_) | Judged::History(_) | Judged::Control(_) => return false,
     };
     // The reach says which fields. That says nothing about a change without any, so the type is compared first.
     let (record_type, permitted, written): (_, _, FieldSet) = match change {
@@ -371,7 +409,7 @@ fn change_within(change: &SealedChange, judgement: &Judgement, reach: &Reach) ->
             let permitted = match judged {
                 Judged::Insert(insertion) => insertion.on_conflict.is_some_and(|conflict| conflict.merge),
                 Judged::Change(change) => change.set.is_some(),
-                Judged::Read(_) | Judged::Control(_) => false,
+                Judged::Read(_) | Judged::History(_) | Judged::Control(_) => false,
             };
             (*record_type, permitted, written.collect())
         }

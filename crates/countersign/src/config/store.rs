@@ -13,5 +13,8 @@ section! {
         cache_bytes: Whole<0, 1_099_511_627_776> = Whole::new(536_870_912);
         /// Connections for reading that a tenant keeps between requests.
         readers_kept: Whole<1, 64> = Whole::new(2);
+        /// Days for which earlier states of records are kept, sealed as they were: for countersign history, and for putting
+        /// a tenant back to an earlier moment. 0 keeps none. What has to go goes within the hour, also when this is shortened.
+        history_days: Whole<0, 3_650> = Whole::new(30);
     }
 }

@@ -1,6 +1,6 @@
 //! From a request about records to an [`Operation`], and to the form that its answer takes.
 
-use countersign_model::request::{Delete, Filter, Insert, OnConflict, Operation, Read, Select, Update};
+use countersign_model::request::{Delete, Filter, History, Insert, OnConflict, Operation, Read, Select, Update};
 use http::header::{ACCEPT, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderName, Method};
 
@@ -147,6 +147,40 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Lowered, Problem
         Kind::Delete => (delete(record_type, parameters, &form), Window::default()),
     };
     Ok(Lowered { operation, tenant, purpose, form: Form { window, ..form }, cursor })
+}
+
+/// Lowers a request for what a record was.
+///
+/// # Errors
+/// As [`lower`].
+pub fn history(incoming: Incoming<'_>, key: String, limits: &Limits) -> Result<Lowered, Problem> {
+    let Incoming { method, record_type, query, headers, .. } = incoming;
+    let kind = if *method == Method::HEAD { Kind::Head } else { Kind::Read };
+    let Parameters { select, filter, order, limit, offset, columns, on_conflict, cursor } =
+        query::parse(query, limits)?;
+    let bare = filter == Filter::default()
+        && order.is_empty()
+        && (offset, columns, on_conflict, cursor) == (None, None, None, None)
+        && !headers.contains_key(RANGE);
+    if !bare {
+        return Err(Problem::Unsupported("anything but 'select' and 'limit' in a request for a record's history"));
+    }
+    let mut fields = Vec::with_capacity(select.len());
+    for part in select {
+        match part {
+            Select::Field { field, alias: None } => fields.push(field),
+            // Everything is what there is without a select list.
+            Select::All if fields.is_empty() => {}
+            _ => return Err(Problem::Unsupported("anything but fields in the 'select' of a record's history")),
+        }
+    }
+    let format = accept::parse(text(headers, &ACCEPT)?)?;
+    let form = Form { format, kind, preferences: Preferences::default(), window: Window { offset: 0, limit } };
+    if form.wants_one() {
+        return Err(Problem::Unsupported("one object in place of a list of a record's states"));
+    }
+    let operation = Operation::History(History { record_type, key, select: fields, limit });
+    Ok(Lowered { operation, tenant: tenant(headers, kind)?, purpose: purpose(headers)?, form, cursor: None })
 }
 
 /// What `/rest/v1/{type}` answers to.

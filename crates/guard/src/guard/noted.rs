@@ -166,6 +166,7 @@ fn asked_for(request: &Request) -> Option<String> {
         Operation::Insert(insert) => &insert.record_type,
         Operation::Update(update) => &update.record_type,
         Operation::Delete(delete) => &delete.record_type,
+        Operation::History(history) => &history.record_type,
         Operation::Control(_) => return None,
     };
     countersign_model::Name::new(named).ok().map(|name| name.to_string())
