@@ -26,6 +26,11 @@ use crate::registry::erasure::ErasureFact;
 
 impl Authority {
     pub(super) async fn erase(&self, permit: &Permit, erase: EraseControl) -> Result<Done, ControlFailure> {
+        let takes_store = !matches!(erase, EraseControl::Principal { .. } | EraseControl::Receipts { .. });
+        if takes_store && self.store.as_ref().is_none_or(|store| store.erasing().is_none()) {
+            let expected = "one process that is all services, and that is not moving at present".to_owned();
+            return Err(ControlFailure::Invalid { field: "deployment".to_owned(), expected });
+        }
         match erase {
             EraseControl::Record { record_type, key } => self.erase_record(permit, &record_type, &key).await,
             EraseControl::Principal { tenant, user } => self.erase_principal(permit, tenant.as_ref(), &user).await,

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::batch::SealedChange;
 use crate::error::StoreError;
 use crate::history::{Histories, NotRewound, Rewound, SealedState, StateScan};
-use crate::{Batch, Done, Rejected, Scan, SealedRow, Store};
+use crate::{Batch, Done, Erases, Rejected, Scan, SealedRow, Store};
 
 /// A record of a tenant and type.
 type Place = (TenantId, TypeId, RecordId);
@@ -152,6 +152,12 @@ impl Store for Noting {
 
     async fn any_records(&self, record_type: TypeId) -> Result<bool, StoreError> {
         self.inner.any_records(record_type).await
+    }
+
+    /// Not while records are carried: what is erased here meanwhile would be carried there.
+    fn erasing(&self) -> Option<&dyn Erases> {
+        let carries = self.noted.lock().is_some();
+        if carries { None } else { self.inner.erasing() }
     }
 
     fn history(&self) -> Option<&dyn Histories> {
