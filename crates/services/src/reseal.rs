@@ -185,7 +185,9 @@ impl<'a> Sealer<'a> {
     fn fault(&self, error: KeyError, FieldId(field): FieldId, epoch: u32) -> ResealError {
         let (TypeId(record_type), _) = self.record_type;
         match error {
-            KeyError::Kms(KmsError::Destroyed) | KeyError::UnknownEpoch => ResealError::Destroyed { record_type, field, epoch },
+            KeyError::Kms(KmsError::Destroyed) | KeyError::UnknownEpoch => {
+                ResealError::Destroyed { record_type, field, epoch }
+            }
             other => ResealError::Keys(other),
         }
     }

@@ -118,6 +118,9 @@ pub trait Reseals: Carry {
 
     /// Tells when a key comes near its limit.
     fn nearing(&self) -> Arc<Nearing>;
+
+    /// Lets each key seal so many values from now on, at the most [`SEALS_MAX`](crate::SEALS_MAX).
+    fn set_seal_limit(&self, max: u64);
 }
 
 /// Brings a tenant's epoch and counts from one store to another, with its records.

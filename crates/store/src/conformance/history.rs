@@ -17,7 +17,7 @@ fn states_of(access: Access) -> StateScan {
 }
 
 async fn states(store: &impl Store, scan: &StateScan) -> Vec<SealedState> {
-    store.history().expect("it keeps history").states(tenant(1), scan).await.unwrap()
+    store.history().unwrap().states(tenant(1), scan).await.unwrap()
 }
 
 fn times(states: &[SealedState]) -> Vec<(u64, u64, Option<u64>)> {

@@ -238,4 +238,8 @@ impl Reseals for PostgresStore {
     fn nearing(&self) -> Arc<Nearing> {
         Arc::clone(&self.shared.seals.limit.nearing)
     }
+
+    fn set_seal_limit(&self, max: u64) {
+        self.limit_seals(max);
+    }
 }

@@ -172,4 +172,8 @@ impl Reseals for SqliteStore {
     fn nearing(&self) -> Arc<Nearing> {
         Arc::clone(&self.shared.seals.nearing)
     }
+
+    fn set_seal_limit(&self, max: u64) {
+        self.limit_seals(max);
+    }
 }
