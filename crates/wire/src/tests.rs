@@ -26,9 +26,9 @@ use countersign_crypto::{FieldKeys, FieldSecrets, SecretKey, SystemEntropy};
 use countersign_guard::{Bearer, Refusal};
 use countersign_model::clock::SystemClock;
 use countersign_model::request::{Door, Operation, Read};
-use countersign_model::{Clock, FieldId, FieldSet, Opened, Request, RequestId, Service, TenantId, TypeId};
+use countersign_model::{Clock, FieldId, FieldSet, Opened, Request, RequestId, Service, TenantId, TypeId, UnixMs};
 use countersign_services::{Call, KeyRelease, Keyring, LiveKeys, Records, SealGrant, SealPurpose, ServiceFailure, Use};
-use countersign_store::{Access, Batch, Rejected, Scan, SealedRow};
+use countersign_store::{Access, Batch, Rejected, Scan, SealedRow, SealedState, StateScan};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -271,6 +271,13 @@ impl Records for Fake {
     async fn read(&self, call: &Call<'_>, _: &Scan) -> Result<Vec<SealedRow>, ServiceFailure> {
         self.called(call).await?;
         Ok(self.rows.lock().clone())
+    }
+
+    async fn history(&self, call: &Call<'_>, scan: &StateScan) -> Result<Vec<SealedState>, ServiceFailure> {
+        self.called(call).await?;
+        let rows = self.rows.lock().clone().into_iter().zip(1u64..);
+        let until = |number: u64| scan.after.map(|(_, version)| UnixMs(version + number));
+        Ok(rows.map(|(row, number)| SealedState { row, at: UnixMs(number), until: until(number) }).collect())
     }
 
     async fn write(&self, call: &Call<'_>, batch: Batch) -> Result<Result<(), Rejected>, ServiceFailure> {

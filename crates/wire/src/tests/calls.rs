@@ -1,6 +1,8 @@
 //! What reaches the services, and what comes back.
 
+use countersign_crypto::Tag;
 use countersign_model::RecordId;
+use countersign_model::request::History;
 use countersign_store::SealedChange;
 
 use super::*;
@@ -131,6 +133,39 @@ async fn counts_that_come_together_go_together_and_each_has_its_answer() {
     let (one, other) = tokio::join!(keys.try_count(&old_call, &opened), keys.try_count(&fresh_call, &opened));
     assert_eq!(one, Err(Failed::Call(CallRefused::Old)));
     assert_eq!(other, Ok(()));
+}
+
+#[tokio::test]
+async fn states_of_records_come_with_their_times() {
+    let (deployment, fake, served, _, records) = gateway().await;
+    let cells = vec![(FieldId(0), Some(vec![7; 50_000])), (FieldId(1), None)];
+    let row = |number: u128| SealedRow { record: RecordId::from_u128(number), version: 3, cells: cells.clone() };
+    *fake.rows.lock() = (1..=9).map(row).collect();
+    let (bearer, mut request) = (bearer(), deployment.request());
+    let select = vec!["phone".to_owned()];
+    let asked = History { record_type: "customer".into(), key: "A/1".into(), select, limit: Some(3) };
+    request.operation = Operation::History(asked);
+    let call = call(&bearer, &request);
+    let scan = |after, limit| StateScan {
+        record_type: TYPE,
+        access: Access::Tags { field: FieldId(5), tags: vec![Tag([1; 16])] },
+        cells: FieldSet::first(2),
+        limit,
+        after,
+    };
+    let states = records.history(&call, &scan(Some((RecordId::from_u128(1), 40)), 9)).await.unwrap();
+    assert_eq!(states.iter().map(|state| state.row.clone()).collect::<Vec<_>>(), *fake.rows.lock());
+    let times: Vec<_> = states.iter().map(|state| (state.at.0, state.until.map(|until| until.0))).collect();
+    assert_eq!((times[0], times[8]), ((1, Some(41)), (9, Some(49))));
+    let states = records.history(&call, &scan(None, 9)).await.unwrap();
+    assert!(states.iter().all(|state| state.until.is_none()));
+    assert_eq!(
+        records.history(&call, &scan(None, 8)).await,
+        Err(ServiceFailure::Unavailable),
+        "more than was asked for"
+    );
+    let others = RemoteRecords::new(deployment.channel("authority", "keys", &served.address));
+    assert_eq!(others.try_history(&call, &scan(None, 9)).await, Err(Failed::Call(CallRefused::Role)));
 }
 
 #[tokio::test]

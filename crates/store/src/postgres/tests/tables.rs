@@ -9,7 +9,7 @@ use super::*;
 use crate::Access;
 use crate::conformance::fixture::*;
 
-const TENANTS: [&str; 7] = ["r0", "r1", "written", "once", "tenant", "key_epoch", "seal_count"];
+const TENANTS: [&str; 10] = ["r0", "r1", "h0", "h1", "past", "written", "once", "tenant", "key_epoch", "seal_count"];
 
 /// As the service's own role, signed in by its certificate: no setting, no row; and nobody else's rows by asking for them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -18,7 +18,7 @@ async fn without_the_setting_there_are_no_rows() {
     let store = store(&server, "rows", 2).await;
     for one in [tenant(1), tenant(2)] {
         library_of(&store, one).await;
-        write(&store, one, vec![insert(1, 1), loan(2, 1)]).await.unwrap();
+        write(&store, one, vec![insert(1, 1), loan(2, 1), update(1, 1, b"x")]).await.unwrap();
     }
     let pool = &store.shared.pool;
     let count = async |scope: Scope, table: &str, of: TenantId| -> i64 {
@@ -32,7 +32,7 @@ async fn without_the_setting_there_are_no_rows() {
         };
         mine
     };
-    for table in ["r0", "r1", "written"] {
+    for table in ["r0", "r1", "h0", "written"] {
         assert_eq!(count(Scope::Tenant(tenant(1)), table, tenant(1)).await, 1);
         assert_eq!(count(Scope::Tenant(tenant(1)), table, tenant(2)).await, 0, "another tenant's in {table}");
         assert_eq!(count(Scope::Service, table, tenant(1)).await, 0, "without the setting in {table}");
@@ -44,7 +44,12 @@ async fn without_the_setting_there_are_no_rows() {
     let refused = intruder.execute(&text, &[&other]).await;
     assert_eq!(refused, Err(PgError::Refused { state: "42501".into() }));
     intruder.roll_back().await.unwrap();
-    for text in ["UPDATE r0 SET version = 9 WHERE tenant = $1", "DELETE FROM r0 WHERE tenant = $1"] {
+    for text in [
+        "UPDATE r0 SET version = 9 WHERE tenant = $1",
+        "DELETE FROM r0 WHERE tenant = $1",
+        "UPDATE h0 SET version = 9 WHERE tenant = $1",
+        "DELETE FROM h0 WHERE tenant = $1",
+    ] {
         let mut intruder = pool.begin(Scope::Tenant(tenant(1))).await.unwrap();
         assert_eq!(intruder.execute(&text.into(), &[&other]).await, Ok(0));
         intruder.roll_back().await.unwrap();
@@ -227,4 +232,45 @@ async fn old_ids_of_batches_go() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("{} are left", server.sql("ids", left).unwrap());
+}
+
+/// Tables as they were before there was a past get one, with what is in them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_without_a_past_get_one() {
+    let server = Postgres::start().unwrap();
+    let store = store(&server, "past", 4).await;
+    library_of(&store, tenant(1)).await;
+    write(&store, tenant(1), vec![insert(1, 1), insert(2, 1)]).await.unwrap();
+    // As if the step that makes it had not been taken.
+    let before = "SET search_path = countersign; DROP TABLE h0, h1, past; ALTER TABLE layout DROP COLUMN past_since; \
+                  ALTER TABLE r0 DROP COLUMN at; ALTER TABLE r1 DROP COLUMN at; \
+                  UPDATE migration SET version = 2 WHERE part = 'records'";
+    server.sql("past", before).unwrap();
+    migrate(store.shared.schema.as_ref().unwrap(), &[CORE, RECORDS]).await.unwrap();
+    let again =
+        PostgresStore::new(Arc::clone(&store.shared.pool), store.shared.schema.clone(), Arc::new(SystemEntropy));
+    again.apply_types(&grown(1)).await.unwrap();
+    let history = again.history().unwrap();
+    let since = history.since(tenant(1)).await.unwrap();
+    assert!(since.0 > 1_000_000_000_000, "nobody knows what was before: {since:?}");
+    let change = Batch { at: UnixMs(since.0 + 10), ..batch(vec![update(1, 1, b"x"), delete(2, 1)]) };
+    again.write(tenant(1), change).await.unwrap().unwrap();
+    let refused = history.rewind(tenant(1), UnixMs(since.0 - 1), UnixMs(since.0 + 20), 0).await.unwrap();
+    assert_eq!(refused, Err(crate::history::NotRewound::NotKept { since }));
+    history.rewind(tenant(1), since, UnixMs(since.0 + 20), 0).await.unwrap().unwrap();
+    let rows = everything(&again, tenant(1)).await;
+    assert_eq!(
+        rows.iter().map(|row| (row.version, row.cells[3].1.clone())).collect::<Vec<_>>(),
+        [(3, Some(cell(1000))), (2, Some(cell(1000)))]
+    );
+    for table in ["h0", "h1", "past"] {
+        let first =
+            format!("SELECT bool_and(indkey[0] = 1) FROM pg_index WHERE indrelid = 'countersign.{table}'::regclass");
+        assert_eq!(server.sql("past", &first).unwrap(), "t", "the tenant is first in every key of {table}");
+    }
+    let open = "SELECT count(*) FROM pg_class WHERE relnamespace = 'countersign'::regnamespace AND relkind = 'r' \
+                AND NOT (relrowsecurity AND relforcerowsecurity)";
+    assert_eq!(server.sql("past", open).unwrap(), "0");
+    let keyed = "SELECT count(*) FROM pg_indexes WHERE indexname IN ('j0x0', 'j0x2', 'j1x0', 'j0until', 'j1until')";
+    assert_eq!(server.sql("past", keyed).unwrap(), "5");
 }
