@@ -18,6 +18,8 @@ use crate::trace::Trace;
 pub(super) struct Required {
     pub(super) requirements: Vec<Requirement>,
     pub(super) causes: Vec<Cause>,
+    /// How many of them, at the beginning, are [`Cause::Unique`].
+    uniques: usize,
 }
 
 /// Why something must hold.
@@ -35,6 +37,13 @@ impl Required {
     pub(super) fn add(&mut self, more: Self) {
         self.requirements.extend(more.requirements);
         self.causes.extend(more.causes);
+    }
+
+    /// Before all that is of another kind: as a store finds a value that is taken before it looks at requirements.
+    fn push_unique(&mut self, requirement: Requirement, field: FieldId) {
+        self.requirements.insert(self.uniques, requirement);
+        self.causes.insert(self.uniques, Cause::Unique(field));
+        self.uniques = self.uniques.saturating_add(1);
     }
 
     fn push(&mut self, requirement: Requirement, cause: Cause) {
@@ -108,7 +117,7 @@ impl Work<'_> {
                 continue;
             }
             let tags = self.keys.tags(type_id, *field, value)?.skip(1).collect();
-            required.push(Requirement::Absent { record_type: type_id, field: *field, tags }, Cause::Unique(*field));
+            required.push_unique(Requirement::Absent { record_type: type_id, field: *field, tags }, *field);
         }
         Ok(())
     }

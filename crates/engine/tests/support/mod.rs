@@ -39,11 +39,12 @@ pub use ask::*;
 pub const ACME: &str = "acme";
 pub const GLOBEX: &str = "globex";
 
-struct Wrapped(HashMap<TenantId, Arc<[u8]>>);
+#[derive(Default)]
+struct Wrapped(Mutex<HashMap<TenantId, Arc<[u8]>>>);
 
 impl WrappedKeys for Wrapped {
     fn wrapped(&self, tenant: TenantId) -> Option<Arc<[u8]>> {
-        self.0.get(&tenant).cloned()
+        self.0.lock().unwrap().get(&tenant).cloned()
     }
 }
 
@@ -79,6 +80,8 @@ pub struct Stage {
     /// What the key service and the store put on record.
     pub behind: Arc<Ledger>,
     pub minter: Minter,
+    pub tenant_keys: Arc<TenantKeys>,
+    wrapped: Arc<Wrapped>,
     verifier: Arc<Verifier>,
     _dir: tempfile::TempDir,
     _server: Option<countersign_testkit::Postgres>,
@@ -210,10 +213,11 @@ impl Stage {
                 observe: Arc::new(countersign_guard::Unobserved),
             }))
         };
-        let tenant_keys = Arc::new(TenantKeys::new(kms, Arc::new(Wrapped(wrapped)), 10_000));
+        let wrapped = Arc::new(Wrapped(Mutex::new(wrapped)));
+        let tenant_keys = Arc::new(TenantKeys::new(kms, Arc::<Wrapped>::clone(&wrapped) as _, 10_000));
         let keys = Arc::new(KeyService::new(KeyServiceParts {
             guard: guard_of(Service::Keys),
-            keys: tenant_keys,
+            keys: Arc::clone(&tenant_keys),
             budgets: Arc::new(Budgets::open(&dir.path().join("budgets"), clock.now()).unwrap()),
             entropy: Arc::clone(&entropy) as Arc<dyn Entropy>,
         }));
@@ -230,11 +234,34 @@ impl Stage {
             keys,
             records,
             limits,
+            tenant_keys,
+            wrapped,
             ledger,
             behind,
             _dir: dir,
             _server: server,
         }
+    }
+
+    /// Puts a tenant's keys in force, as the authority does.
+    pub fn put_keys(&self, tenant: TenantId, keys: Vec<u8>) {
+        self.wrapped.0.lock().unwrap().insert(tenant, keys.into());
+        self.tenant_keys.forget(tenant);
+    }
+
+    /// A new key for the tenant.
+    pub fn rotate(&self, tenant: &str) {
+        let tenant = self.cell.load().facts.tenant_names[&name(tenant)];
+        self.put_keys(tenant, self.tenant_keys.rotate(&SystemEntropy, tenant).unwrap());
+    }
+
+    /// New keys for one field of it.
+    pub fn rotate_field(&self, tenant: &str, record_type: &str, field: &str) {
+        let facts = Arc::clone(&self.cell.load().facts);
+        let tenant = facts.tenant_names[&name(tenant)];
+        let (id, known) = facts.types.find(record_type).unwrap();
+        let field = known.find(field).unwrap().0;
+        self.put_keys(tenant, self.tenant_keys.rotate_field(tenant, id, field).unwrap());
     }
 
     async fn fill(&self, tenant: &str) {
