@@ -5,6 +5,7 @@ mod alert;
 mod audit;
 mod completions;
 mod context;
+mod export;
 mod get;
 mod ha;
 mod help;
@@ -81,7 +82,10 @@ enum Command {
     /// Set and show the identity provider with which a tenant's people log in.
     #[command(subcommand, after_help = help::PROVIDER)]
     Provider(provider::Command),
-    /// Bring rows of a CSV or NDJSON file into a record type.
+    /// Take your tenant's records out, as CSV and NDJSON, as far as you may see them.
+    #[command(after_help = help::EXPORT_DATA)]
+    Export(export::Arguments),
+    /// Bring rows of a CSV or NDJSON file into a record type, or all of an export into your tenant.
     #[command(after_help = help::IMPORT)]
     Import(import::Arguments),
     /// Read records.
@@ -170,6 +174,7 @@ fn run(context: &Context, command: Command) -> Result<(), Problem> {
             Command::Schema(command) => schema::run(context, command).await,
             Command::Policy(command) => policy::run(context, command).await,
             Command::Provider(command) => provider::run(context, command).await,
+            Command::Export(arguments) => export::run(context, &arguments).await,
             Command::Import(arguments) => import::run(context, &arguments).await,
             Command::Get(arguments) => get::run(context, &arguments).await,
             Command::Login(arguments) => login::run(context, &arguments).await,

@@ -6,8 +6,12 @@
 
 mod check;
 mod csv_rows;
+mod exported_csv;
+mod folder;
 mod json_rows;
+mod late;
 mod lines;
+mod order;
 mod source;
 
 use std::collections::BTreeMap;
@@ -18,6 +22,9 @@ use countersign_model::Entropy as _;
 use http::Method;
 
 pub use check::Checker;
+pub use folder::{Folder, Planned};
+pub use late::link;
+pub use order::{Step, order};
 pub use source::{Format, Source};
 
 use crate::client::Client;
@@ -57,8 +64,19 @@ pub type Row = Result<Good, Bad>;
 pub struct Sending {
     /// Rows in a request.
     pub batch: usize,
-    /// Change rows that are there already, rather than refuse them.
-    pub upsert: bool,
+    /// What becomes of records that are there already, found by the type's key.
+    pub existing: Existing,
+}
+
+/// What becomes of records that are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// The batch is refused.
+    Refused,
+    /// They get the row's values.
+    Changed,
+    /// They stay as they are.
+    Left,
 }
 
 /// What checking found.
@@ -115,7 +133,16 @@ pub fn check(
     Ok(checked)
 }
 
-/// Sends every good row and gives how many were.
+/// What was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Rows.
+    pub rows: u64,
+    /// How many of them made or changed a record. The others are of records that were there already and were left.
+    pub stored: u64,
+}
+
+/// Sends every good row.
 ///
 /// # Errors
 /// What the server said about a batch, with what is stored by then.
@@ -126,8 +153,8 @@ pub async fn send(
     checker: &mut Checker<'_>,
     sending: Sending,
     progress: &mut Progress,
-) -> Result<u64, Problem> {
-    let mut sender = Sender { client, record_type, source, sending, sent: 0 };
+) -> Result<Sent, Problem> {
+    let mut sender = Sender { client, record_type, source, sending, sent: 0, stored: 0 };
     // The rows of one request all have the same fields: a field that is left out is not one that is null.
     let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
     checker.restart();
@@ -145,7 +172,7 @@ pub async fn send(
     }
     sender.send_all(&mut batches).await?;
     progress.reached(sender.sent);
-    Ok(sender.sent)
+    Ok(Sent { rows: sender.sent, stored: sender.stored })
 }
 
 /// Rows with the same fields, to be stored together.
@@ -175,6 +202,7 @@ struct Sender<'a> {
     source: &'a Source,
     sending: Sending,
     sent: u64,
+    stored: u64,
 }
 
 impl Sender<'_> {
@@ -190,18 +218,24 @@ impl Sender<'_> {
     async fn send(&mut self, batch: Batch) -> Result<(), Problem> {
         let Batch { mut json, rows, first_line, last_line } = batch;
         json.push(']');
-        let upsert = self.sending.upsert;
-        let prefer = if upsert { "return=minimal,resolution=merge-duplicates" } else { "return=minimal" };
-        let mut key = [0; 16];
-        SystemEntropy.fill(&mut key);
-        let key = format!("\"{:032x}\"", u128::from_be_bytes(key));
+        let existing = self.sending.existing;
+        let prefer = match existing {
+            Existing::Refused => "return=minimal",
+            Existing::Changed => "return=minimal,resolution=merge-duplicates",
+            Existing::Left => "return=minimal,resolution=ignore-duplicates,count=exact",
+        };
         let ask = Ask::new(Method::POST, format!("/rest/v1/{}", self.record_type))
             .body("application/json", json)
-            .header(http::HeaderName::from_static("prefer"), prefer)
-            .header(http::HeaderName::from_static("idempotency-key"), key);
-        let Err(problem) = self.send_once(ask).await else {
-            self.sent = self.sent.saturating_add(rows as u64);
-            return Ok(());
+            .header(http::HeaderName::from_static("prefer"), prefer);
+        let problem = match send_once(self.client, ask).await {
+            Ok(reply) => {
+                let told = reply.header("content-range").and_then(|range| range.rsplit('/').next()?.parse().ok());
+                let stored = told.filter(|_| existing == Existing::Left).unwrap_or(rows as u64);
+                self.sent = self.sent.saturating_add(rows as u64);
+                self.stored = self.stored.saturating_add(stored);
+                return Ok(());
+            }
+            Err(problem) => problem,
         };
         let lines = if first_line == last_line {
             format!("line {first_line}")
@@ -215,32 +249,40 @@ impl Sender<'_> {
             (_, true) => format!("{source}: {lines} was not stored, {sent} rows were"),
             (_, false) => format!("{source}: {lines} were not stored, {sent} rows were"),
         };
-        let next = match (self.sent, upsert) {
+        let next = match (self.sent, existing) {
             (0, _) => "put it right and run the same command again",
-            (_, true) => "put it right and run the same command again; --upsert makes that safe",
-            (_, false) => "put it right and run the same command again with --upsert, so that repeating is safe",
+            (_, Existing::Changed) => "put it right and run the same command again; --upsert makes that safe",
+            (_, Existing::Left) => "put it right and run the same command again; what is there is left as it is",
+            (_, Existing::Refused) => {
+                "put it right and run the same command again with --upsert, so that repeating is safe"
+            }
         };
         Err(problem.or_next(next).during(&place))
     }
+}
 
-    /// Sends a batch under its key until it is answered, for some seconds. It is stored once, however often it arrives.
-    async fn send_once(&self, ask: Ask) -> Result<(), Problem> {
-        for pause in PAUSES {
-            match self.client.exchange(ask.clone()).await {
-                Ok(reply) if reply.status.is_success() => return Ok(()),
-                Ok(reply) if ![409, 502, 503, 504].contains(&reply.status.as_u16()) => {
-                    return Err(self.client.said_no(&reply));
-                }
-                // A row that is there already is there the next time, too; a request under way is over then.
-                Ok(reply) if reply.status == http::StatusCode::CONFLICT && !is_under_way(&reply) => {
-                    return Err(self.client.said_no(&reply));
-                }
-                Err(problem) if problem.exit != Exit::Unavailable => return Err(problem),
-                Ok(_) | Err(_) => tokio::time::sleep(pause).await,
+/// Sends a change under a key of its own until it is answered, for some seconds. It is made once, however often it
+/// arrives.
+async fn send_once(client: &Client, ask: Ask) -> Result<Reply, Problem> {
+    let mut key = [0; 16];
+    SystemEntropy.fill(&mut key);
+    let key = format!("\"{:032x}\"", u128::from_be_bytes(key));
+    let ask = ask.header(http::HeaderName::from_static("idempotency-key"), key);
+    for pause in PAUSES {
+        match client.exchange(ask.clone()).await {
+            Ok(reply) if reply.status.is_success() => return Ok(reply),
+            Ok(reply) if ![409, 502, 503, 504].contains(&reply.status.as_u16()) => {
+                return Err(client.said_no(&reply));
             }
+            // A row that is there already is there the next time, too; a request under way is over then.
+            Ok(reply) if reply.status == http::StatusCode::CONFLICT && !is_under_way(&reply) => {
+                return Err(client.said_no(&reply));
+            }
+            Err(problem) if problem.exit != Exit::Unavailable => return Err(problem),
+            Ok(_) | Err(_) => tokio::time::sleep(pause).await,
         }
-        self.client.send(ask).await.map(drop)
     }
+    client.send(ask).await
 }
 
 /// Whether the same request, under the same key, is being answered.

@@ -19,6 +19,7 @@ pub mod config;
 mod demo;
 pub mod deployment;
 pub mod environment;
+pub mod export;
 pub mod import;
 pub mod ledger;
 pub mod logging;

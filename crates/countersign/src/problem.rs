@@ -93,6 +93,16 @@ impl Problem {
         if self.next.is_some() { self } else { self.next(step) }
     }
 
+    /// Says what to do after what there is to do next.
+    #[must_use]
+    pub fn also(mut self, step: &str) -> Self {
+        self.next = Some(match self.next {
+            Some(first) => format!("{first}; then {step}"),
+            None => step.to_owned(),
+        });
+        self
+    }
+
     /// The same with words before the message that say during what it happened.
     #[must_use]
     pub fn during(mut self, what: &str) -> Self {

@@ -33,6 +33,8 @@ mod pages;
 mod services;
 #[path = "program/standby.rs"]
 mod standby;
+#[path = "program/taken_out.rs"]
+mod taken_out;
 #[path = "program/tokens.rs"]
 mod tokens;
 #[path = "program/witness.rs"]

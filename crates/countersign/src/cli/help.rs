@@ -1,9 +1,11 @@
 //! Texts of `--help`: examples for every command, and what exit codes mean.
 
+mod data;
 mod database;
 
 use clap::Command;
 
+pub(super) use self::data::*;
 pub(super) use self::database::*;
 
 pub(super) const EXIT_CODES: &str = "\
@@ -131,19 +133,6 @@ Examples:
   countersign --dir ./deployment policy apply policies/ --dry-run
   countersign --dir ./deployment policy apply policies/
   countersign --dir ./deployment policy show";
-
-pub(super) const IMPORT: &str = "\
-Every row is checked against the record type before the first is sent: a bad row names its line \
-and column, and then nothing is imported unless --skip-bad collects the bad rows. Rows are sent in \
-batches. Each batch is stored whole or not at all, but the file as a whole is not one transaction: \
-if the connection breaks midway, the batches before are stored. Run the same command again with \
---upsert: rows that are there are then set to the same values.
-
-Examples:
-  countersign --dir ./deployment --as andrew@northwind import customer customer.csv
-  countersign import customer customer.csv --dry-run
-  countersign import invoice invoices.ndjson --skip-bad bad.ndjson
-  zcat customer.csv.gz | countersign import customer - --upsert";
 
 pub(super) const GET: &str = "\
 Examples:

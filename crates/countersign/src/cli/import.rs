@@ -1,5 +1,7 @@
 //! `countersign import`
 
+mod folder;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,7 @@ use countersign_model::{Name, RecordTypes};
 use super::context::{Context, Unnamed};
 use crate::client::Client;
 use crate::deployment::new_file;
-use crate::import::{self, Bad, Checked, Checker, Format, Sending, Source};
+use crate::import::{self, Bad, Checked, Checker, Existing, Format, Sending, Source};
 use crate::manage;
 use crate::nearest::nearest;
 use crate::problem::{Exit, Problem, io};
@@ -17,12 +19,12 @@ use crate::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The record type.
-    #[arg(value_name = "TYPE")]
-    record_type: Name,
+    /// The record type; or alone, a folder that `countersign export` made.
+    #[arg(value_name = "TYPE|DIR")]
+    what: PathBuf,
     /// The file; - is standard input, which is kept in memory whole.
     #[arg(value_name = "FILE")]
-    file: PathBuf,
+    file: Option<PathBuf>,
     /// What the file is written in; its name says if not given, and - is CSV.
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
@@ -44,16 +46,28 @@ pub(super) struct Arguments {
 const SHOWN: usize = 10;
 
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), Problem> {
-    let source = source(arguments)?;
+    match &arguments.file {
+        None => folder::run(context, arguments).await,
+        Some(file) => one_file(context, arguments, file).await,
+    }
+}
+
+async fn one_file(context: &Context, arguments: &Arguments, file: &Path) -> Result<(), Problem> {
+    let name = arguments.what.to_str().and_then(|text| Name::new(text).ok());
+    let name = &name.ok_or_else(|| {
+        Problem::usage(format!("{} is no name of a record type", arguments.what.display()))
+            .next("name the record type first, then the file: countersign import customer customer.csv")
+    })?;
+    let source = source(arguments, file)?;
     let client = context.client(Unnamed::Refused).await?;
     let types = types(context, &client).await?;
     let record_type = match &types {
-        Some(types) => Some(find(types, &arguments.record_type)?),
+        Some(types) => Some(find(types, name)?),
         None => None,
     };
     let mut checker = Checker::new(record_type);
     let keep = if arguments.skip_bad.is_some() { usize::MAX } else { SHOWN };
-    let mut progress = Progress::new(context.terminal, format!("checking {}", arguments.record_type), None);
+    let mut progress = Progress::new(context.terminal, format!("checking {name}"), None);
     let checked = import::check(&source, &mut checker, keep, &mut progress);
     progress.done();
     let checked = checked?;
@@ -63,27 +77,33 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), 
         terminal.note(&format!("{} rows of {} could be imported; nothing was", checked.good, source.name()));
         return Ok(());
     }
-    let sending = Sending { batch: usize::try_from(arguments.batch).unwrap_or(1), upsert: arguments.upsert };
-    let mut progress = Progress::new(*terminal, format!("importing {}", arguments.record_type), Some(checked.good));
-    let sent =
-        import::send(&client, arguments.record_type.as_str(), &source, &mut checker, sending, &mut progress).await;
+    let existing = if arguments.upsert { Existing::Changed } else { Existing::Refused };
+    let sending = Sending { batch: arguments.batch(), existing };
+    let mut progress = Progress::new(*terminal, format!("importing {name}"), Some(checked.good));
+    let sent = import::send(&client, name.as_str(), &source, &mut checker, sending, &mut progress).await;
     progress.done();
-    terminal.note(&format!("imported {} rows of {} into {}", sent?, source.name(), arguments.record_type));
+    terminal.note(&format!("imported {} rows of {} into {name}", sent?.rows, source.name()));
     Ok(())
 }
 
-fn source(arguments: &Arguments) -> Result<Source, Problem> {
-    if arguments.file == Path::new("-") {
+impl Arguments {
+    fn batch(&self) -> usize {
+        usize::try_from(self.batch).unwrap_or(1)
+    }
+}
+
+fn source(arguments: &Arguments, file: &Path) -> Result<Source, Problem> {
+    if file == Path::new("-") {
         let mut bytes = Vec::new();
         let read = std::io::stdin().lock().read_to_end(&mut bytes);
         read.map_err(|error| Problem::failed(format!("can't read standard input: {error}")))?;
         return Ok(Source::memory("standard input", arguments.format.unwrap_or(Format::Csv), bytes));
     }
-    let format = arguments.format.or_else(|| Format::of(&arguments.file)).ok_or_else(|| {
-        Problem::usage(format!("{}: its name doesn't say what it is written in", arguments.file.display()))
+    let format = arguments.format.or_else(|| Format::of(file)).ok_or_else(|| {
+        Problem::usage(format!("{}: its name doesn't say what it is written in", file.display()))
             .next("add --format csv or --format ndjson")
     })?;
-    Ok(Source::file(&arguments.file, format))
+    Ok(Source::file(file, format))
 }
 
 /// The record types, or none if this caller may not read them: then the server alone judges.

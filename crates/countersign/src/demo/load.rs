@@ -12,7 +12,7 @@ use super::example::{self, Company, User};
 use crate::client::Client;
 use crate::compose::make_key;
 use crate::deployment::Deployment;
-use crate::import::{self, Checker, Format, Sending, Source};
+use crate::import::{self, Checker, Existing, Format, Sending, Source};
 use crate::login::{Login, Signer, login, operator};
 use crate::manage;
 use crate::problem::{Exit, Problem};
@@ -128,11 +128,11 @@ async fn import_company(
         if let Some(bad) = checked.bad.first() {
             return Err(Problem::failed(format!("{file}: {bad}")));
         }
-        let sending = Sending { batch: 500, upsert: true };
+        let sending = Sending { batch: 500, existing: Existing::Changed };
         let mut progress = Progress::new(*terminal, what, Some(checked.good));
         let sent = import::send(&client, type_name, &source, &mut checker, sending, &mut progress).await;
         progress.done();
-        told.push(format!("{} {type_name}", sent?));
+        told.push(format!("{} {type_name}", sent?.rows));
     }
     terminal.line(&format!("  loaded  {}: {}", company.name, told.join(", ")))
 }

@@ -11,12 +11,18 @@ use super::Good;
 pub struct Checker<'a> {
     record_type: Option<&'a RecordType>,
     seen: HashMap<String, HashSet<Vec<u8>>>,
+    is_known_unique: bool,
+    left_out: Vec<String>,
 }
 
 /// A value as the file has it.
 pub(super) enum Given<'a> {
     /// Text; empty is null.
     Text(&'a str),
+    /// Text that may be empty.
+    Exactly(&'a str),
+    /// Nothing.
+    Null,
     /// JSON.
     Json(&'a RawValue),
 }
@@ -31,7 +37,21 @@ impl<'a> Checker<'a> {
     /// Judges by this type.
     #[must_use]
     pub fn new(record_type: Option<&'a RecordType>) -> Self {
-        Self { record_type, seen: HashMap::new() }
+        Self { record_type, seen: HashMap::new(), is_known_unique: false, left_out: Vec::new() }
+    }
+
+    /// Doesn't keep unique values to compare them: the rows come from where they were unique.
+    #[must_use]
+    pub const fn known_unique(mut self) -> Self {
+        self.is_known_unique = true;
+        self
+    }
+
+    /// Judges these fields like the others, and leaves them out of what is sent.
+    #[must_use]
+    pub fn leaving_out(mut self, fields: Vec<String>) -> Self {
+        self.left_out = fields;
+        self
     }
 
     /// Forgets the rows seen: the file is read from its beginning.
@@ -71,10 +91,13 @@ impl<'a> Checker<'a> {
             }
             let field = self.record_type.and_then(|record_type| record_type.find(name)).map(|(_, field)| field);
             let text = self.value(field, &given).map_err(fault)?;
-            names.push(name);
             if text == "null" {
                 empty.insert(name);
             }
+            if self.left_out.iter().any(|left| left == name) {
+                continue;
+            }
+            names.push(name);
             if json.len() > 1 {
                 json.push(',');
             }
@@ -100,14 +123,19 @@ impl<'a> Checker<'a> {
     fn value(&mut self, field: Option<&Field>, given: &Given<'_>) -> Result<String, String> {
         let kind = field.map(|field| field.kind);
         let value = match (kind, given) {
-            (_, Given::Text("")) => Value::Null,
-            (None, Given::Text(text)) if text.contains('\0') => return Err(Kind::Text.expectation().to_owned()),
-            (None, Given::Text(text)) => return Ok(serde_json::Value::from(*text).to_string()),
+            (_, Given::Text("") | Given::Null) => Value::Null,
+            (None, Given::Text(text) | Given::Exactly(text)) if text.contains('\0') => {
+                return Err(Kind::Text.expectation().to_owned());
+            }
+            (None, Given::Text(text) | Given::Exactly(text)) => return Ok(serde_json::Value::from(*text).to_string()),
             (None, Given::Json(raw)) => return Ok(raw.get().to_owned()),
-            (Some(kind), Given::Text(text)) => Value::parse(kind, text).map_err(|wrong| wrong.to_string())?,
+            (Some(kind), Given::Text(text) | Given::Exactly(text)) => {
+                Value::parse(kind, text).map_err(|wrong| wrong.to_string())?
+            }
             (Some(kind), Given::Json(raw)) => Value::from_json(kind, raw).map_err(|wrong| wrong.to_string())?,
         };
-        if let Some(field) = field.filter(|field| field.unique && !value.is_null()) {
+        let compared = |field: &&Field| field.unique && !self.is_known_unique && !value.is_null();
+        if let Some(field) = field.filter(compared) {
             let seen = self.seen.entry(field.name.to_string()).or_default();
             if !seen.insert(value.to_tag_bytes()) {
                 return Err("the field is unique, and an earlier line has the same value".to_owned());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Row;
 use super::check::Checker;
 use super::csv_rows::{CsvRows, header_line};
+use super::exported_csv::ExportedCsv;
 use super::json_rows::JsonRows;
 use crate::problem::{Problem, io};
 
@@ -17,6 +18,9 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     Ndjson,
+    /// Comma-separated, as exports are: an empty cell is null, `""` is empty text.
+    #[value(skip)]
+    ExportedCsv,
 }
 
 impl Format {
@@ -75,7 +79,7 @@ impl Source {
     /// If the source can't be read.
     pub fn preamble(&self) -> Result<Vec<u8>, Problem> {
         match self.format {
-            Format::Csv => Ok(header_line(self.open()?)),
+            Format::Csv | Format::ExportedCsv => Ok(header_line(self.open()?)),
             Format::Ndjson => Ok(Vec::new()),
         }
     }
@@ -91,6 +95,7 @@ impl Source {
         let input = self.open()?;
         Ok(match self.format {
             Format::Csv => Box::new(CsvRows::open(input, &self.name, checker)?),
+            Format::ExportedCsv => Box::new(ExportedCsv::open(BufReader::new(input), &self.name, checker)?),
             Format::Ndjson => Box::new(JsonRows::open(BufReader::new(input), &self.name, checker)),
         })
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use countersign::client::Client;
 use countersign::compose::make_key;
 use countersign::deployment::Deployment;
-use countersign::import::{self, Checker, Format, Sending, Source};
+use countersign::import::{self, Checker, Existing, Format, Sending, Source};
 use countersign::login::Login;
 use countersign::manage;
 use countersign::progress::Progress;
@@ -89,7 +89,7 @@ pub async fn load(world: &World) -> Result<()> {
             let source = Source::memory(record_type, Format::Csv, text.as_bytes().to_vec());
             let mut checker = Checker::new(types.find(record_type).map(|(_, found)| found));
             let mut quiet = Progress::new(Terminal::detect(), record_type, None);
-            let sending = Sending { batch: 500, upsert: true };
+            let sending = Sending { batch: 500, existing: Existing::Changed };
             import::send(&client, record_type, &source, &mut checker, sending, &mut quiet).await?;
         }
     }
