@@ -7,6 +7,7 @@
 
 mod apart;
 mod cipher;
+mod custody;
 mod durable;
 mod facts;
 mod guard;
@@ -64,6 +65,7 @@ const GROUPS: &[Group] = &[
     ("log", log::measure),
     ("questions", questions::measure),
     ("scale", scale::measure),
+    ("custody", custody::measure),
 ];
 
 fn main() -> ExitCode {
