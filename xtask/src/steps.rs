@@ -82,6 +82,11 @@ const STEPS: &[Step] = &[
     built("detections", "what the demo is made to do is told of by webhook and by mail", suites::detections),
     built("leaks", "as one process and as four: no value, token or key where it should not be", suites::leaks),
     built(
+        "backups",
+        "a repository of backups shows nothing, and nothing of one that was damaged is restored",
+        suites::backups,
+    ),
+    built(
         "database",
         "PostgreSQL's administrator finds nothing of the data, roles get no more than they have, nothing leaks past a cancel",
         suites::database,

@@ -167,6 +167,11 @@ pub fn leaks() -> Result<Outcome> {
     shown("leaks")
 }
 
+/// A repository of backups in the hands of strangers.
+pub fn backups() -> Result<Outcome> {
+    shown("backups")
+}
+
 /// What a database's administrator finds, what a service's role may do in it, and callers who go away in mid-query.
 pub fn database() -> Result<Outcome> {
     run(cargo()

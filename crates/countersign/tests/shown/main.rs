@@ -5,6 +5,7 @@
 
 mod alerts;
 mod audit;
+mod backups;
 mod crash;
 mod curl;
 mod data;
