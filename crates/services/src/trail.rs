@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use countersign_audit::{AuditError, Exposure, Ledger, LedgerQuery, Position, Record, Selector};
 use countersign_guard::{Bearer, Guard, Judgement, Refusal};
 use countersign_model::control::Control;
+use countersign_model::custody::EraseControl;
 use countersign_model::facts::OPERATORS;
 use countersign_model::incident::IncidentControl;
 use countersign_model::query::Judged;
@@ -134,7 +135,13 @@ impl Trail for LedgerTrail {
         owners: &[Option<TenantId>],
         query: &LedgerQuery,
     ) -> Result<TrailPage, ServiceFailure> {
-        let reads = |control: &Control| matches!(control, Control::AuditRead(_) | Control::Receipt { .. });
+        // Who has an erasure proved is told a number.
+        let reads = |control: &Control| {
+            matches!(
+                control,
+                Control::AuditRead(_) | Control::Receipt { .. } | Control::Erase(EraseControl::Prove { .. })
+            )
+        };
         let judgement = self.judge(call, owners, reads).await?;
         if let Some(unlock) = &self.unlock {
             unlock.unlock(call.bearer, judgement.principal.tenant).await;

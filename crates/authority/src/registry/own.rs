@@ -112,6 +112,16 @@ impl Registry {
         (keys, shared)
     }
 
+    #[cfg(test)]
+    pub(crate) fn sealed_rows(&self) -> Result<Vec<(i16, Vec<u8>, Vec<u8>)>, RegistryError> {
+        self.db.lock().rows()
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn kms(&self) -> &KmsSet {
+        &self.kms
+    }
+
     /// The one that wraps the key of its facts.
     fn facts_key_of(&self, tenant: TenantId) -> Option<OwnKeyRef> {
         let own = own_of(&self.db.lock().wrapped_own(tenant)?)?;

@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod erase;
 mod keys;
 mod people;
 mod tokens;
