@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_crypto::sealed_epoch;
 use countersign_model::{Entropy, RecordId, RecordTypes, TenantId, TypeId};
 use countersign_store::carry::{CarriedRow, Noting, Resealed, Reseals};
 use parking_lot::Mutex;
@@ -203,7 +204,7 @@ impl Resealer {
         rows: Vec<CarriedRow>,
     ) -> Result<(Vec<Resealed>, u64), ResealError> {
         let (keys, entropy, types) = (Arc::clone(&self.keys), Arc::clone(&self.entropy), Arc::clone(types));
-        let (id, past) = (place.record_type, place.past);
+        let (id, past, epoch) = (place.record_type, place.past, place.epoch);
         blocking(move || {
             let record_type = types.record_type(id).ok_or(ResealError::UnknownField)?;
             let (mut resealed, mut left) = (Vec::new(), 0_u64);
@@ -215,6 +216,11 @@ impl Resealer {
                     None => {}
                 }
                 resealed.extend(found);
+            }
+            // INVARIANT epoch-floor: keys that came since the pass began are the next one's.
+            let newer = |row: &Resealed| row.cells.iter().any(|(_, cell)| sealed_epoch(cell) > Some(epoch));
+            if resealed.iter().any(newer) {
+                return Err(ResealError::Superseded);
             }
             Ok((resealed, left))
         })

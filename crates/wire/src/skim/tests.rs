@@ -25,7 +25,7 @@ fn no_message_takes_more_than_it_is_counted_for() {
         SealKeyRequest SealKeyReply NewTenantKeyRequest NewTenantKeyReply
         RewrapTenantKeyRequest RewrapTenantKeyReply);
     held!(ReadRecordsRequest HistoryRequest Scan TagAccess RowChunk SealedRow Cell WriteRecordsRequest Change FieldTag Requirement
-        WriteRecordsReply Rejected UniqueTaken Once DoneRequest DoneReply CreateTenantRequest AnyRecordsRequest AnyRecordsReply);
+        WriteRecordsReply Rejected UniqueTaken PresentRequirement Once DoneRequest DoneReply CreateTenantRequest AnyRecordsRequest AnyRecordsReply);
     held!(TrailQueryRequest Owner LedgerQuery Doer RecordName RecordChunk AuditRecord TalliesRequest TallyChunk TallyEntry
         Tally ExposuresRequest ExposureChunk ProveRequest ProvedChunk);
     held!(LogRequest TileRequest CosignRequest CosignedRequest LogReply LogFault StatusRequest StatusReply KmsStatus
