@@ -4,6 +4,7 @@
 //! removed first. A holder looks at it before it makes anything count (a manifest) or removes anything, and moves the time on;
 //! if it is another's then, the holder has stood still for longer than its lease and stops.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use countersign_model::{Clock, Entropy, UnixMs};
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::bytes::Take;
 use crate::error::BackupError;
+use crate::names::RepositoryId;
 use crate::place::Place;
 
 const NAME: &str = "lock";
@@ -20,7 +22,29 @@ const LEASE_MS: u64 = 15 * 60_000;
 /// When it is moved on.
 const RENEW_MS: u64 = LEASE_MS / 5;
 
+/// Locks that this process holds: what lets it take its own place after a crash must not let it do so while it lives.
+static HERE: Mutex<BTreeSet<([u8; 16], [u8; 8])>> = Mutex::new(BTreeSet::new());
+
+/// One of them.
+struct Here(([u8; 16], [u8; 8]));
+
+impl Here {
+    fn take(repository: RepositoryId, owner: [u8; 8]) -> Option<Self> {
+        let key = (repository.0, owner);
+        // Made only if it is ours: dropped, it frees the place.
+        let is_new = HERE.lock().insert(key);
+        is_new.then(|| Self(key))
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        HERE.lock().remove(&self.0);
+    }
+}
+
 pub(crate) struct Held {
+    here: Option<Here>,
     place: Place,
     id: [u8; 16],
     renewed: Mutex<UnixMs>,
@@ -39,13 +63,26 @@ fn decode(bytes: &[u8]) -> Option<([u8; 16], UnixMs)> {
 }
 
 impl Held {
-    pub(crate) async fn take(place: &Place, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Self, BackupError> {
+    /// The lock. One that `owner` has left needs not be waited for: it was killed, or gave up, and if it stands still it sees
+    /// that the lock is another's by now.
+    pub(crate) async fn take(
+        place: &Place,
+        (repository, owner): (RepositoryId, [u8; 8]),
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, BackupError> {
+        let here = Here::take(repository, owner).ok_or(BackupError::InUse { minutes: LEASE_MS / 60_000 })?;
         let mut id = [0; 16];
         entropy.fill(&mut id);
+        for (byte, owner) in id.iter_mut().zip(owner) {
+            *byte = owner;
+        }
         for _ in 0..3 {
             let now = clock.now();
             if place.put_new(NAME, encode(id, now.plus_ms(LEASE_MS))).await? {
-                let held = Self { place: place.clone(), id, renewed: Mutex::new(now), is_over: AtomicBool::new(false) };
+                let here = Some(here);
+                let held =
+                    Self { here, place: place.clone(), id, renewed: Mutex::new(now), is_over: AtomicBool::new(false) };
                 // Two may have found the same old one, and one of them removed the other's new one.
                 return match held.is_ours().await? {
                     true => Ok(held),
@@ -55,7 +92,11 @@ impl Held {
             match place.get(NAME, 64).await?.as_deref().map(decode) {
                 None => {}
                 // A lease can't end later than one from now: a clock was wrong, or somebody wants it so.
-                Some(Some((_, until))) if until > now && until <= now.plus_ms(LEASE_MS.saturating_mul(2)) => {
+                Some(Some((found, until)))
+                    if !found.starts_with(&owner)
+                        && until > now
+                        && until <= now.plus_ms(LEASE_MS.saturating_mul(2)) =>
+                {
                     let minutes = until.since(now).div_ceil(60_000);
                     return Err(BackupError::InUse { minutes });
                 }
@@ -99,7 +140,7 @@ impl Drop for Held {
         if self.is_over.load(Ordering::Relaxed) {
             return;
         }
-        let (place, id) = (self.place.clone(), self.id);
+        let (place, id, here) = (self.place.clone(), self.id, self.here.take());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // If it does not come to that, the lease ends.
             drop(runtime.spawn(async move {
@@ -107,6 +148,7 @@ impl Drop for Held {
                 if found.ok().flatten().as_deref().and_then(decode).is_some_and(|(found, _)| found == id) {
                     let _ = place.remove(NAME).await;
                 }
+                drop(here);
             }));
         }
     }

@@ -29,13 +29,18 @@ pub struct Tools {
     pub clock: Arc<dyn Clock>,
     /// Makes ids and nonces.
     pub entropy: Arc<dyn Entropy>,
+    /// Who writes. A process that takes the place of another has the same and need not wait for its lock, so only one with the
+    /// same may run at a time.
+    pub owner: [u8; 8],
 }
 
 impl Tools {
     /// The machine's.
     #[must_use]
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+        let mut owner = [0; 8];
+        SystemEntropy.fill(&mut owner);
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), owner }
     }
 }
 
@@ -222,8 +227,8 @@ impl Repository {
     }
 
     pub(crate) async fn lock(&self) -> Result<Held, BackupError> {
-        let Tools { clock, entropy } = &self.inner.tools;
-        Held::take(&self.inner.place, &**clock, &**entropy).await
+        let Tools { clock, entropy, owner } = &self.inner.tools;
+        Held::take(&self.inner.place, (self.inner.id, *owner), &**clock, &**entropy).await
     }
 }
 

@@ -86,6 +86,8 @@ impl S3 {
             .with_secret_access_key(self.secret.as_str())
             .with_client_options(client)
             .with_allow_http(plain)
+            // One at a time: what answers a removal of many at once differs from store to store.
+            .with_disable_bulk_delete(true)
             .with_retry(retry);
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint);

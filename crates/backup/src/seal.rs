@@ -166,6 +166,9 @@ fn unframe(mut framed: Vec<u8>) -> Option<Vec<u8>> {
     Some(framed)
 }
 
+/// No stored chunk is longer.
+pub(crate) const STORED_CHUNK_MAX: usize = CHUNK_MAX + (CHUNK_MAX >> 4);
+
 /// How long the sealed form of a chunk is.
 pub(crate) fn sealed_bytes(plain: usize, is_tenant: bool) -> usize {
     let seals: usize = if is_tenant { 2 } else { 1 };

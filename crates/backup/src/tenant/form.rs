@@ -138,7 +138,7 @@ impl Page {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode_for_tests(&self) -> Vec<u8> {
         match self {
             Self::Rows(of, rows) => {
                 let mut out = begin(Kind::Rows(*of));
@@ -163,6 +163,6 @@ impl Page {
 #[must_use]
 pub fn parse_page_for_tests(bytes: &[u8]) -> Option<(Page, Vec<u8>)> {
     let page = Page::decode(bytes)?;
-    let encoded = page.encode();
+    let encoded = page.encode_for_tests();
     Some((page, encoded))
 }
