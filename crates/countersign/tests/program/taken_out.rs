@@ -123,7 +123,9 @@ fn there_and_back(bench: &Bench, round: &str) {
     let counts: Vec<u64> =
         manifest(&first)["types"].as_array().unwrap().iter().map(|one| one["rows"].as_u64().unwrap()).collect();
     assert_eq!(counts.iter().sum::<u64>(), 44);
-    for (from, name) in [(&first, "one"), (&csv_only, "two")] {
+    // What the store is makes no difference to what the files are written in.
+    let both = [(&first, "one"), (&csv_only, "two")];
+    for (from, name) in both.into_iter().take(if round.is_empty() { 2 } else { 1 }) {
         let into = format!("{name}{round}");
         tenant(bench, &into);
         let ann = format!("ann@{into}");
