@@ -335,6 +335,21 @@ impl PolicyFile {
     /// Policy files whose names end so hold budgets.
     pub const BUDGET: &str = "budget.toml";
 
+    /// Policy files whose names end so hold cryptoperiods.
+    pub const KEYS: &str = "keys.toml";
+
+    /// Whether it holds cryptoperiods and not policies.
+    #[must_use]
+    pub fn is_keys(&self) -> bool {
+        self.name.ends_with(Self::KEYS)
+    }
+
+    /// Whether it is TOML, and not Cedar text.
+    #[must_use]
+    pub fn is_toml(&self) -> bool {
+        self.is_budget() || self.is_keys()
+    }
+
     /// Whether it holds budgets and not policies.
     #[must_use]
     pub fn is_budget(&self) -> bool {

@@ -16,6 +16,7 @@ use crate::budget::Budgets;
 use crate::error::{PolicyError, Problem};
 use crate::explain::explain;
 use crate::fold::{Caller, Folder, Unfoldable};
+use crate::periods::KeyPeriods;
 use crate::schema;
 use crate::slice::{Slices, applies};
 use crate::statements::{self, Statement};
@@ -42,7 +43,9 @@ pub(crate) fn compile(types: &RecordTypes, files: &[PolicyFile]) -> Result<Polic
     let mut problems = Vec::new();
     let mut all: Vec<Placed<'_>> = Vec::new();
     let budgets = Budgets::read(files, &mut problems);
-    for file in std::iter::once(&built_in).chain(files.iter().filter(|file| !file.is_budget())) {
+    // Whoever goes by them reads them from the facts; here they are only checked.
+    KeyPeriods::read(files, &mut problems);
+    for file in std::iter::once(&built_in).chain(files.iter().filter(|file| !file.is_toml())) {
         for statement in statements::split(&file.text) {
             match parse(file, statement) {
                 Ok(placed) => all.push(placed),

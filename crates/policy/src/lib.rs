@@ -28,6 +28,7 @@ mod entities;
 mod error;
 mod explain;
 mod fold;
+mod periods;
 mod plan;
 mod schema;
 mod slice;
@@ -45,6 +46,7 @@ use countersign_model::request::Action;
 use countersign_model::{Name, Plan, RecordTypes, TypeId};
 
 pub use error::{PolicyError, PolicyFault, Problem};
+pub use periods::KeyPeriods;
 pub use schema::schema_text;
 
 /// The policies that every deployment has, as Cedar text.
@@ -61,7 +63,7 @@ pub struct Policies {
 
 impl Policies {
     /// Checks policy files against the record types, together with the policies that every deployment has. A file
-    /// whose name ends in [`PolicyFile::BUDGET`] holds budgets, any other Cedar text.
+    /// whose name ends in [`PolicyFile::BUDGET`] holds budgets, in [`PolicyFile::KEYS`] cryptoperiods, any other Cedar text.
     ///
     /// # Errors
     /// [`PolicyError`] with every problem, each with file, line and column: text that is not Cedar, fields and
