@@ -20,6 +20,7 @@ use crate::control::incident::BreachRules;
 use crate::custodian::Custodian;
 use crate::error::RegistryError;
 use crate::identity::IdentityRules;
+use crate::keeper::KeyKeeper;
 use crate::login::Decoy;
 use crate::people::People;
 use crate::people::fetch::{Fetcher, Outbound};
@@ -80,6 +81,8 @@ pub struct Authority {
     pub(crate) watch: Option<Arc<dyn Watch>>,
     /// Who backs up and restores, where there is one.
     pub(crate) custodian: Option<Arc<dyn Custodian>>,
+    /// Who seals tenants again, where there is one.
+    pub(crate) keeper: Option<Arc<dyn KeyKeeper>>,
     /// When this process began to be the authority.
     pub(crate) started: UnixMs,
     /// Until when the last certificate of each service is valid.
@@ -128,6 +131,7 @@ impl Authority {
             certified: Mutex::default(),
             watch: None,
             custodian: None,
+            keeper: None,
             logs: Arc::new(Vec::<(LogName, Arc<dyn Log>)>::new()),
             witnesses: BTreeSet::new(),
             started,
@@ -169,6 +173,13 @@ impl Authority {
     #[must_use]
     pub fn kept_by(mut self, custodian: Arc<dyn Custodian>) -> Self {
         self.custodian = Some(custodian);
+        self
+    }
+
+    /// The same authority, which has this one seal tenants again under newer keys.
+    #[must_use]
+    pub fn resealing_by(mut self, keeper: Arc<dyn KeyKeeper>) -> Self {
+        self.keeper = Some(keeper);
         self
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use countersign_audit::Reason;
 use countersign_guard::Refusal;
-use countersign_keys::KmsError;
+use countersign_keys::{KeyError, KmsError};
 use countersign_policy::PolicyError;
 use countersign_postgres::PgError;
 use countersign_store::types_file::{Loss, TypesError};
@@ -55,6 +55,9 @@ pub enum RegistryError {
     /// The deployment's key does not open with this key management service.
     #[error("the deployment's key can't be unwrapped: {0}")]
     Kms(#[from] KmsError),
+    /// A tenant's keys can't be made anew.
+    #[error("a tenant's keys can't be made anew: {0}")]
+    Keys(KeyError),
     /// A stored fact does not open or makes no sense: damage, or somebody changed the file.
     #[error("the control database is damaged: {kind} {id}")]
     Damaged {

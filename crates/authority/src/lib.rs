@@ -43,6 +43,7 @@ mod error;
 mod exchange;
 mod front;
 pub mod identity;
+pub mod keeper;
 mod login;
 pub mod people;
 pub mod public;

@@ -6,11 +6,13 @@ pub(crate) mod change;
 mod db;
 pub(crate) mod erasure;
 pub(crate) mod fact;
+mod keys;
 mod load;
 mod own;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_audit::{AuditError, AuditKeys};
@@ -77,7 +79,9 @@ pub struct Registry {
     tenant_keys: Arc<TenantKeys>,
     deployment_key: TenantKey,
     /// As the key management service wrapped it.
-    wrapped_own_key: Vec<u8>,
+    wrapped_own_key: RwLock<Vec<u8>>,
+    /// The file by which the authority comes to its database, where it has one.
+    bootstrap: Option<PathBuf>,
     audit_key: Arc<SealKey>,
     certificates: CertificateAuthority,
     roster: RwLock<Arc<Roster>>,
@@ -236,7 +240,8 @@ impl Registry {
             tenant_keys: Arc::new(tenant_keys),
             audit_key: Arc::new(deployment_key.seal_key("audit", 1)),
             deployment_key,
-            wrapped_own_key,
+            wrapped_own_key: RwLock::new(wrapped_own_key),
+            bootstrap,
             certificates: loaded.certificates,
             roster: RwLock::new(Arc::new(loaded.roster)),
             signing: Mutex::new(loaded.signing),
@@ -254,8 +259,8 @@ impl Registry {
             kms,
         });
         registry.own_facts()?;
-        if let Some(path) = bootstrap {
-            registry.keep_bootstrap(&path)?;
+        if let Some(path) = &registry.bootstrap {
+            registry.keep_bootstrap(path)?;
         }
         Ok(registry)
     }
@@ -297,7 +302,7 @@ impl Registry {
     }
 
     pub(crate) fn wrapped_own_key(&self) -> Vec<u8> {
-        self.wrapped_own_key.clone()
+        self.wrapped_own_key.read().clone()
     }
 
     /// Where the newest facts are found.
@@ -460,7 +465,7 @@ impl AuditKeys for Registry {
 }
 
 /// Why a record of an older key is not read.
-const fn without_key(error: KeyError) -> AuditError {
+fn without_key(error: KeyError) -> AuditError {
     match error {
         KeyError::UnknownEpoch | KeyError::Kms(KmsError::Destroyed) => AuditError::Destroyed,
         _ => AuditError::NoKey,

@@ -45,6 +45,10 @@ impl Authority {
         if !dry_run {
             change.set_policies(files, policies)?;
             change.commit().await?;
+            // Cryptoperiods and limits may be others now.
+            if let Some(keeper) = &self.keeper {
+                keeper.wake();
+            }
         }
         let answer = PoliciesAnswer { files: None, schema: None, roles, applied: Some(!dry_run) };
         Ok(Done {
