@@ -9,7 +9,7 @@ mod watch;
 
 use countersign_model::access::AccessControl;
 use countersign_model::control::{AuditQuery, Control, NewProvider, NewUser, PolicyFile};
-use countersign_model::custody::{BackupControl, EraseControl};
+use countersign_model::custody::{BackupControl, EraseControl, KeyControl};
 use countersign_model::incident::IncidentControl;
 use countersign_model::watch::WatchControl;
 use countersign_model::{Name, RequestId};
@@ -121,6 +121,9 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem
         | Target::JobList
         | Target::JobRead
         | Target::JobCancel => Control::Backup(custody::backup(incoming, &mut parameters)?),
+        Target::KeyList | Target::KeyRotate | Target::KeyDestroy => {
+            Control::Keys(custody::keys(incoming, &mut parameters)?)
+        }
         Target::ErasureList | Target::ErasureCreate | Target::ErasureProve => {
             Control::Erase(custody::erase(incoming, &mut parameters)?)
         }
@@ -171,6 +174,7 @@ pub(crate) fn bare(target: Target) -> Control {
         | Target::JobList
         | Target::JobRead
         | Target::JobCancel => Control::Backup(BackupControl::Jobs),
+        Target::KeyList | Target::KeyRotate | Target::KeyDestroy => Control::Keys(KeyControl::List { tenant: None }),
         Target::ErasureList | Target::ErasureCreate | Target::ErasureProve => {
             Control::Erase(EraseControl::Receipts { tenant: None })
         }

@@ -115,6 +115,12 @@ pub enum Target {
     JobRead,
     /// End it where it is.
     JobCancel,
+    /// Keys of data at rest.
+    KeyList,
+    /// New ones in place of old ones.
+    KeyRotate,
+    /// The end of an old one.
+    KeyDestroy,
     /// The receipts of what was erased.
     ErasureList,
     /// Erase something for good.
@@ -215,6 +221,9 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/jobs", Target::JobList),
     route("GET", "/v1/jobs/{name}", Target::JobRead),
     route("DELETE", "/v1/jobs/{name}", Target::JobCancel),
+    route("GET", "/v1/keys", Target::KeyList),
+    route("POST", "/v1/keys/rotation", Target::KeyRotate),
+    route("POST", "/v1/keys/destruction", Target::KeyDestroy),
     route("GET", "/v1/erasures", Target::ErasureList),
     route("POST", "/v1/erasures", Target::ErasureCreate),
     route("POST", "/v1/erasures/{name}/proof", Target::ErasureProve),

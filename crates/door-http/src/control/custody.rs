@@ -1,6 +1,6 @@
 //! Requests about data at rest as a whole.
 
-use countersign_model::custody::{BackupControl, EraseControl};
+use countersign_model::custody::{BackupControl, EraseControl, KeyControl, KeyScope};
 use countersign_model::{Kind, Name, UnixMs, Value};
 use serde::Deserialize;
 
@@ -77,6 +77,46 @@ fn moment(text: &str) -> Result<UnixMs, Problem> {
         }
         _ => Err(Problem::Syntax { part: Part::Body, line: 1, column: 1, expected }),
     }
+}
+
+/// Nothing is the deployment's own key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotate {
+    #[serde(default)]
+    tenant: Option<Name>,
+    #[serde(rename = "type", default)]
+    record_type: Option<String>,
+    #[serde(default)]
+    field: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Destroy {
+    tenant: Name,
+    epoch: u32,
+}
+
+pub(super) fn keys(incoming: Incoming<'_>, parameters: &mut Parameters<'_>) -> Result<KeyControl, Problem> {
+    Ok(match incoming.target {
+        Target::KeyRotate => {
+            let expected = "tenant; or tenant, type and field; or nothing, for the deployment's own key";
+            let Rotate { tenant, record_type, field } = typed(incoming, expected)?;
+            let scope = match (tenant, record_type, field) {
+                (None, None, None) => KeyScope::Deployment,
+                (Some(tenant), None, None) => KeyScope::Tenant(tenant),
+                (Some(tenant), Some(record_type), Some(field)) => KeyScope::Field { tenant, record_type, field },
+                _ => return Err(Problem::Syntax { part: Part::Body, line: 1, column: 1, expected }),
+            };
+            KeyControl::Rotate { scope }
+        }
+        Target::KeyDestroy => {
+            let Destroy { tenant, epoch } = typed(incoming, "tenant and epoch")?;
+            KeyControl::Destroy { tenant, epoch }
+        }
+        _ => KeyControl::List { tenant: parameters.name("tenant")? },
+    })
 }
 
 /// One of three: a tenant; a user, perhaps of a tenant; a record by its type and key.

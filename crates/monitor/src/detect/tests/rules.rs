@@ -223,6 +223,21 @@ const CASES: &[Case] = &[
         |world| world.say(said(Service::Authority, Verdict::Intent, "backup_begun", None)),
     ),
     Case(
+        "A cryptoperiod is over",
+        |world| world.say(said(Service::Authority, Verdict::Failed, "key_period_over", Some(Reason::Unavailable))),
+        |world| world.say(said(Service::Authority, Verdict::Changed, "reseal", None)),
+    ),
+    Case(
+        "A cryptoperiod ends soon",
+        |world| world.say(said(Service::Authority, Verdict::Intent, "key_period_ending", None)),
+        |world| world.say(said(Service::Authority, Verdict::Intent, "reseal", None)),
+    ),
+    Case(
+        "A key has sealed almost all that it may",
+        |world| world.say(said(Service::Authority, Verdict::Changed, "key_limit_near", None)),
+        |world| world.say(said(Service::Authority, Verdict::Changed, "manage_keys", None)),
+    ),
+    Case(
         "Stored data can't be opened",
         |world| world.say(said(Service::Gateway, Verdict::Failed, "read", Some(Reason::Damaged))),
         |world| world.say(said(Service::Gateway, Verdict::Failed, "read", Some(Reason::Conflict))),
