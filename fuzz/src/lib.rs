@@ -50,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "log_text", run: targets::log_text::run, words: targets::log_text::WORDS },
     Target { name: "types_file", run: targets::types_file::run, words: targets::types_file::WORDS },
     Target { name: "body", run: targets::body::run, words: targets::body::WORDS },
+    Target { name: "backup", run: targets::backup::run, words: targets::backup::WORDS },
     Target { name: "snapshot", run: targets::snapshot::run, words: targets::snapshot::WORDS },
     Target { name: "wire_request", run: targets::wire_request::run, words: targets::wire_request::WORDS },
 ];

@@ -1,5 +1,6 @@
 //! The targets, one module each.
 
+pub mod backup;
 pub mod body;
 pub mod cell;
 pub mod certificate_request;
