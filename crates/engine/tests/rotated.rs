@@ -169,11 +169,12 @@ async fn a_value_that_is_taken_under_an_older_key_is_taken_and_hidden_as_ever() 
 
     // Whoever can't see the record that has it is told nothing, under one key as under two.
     let policies = r#"
-        permit(principal in Role::"admin", action, resource);
-        permit(principal in Role::"rep", action == Action::"create", resource is Product);
-        permit(principal in Role::"rep", action == Action::"read", resource is Product) when { resource.name == "mine" };
+        permit (principal in Role::"admin", action in Data::Action::"any", resource);
+        permit (principal in Role::"rep", action == Product::Action::"create", resource);
+        permit (principal in Role::"rep", action == Product::Action::"read", resource)
+            when { resource has name && resource.name == "mine" };
     "#;
-    let types = "[types.product.fields]\nid = { kind = \"integer\", class = \"internal\" }\nname = { kind = \"text\", class = \"internal\" }\n";
+    let types = "[principal]\nemployee = \"integer\"\n[types.product.fields]\nid = { kind = \"integer\", class = \"internal\" }\nname = { kind = \"text\", class = \"internal\" }\n";
     let stage = Stage::of(types, policies).await;
     let (admin, rep) = (stage.token("admin", ACME), stage.token("rep", ACME));
     let product = |id: &str, name: &str| insert("product", vec![row(&[("id", id), ("name", &format!("\"{name}\""))])]);
