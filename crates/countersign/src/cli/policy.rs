@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
         Command::Show => {
             let client = context.client(Unnamed::Operator).await?;
             for file in manage::policies(&client).await? {
-                let comment = if file.is_budget() { "#" } else { "//" };
+                let comment = if file.is_toml() { "#" } else { "//" };
                 context.terminal.line(&format!("{comment} {}", file.name))?;
                 context.terminal.line(file.text.trim_end())?;
                 context.terminal.line("")?;
@@ -84,7 +84,10 @@ fn read(paths: &[PathBuf]) -> Result<Vec<PolicyFile>, Problem> {
 
 fn is_policy(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "cedar")
-        || path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(PolicyFile::BUDGET))
+        || path.file_name().is_some_and(|name| {
+            let name = name.to_string_lossy();
+            name.ends_with(PolicyFile::BUDGET) || name.ends_with(PolicyFile::KEYS)
+        })
 }
 
 fn one(path: &Path) -> Result<PolicyFile, Problem> {

@@ -1,0 +1,281 @@
+//! The life of tenants' keys, beside requests: what is sealed under older keys is sealed again, and a key that has sealed
+//! almost as much as it may gets a successor.
+//!
+//! Only a process that is all services does this: it has the records and the keys at hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use countersign_audit::{AuditSink, Body, Reason, Record, Verdict};
+use countersign_authority::Registry;
+use countersign_authority::keeper::{KeyKeeper, KeyPeriods};
+use countersign_keys::KeySet;
+use countersign_model::{Clock, Entropy, FieldId, RequestId, Service, TenantId, TypeId, UnixMs};
+use countersign_services::reseal::{CellKeys, Outcome, Pace, ResealError, ResealStatus, Resealer};
+use countersign_store::SealCount;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::side::Moving;
+
+/// After so long everything is looked through again, although nobody said that there is something to do: what was not
+/// possible before may be now.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How soon work that other keys came in between of is begun again.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// From so many days before the end of a cryptoperiod it is said every day.
+const WARNED_DAYS: u64 = 7;
+
+/// What it is done with.
+pub(crate) struct Parts {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) moving: Moving,
+    /// The authority's.
+    pub(crate) audit: Arc<dyn AuditSink>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    /// How many records are sealed again in a second, at the most.
+    pub(crate) rows_per_second: u32,
+}
+
+/// Who does it.
+pub(crate) struct KeyLife {
+    parts: Parts,
+    resealer: Resealer,
+    woken: Notify,
+}
+
+impl KeyLife {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let pace = Pace { rows_per_second: parts.rows_per_second, ..Pace::default() };
+        let (carry, keys) = (Arc::clone(&parts.moving.stored.carry), parts.registry.tenant_keys());
+        let resealer = Resealer::new(carry, keys as Arc<dyn CellKeys>, Arc::clone(&parts.entropy), pace);
+        let resealer = resealer.noted_by(Arc::clone(&parts.moving.noting));
+        let life = Arc::new(Self { parts, resealer, woken: Notify::new() });
+        life.limit();
+        life
+    }
+
+    /// Both go on until they are aborted. Cut off anywhere, they go on at the next start.
+    pub(crate) fn start(self: &Arc<Self>) -> [JoinHandle<()>; 2] {
+        let (resealing, succeeding) = (Arc::clone(self), Arc::clone(self));
+        [
+            tokio::spawn(async move { resealing.reseal_all().await }),
+            tokio::spawn(async move { succeeding.succeed_all().await }),
+        ]
+    }
+
+    /// The limit that the policies in force set.
+    fn limit(&self) {
+        let facts = Arc::clone(&self.parts.registry.facts().load().facts);
+        self.parts.moving.stored.carry.set_seal_limit(KeyPeriods::of(&facts.policies).seals_max);
+    }
+
+    fn set(&self, tenant: TenantId) -> Option<KeySet> {
+        self.parts.registry.wrapped_key(tenant).and_then(|blob| KeySet::decode(&blob).ok())
+    }
+
+    fn tenants(&self) -> Vec<TenantId> {
+        let facts = Arc::clone(&self.parts.registry.facts().load().facts);
+        let mut tenants: Vec<TenantId> = facts.tenants.keys().copied().collect();
+        tenants.sort_unstable();
+        tenants
+    }
+
+    async fn reseal_all(&self) {
+        // How far a tenant's work that could not be finished had come, so that it is on record once.
+        let mut said: BTreeMap<TenantId, (u32, bool)> = BTreeMap::new();
+        loop {
+            self.limit();
+            let mut again = LOOK_EVERY;
+            for tenant in self.tenants() {
+                let Some(set) = self.set(tenant).filter(KeySet::is_mixed) else { continue };
+                if said.get(&tenant) == Some(&(set.newest(), true)) {
+                    continue;
+                }
+                if said.insert(tenant, (set.newest(), false)).is_none_or(|(epoch, _)| epoch != set.newest()) {
+                    self.record(
+                        tenant,
+                        "reseal",
+                        Verdict::Intent,
+                        format!("sealing again under epoch {}", set.newest()),
+                    )
+                    .await;
+                }
+                match self.reseal(tenant).await {
+                    Ok(true) => {}
+                    Ok(false) => drop(said.insert(tenant, (set.newest(), true))),
+                    Err(ResealError::Superseded) => again = AGAIN_AFTER,
+                    Err(error) => {
+                        tracing::error!(%tenant, %error, "records could not be sealed again; this is tried again");
+                    }
+                }
+            }
+            drop(tokio::time::timeout(again, self.woken.notified()).await);
+        }
+    }
+
+    /// Whether nothing older is left.
+    async fn reseal(&self, tenant: TenantId) -> Result<bool, ResealError> {
+        let types = Arc::clone(&self.parts.registry.facts().load().facts.types);
+        match self.resealer.tenant(tenant, &types).await? {
+            Outcome::Clean { epoch } => {
+                match self.parts.registry.resealed(tenant, epoch).await {
+                    Ok(_) => {
+                        let said = format!("everything is sealed under epoch {epoch} or newer; nothing older is left");
+                        self.record(tenant, "reseal", Verdict::Changed, said).await;
+                    }
+                    Err(error) => {
+                        tracing::error!(%tenant, %error, "older keys could not be retired; this is tried again")
+                    }
+                }
+                Ok(true)
+            }
+            Outcome::Left { epoch, rows } => {
+                tracing::error!(%tenant, epoch, rows, "records have cells that do not open; their keys stay in use");
+                let said = format!(
+                    "{rows} records have cells that do not open: what is older than epoch {epoch} stays in use"
+                );
+                self.record(tenant, "reseal", Verdict::Failed, said).await;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn succeed_all(&self) {
+        let nearing = self.parts.moving.stored.carry.nearing();
+        let mut said: BTreeMap<TenantId, u64> = BTreeMap::new();
+        loop {
+            self.limit();
+            for tenant in self.tenants() {
+                self.succeed(tenant).await;
+                let today = self.parts.clock.now().0 / DAY_MS;
+                if said.insert(tenant, today) != Some(today) {
+                    self.judge_age(tenant).await;
+                }
+            }
+            tokio::select! {
+                near = nearing.wait() => {
+                    for tenant in near {
+                        self.succeed(tenant).await;
+                    }
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// New keys for each field whose present ones have sealed three quarters of what they may.
+    async fn succeed(&self, tenant: TenantId) {
+        let Ok(counts) = self.parts.moving.stored.carry.counts(tenant).await else { return };
+        for count in counts.iter().filter(|count| count.is_near()) {
+            let (record_type, field) = (count.key.record_type, count.key.field);
+            let present = self.set(tenant).and_then(|set| set.epochs(record_type, field).first().copied());
+            if present != Some(count.key.epoch) {
+                continue;
+            }
+            let rotated =
+                self.parts.registry.change_keys(tenant, move |keys, _| keys.rotate_field(tenant, record_type, field));
+            match rotated.await {
+                Ok(set) => {
+                    let name = self.name(record_type, field);
+                    let said = format!(
+                        "keys of {name} rotated, by the service itself: they have sealed {} of {} values; epoch {} from now on",
+                        count.sealed,
+                        count.limit,
+                        set.newest(),
+                    );
+                    tracing::warn!(%tenant, "{said}");
+                    self.record(tenant, "key_limit_near", Verdict::Changed, said).await;
+                    self.woken.notify_one();
+                }
+                Err(error) => {
+                    tracing::error!(%tenant, %error, "a key that has sealed almost all that it may could not be rotated")
+                }
+            }
+        }
+    }
+
+    /// Puts on record that cryptoperiods are over, or soon will be: the monitor alerts that.
+    async fn judge_age(&self, tenant: TenantId) {
+        let Some(set) = self.set(tenant) else { return };
+        let facts = Arc::clone(&self.parts.registry.facts().load().facts);
+        let (periods, now) = (KeyPeriods::of(&facts.policies), self.parts.clock.now());
+        let born = facts.tenants.get(&tenant).map(|tenant| tenant.created).unwrap_or_default();
+        let age = |made: UnixMs| now.0.saturating_sub(if made.0 == 0 { born.0 } else { made.0 }) / DAY_MS;
+        let made_with = |epoch: u32| set.generation_of(epoch).map(|one| one.made).unwrap_or_default();
+        let mut keys =
+            vec![("the tenant's key".to_owned(), age(made_with(set.seal_epoch())), u64::from(periods.tenant_days))];
+        for (type_id, record_type) in facts.types.iter() {
+            for (field_id, field) in record_type.iter() {
+                let Some(epoch) = set.epochs(type_id, field_id).first().copied() else { continue };
+                let own = set
+                    .fields()
+                    .iter()
+                    .find(|one| (one.record_type, one.field, one.epoch) == (type_id, field_id, epoch));
+                let made = own.map_or_else(|| made_with(epoch), |one| one.made);
+                keys.push((format!("{}.{}", record_type.name, field.name), age(made), u64::from(periods.field_days)));
+            }
+        }
+        let over = keys.iter().filter(|(_, age, period)| age >= period);
+        let ending = keys.iter().filter(|(_, age, period)| age < period && age.saturating_add(WARNED_DAYS) >= *period);
+        for (action, verdict, what, found) in [
+            ("key_period_over", Verdict::Failed, "is over", over.collect::<Vec<_>>()),
+            ("key_period_ending", Verdict::Intent, "ends within 7 days", ending.collect::<Vec<_>>()),
+        ] {
+            let Some((first, ..)) = found.first() else { continue };
+            let others = found.len().saturating_sub(1);
+            self.record(tenant, action, verdict, format!("the cryptoperiod of {first} and {others} others {what}"))
+                .await;
+        }
+    }
+
+    fn name(&self, record_type: TypeId, field: FieldId) -> String {
+        let types = Arc::clone(&self.parts.registry.facts().load().facts.types);
+        let known = types.record_type(record_type);
+        let name = known.and_then(|known| Some(format!("{}.{}", known.name, known.field(field)?.name)));
+        name.unwrap_or_else(|| format!("{}.{}", record_type.0, field.0))
+    }
+
+    /// In the tenant's own audit log.
+    async fn record(&self, tenant: TenantId, action: &str, verdict: Verdict, detail: String) {
+        let request = RequestId::new(self.parts.clock.now(), &*self.parts.entropy);
+        let record = Record {
+            time: self.parts.clock.now(),
+            request,
+            service: Service::Authority,
+            door: None,
+            verdict,
+            tenant: Some(tenant),
+            tally: None,
+            body: Body {
+                action: action.to_owned(),
+                reason: (verdict == Verdict::Failed).then_some(Reason::Unavailable),
+                epoch: self.parts.registry.facts().load().facts.epoch,
+                detail: Some(detail),
+                ..Body::default()
+            },
+        };
+        if let Err(error) = self.parts.audit.append(record).await {
+            tracing::error!(%tenant, %error, "what was done to keys could not be put on record");
+        }
+    }
+}
+
+#[async_trait]
+impl KeyKeeper for KeyLife {
+    async fn counts(&self, tenant: TenantId) -> Option<Vec<SealCount>> {
+        self.parts.moving.stored.carry.counts(tenant).await.ok()
+    }
+
+    fn progress(&self, tenant: TenantId) -> Option<ResealStatus> {
+        self.resealer.status(tenant)
+    }
+
+    fn wake(&self) {
+        self.woken.notify_one();
+    }
+}
