@@ -3,15 +3,19 @@
 mod access;
 mod alert;
 mod audit;
+mod backup;
 mod completions;
 mod context;
+mod erase;
 mod export;
 mod get;
 mod ha;
 mod help;
+mod history;
 mod import;
 mod incident;
 mod init;
+mod keys;
 mod kms;
 mod login;
 mod metrics;
@@ -91,6 +95,9 @@ enum Command {
     /// Read records.
     #[command(after_help = help::GET)]
     Get(get::Arguments),
+    /// Show what a record was, as far as it is kept and you may see it.
+    #[command(after_help = help::HISTORY)]
+    History(history::Arguments),
     /// Log in with an SSH key, or with the tenant's identity provider, and print the token.
     #[command(after_help = help::LOGIN)]
     Login(login::Arguments),
@@ -106,6 +113,15 @@ enum Command {
     /// Prepare PostgreSQL for a deployment, and check it.
     #[command(subcommand, after_help = help::POSTGRES)]
     Postgres(postgres::Command),
+    /// Back a deployment up, look at backups, try and restore them. For operators.
+    #[command(subcommand, after_help = help::BACKUP)]
+    Backup(backup::Command),
+    /// Look at keys, rotate them, and destroy old ones. For operators.
+    #[command(subcommand, after_help = help::KEYS)]
+    Keys(keys::Command),
+    /// Erase a record, a user or a tenant for good, and prove it.
+    #[command(subcommand, after_help = help::ERASE)]
+    Erase(erase::Command),
     /// Render what several data centres run, and make the certificates for it.
     #[command(subcommand, after_help = help::HA)]
     Ha(ha::Command),
@@ -177,11 +193,15 @@ fn run(context: &Context, command: Command) -> Result<(), Problem> {
             Command::Export(arguments) => export::run(context, &arguments).await,
             Command::Import(arguments) => import::run(context, &arguments).await,
             Command::Get(arguments) => get::run(context, &arguments).await,
+            Command::History(arguments) => history::run(context, &arguments).await,
             Command::Login(arguments) => login::run(context, &arguments).await,
             Command::Token(command) => token::run(context, command).await,
             Command::Kms(command) => kms::run(context, command).await,
             Command::Service(command) => service::run(context, command).await,
             Command::Postgres(command) => postgres::run(context, command).await,
+            Command::Keys(command) => keys::run(context, command).await,
+            Command::Erase(command) => erase::run(context, command).await,
+            Command::Backup(command) => backup::run(context, command).await,
             Command::Ha(command) => ha::run(context, command),
             Command::Access(command) => access::run(context, command).await,
             Command::Audit(command) => audit::run(context, command).await,

@@ -9,12 +9,14 @@ mod absent;
 mod alerts;
 mod apart;
 mod breach;
+pub(crate) mod custody;
 pub(crate) mod database;
 mod feed;
 mod fellows;
 mod following;
 mod init;
 mod issue;
+mod key_life;
 pub(crate) mod kms;
 mod limits;
 mod logs;
@@ -23,6 +25,7 @@ mod monitor;
 mod opened;
 mod own_keys;
 mod own_row;
+mod past;
 mod platforms;
 mod reconcile;
 mod relay;
@@ -316,6 +319,15 @@ impl Base {
 
     /// Records, and what carries them elsewhere.
     fn stored(&self) -> Result<Stored, Problem> {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+        let stored = self.opened_store()?;
+        if let Some(history) = stored.store.history() {
+            history.keep(self.config.store.history_days.number().saturating_mul(DAY_MS));
+        }
+        Ok(stored)
+    }
+
+    fn opened_store(&self) -> Result<Stored, Problem> {
         if let Some(database) = &self.database {
             let is_authority = self.config.services.run.has(Service::Authority);
             let schema = is_authority.then(|| database.owner()).transpose()?;

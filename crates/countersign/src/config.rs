@@ -5,6 +5,7 @@
 
 mod alerts;
 mod audit;
+mod backup;
 mod keys;
 mod kms;
 mod limits;
@@ -31,6 +32,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use alerts::{Addresses, AlertSink, Alerts, SinkKind};
 pub use audit::Audit;
+pub use backup::Backup;
 pub use keys::{Keys, Provider};
 pub use kms::Kms;
 pub use limits::Limits;
@@ -67,6 +69,8 @@ pub struct Config {
     pub postgres: Postgres,
     /// Tenants' records.
     pub store: Store,
+    /// Repositories of backups.
+    pub backups: BTreeMap<Name, Backup>,
     /// Audit records.
     pub audit: Audit,
     /// What is measured.
@@ -104,6 +108,8 @@ enum Problem {
     NoSection { key: String, section: &'static str },
     #[error("[kms.{name}]: expected a section with a name: lower-case letters, digits, '_' and '-', not \"default\"")]
     Kms { name: String },
+    #[error("[backup.{name}]: expected a section with a name: lower-case letters, digits, '_' and '-'")]
+    Backup { name: String },
     #[error("[alerts.{name}]: expected a section with a name: lower-case letters, digits, '_' and '-'")]
     Sink { name: String },
     #[error("[{section}] {key}: expected {expected}")]
@@ -184,7 +190,8 @@ impl Config {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<(), (usize, Problem)> {
         let fixed = self.sections().map(|section| section.table());
-        let known: Vec<&'static str> = fixed.into_iter().chain([Kms::default().table()]).collect();
+        let known: Vec<&'static str> =
+            fixed.into_iter().chain([Kms::default().table(), Backup::default().table()]).collect();
         let word = name.get_ref().as_ref();
         let Some(table) = value.get_ref().as_table() else {
             let owner = self.sections().into_iter().find(|section| section.keys().contains(&word));
@@ -196,6 +203,9 @@ impl Config {
         }
         if word == "alerts" {
             return self.read_alerts(table);
+        }
+        if word == "backup" {
+            return self.read_backups(table);
         }
         let Some(section) = self.sections_mut().into_iter().find(|section| section.table() == word) else {
             return Err((name.span().start, Problem::UnknownSection { name: word.to_owned(), known }));
@@ -211,6 +221,18 @@ impl Config {
             let known = Name::new(word).ok().filter(|name| name.as_str() != DEFAULT_KMS).ok_or_else(refused)?;
             let table = value.get_ref().as_table().ok_or_else(refused)?;
             fill(self.kms.entry(known).or_default(), table)?;
+        }
+        Ok(())
+    }
+
+    /// The sections of repositories.
+    fn read_backups(&mut self, table: &DeTable<'_>) -> Result<(), (usize, Problem)> {
+        for (name, value) in table {
+            let word = name.get_ref().as_ref();
+            let refused = || (name.span().start, Problem::Backup { name: word.to_owned() });
+            let known = Name::new(word).map_err(|_| refused())?;
+            let table = value.get_ref().as_table().ok_or_else(refused)?;
+            fill(self.backups.entry(known).or_default(), table)?;
         }
         Ok(())
     }
@@ -243,6 +265,9 @@ impl Config {
         for (name, section) in &self.kms {
             write_section(&mut text, &format!("kms.{name}"), section);
         }
+        for (name, section) in &self.backups {
+            write_section(&mut text, &format!("backup.{name}"), section);
+        }
         for (name, section) in &self.sinks {
             write_section(&mut text, &format!("alerts.{name}"), section);
         }
@@ -252,8 +277,8 @@ impl Config {
     /// The same as a page of documentation.
     #[must_use]
     pub fn to_markdown(&self) -> String {
-        let (mut page, kms, sink) = (String::new(), Kms::default(), AlertSink::default());
-        for section in self.sections().into_iter().chain([&kms as &dyn Section, &sink]) {
+        let (mut page, kms, backup, sink) = (String::new(), Kms::default(), Backup::default(), AlertSink::default());
+        for section in self.sections().into_iter().chain([&kms as &dyn Section, &backup, &sink]) {
             page.push_str(&format!("\n## `[{}]`\n\n", section.table()));
             page.push_str(&format!("{}\n\n", prose(section.about())));
             page.push_str("| key | default | meaning |\n|---|---|---|\n");

@@ -20,7 +20,7 @@ mod pass;
 mod rewrite;
 mod served;
 
-pub(crate) use self::files::{At, Goal, Phase, Wish};
+pub(crate) use self::files::{At, Goal, Phase, Wish, replace};
 pub(crate) use self::last::{first, last};
 pub(crate) use self::pass::{Passes, since};
 pub(crate) use self::rewrite::configure;

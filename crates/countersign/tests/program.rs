@@ -5,6 +5,8 @@
 mod access;
 #[path = "program/apart.rs"]
 mod apart;
+#[path = "program/backups.rs"]
+mod backups;
 #[path = "program/bench.rs"]
 mod bench;
 #[path = "program/bound.rs"]
@@ -15,12 +17,16 @@ mod commands;
 mod configuration;
 #[path = "program/demo.rs"]
 mod demo;
+#[path = "program/erasure.rs"]
+mod erasure;
 #[path = "program/export.rs"]
 mod export;
 #[path = "program/import.rs"]
 mod import;
 #[path = "program/incidents.rs"]
 mod incidents;
+#[path = "program/keys.rs"]
+mod keys;
 #[path = "program/kms.rs"]
 mod kms;
 #[path = "program/moves.rs"]

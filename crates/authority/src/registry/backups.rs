@@ -65,6 +65,17 @@ impl Registry {
         Ok(Sealed { rows, facts: Arc::clone(&self.latest().facts), wrapped: self.wrapped_keys() })
     }
 
+    /// A tenant's wrapped keys.
+    #[must_use]
+    pub fn wrapped_key(&self, tenant: TenantId) -> Option<Arc<[u8]>> {
+        self.wrapped_keys().get(&tenant).cloned()
+    }
+
+    /// No fact and no key changes for as long as this is kept.
+    pub async fn unchanging(self: &Arc<Self>) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.changing).lock_owned().await
+    }
+
     /// Makes a control database out of such rows.
     ///
     /// # Errors

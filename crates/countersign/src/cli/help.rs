@@ -143,6 +143,15 @@ Examples:
   countersign get customer --select 'company,invoice(total)' --where 'id=in.(ALFKI,ANATR)' --output json
   countersign get invoice --where total=gte.1000 --count";
 
+pub(super) const HISTORY: &str = "\
+Each state is judged as a row of its own, by what you may see today: what you may not see of it is empty, and states in \
+which you may see nothing are left out. States that look the same to you are one. @from and @until say when it was so; \
+@ended that nothing that you may see came after it: the record was deleted, or got another key, or is not for you.
+
+Examples:
+  countersign --dir ./deployment --as nancy@northwind history customer/ALFKI
+  countersign history customer/ALFKI --select phone,email --limit 5 --output json";
+
 pub(super) const LOGIN: &str = "\
 Prints the token alone on standard output. It dies after 12 hours at most. The SSH key is --key, \
 else DIR/keys/USER@TENANT, else one that ssh-agent has. The key never leaves this machine: it signs \
@@ -264,6 +273,47 @@ pub(super) const ALERT_SILENCE: &str = "\
 Examples:
   countersign --dir ./deployment alert silence 'Budget spent' --for 4h --reason 'the yearly export, ticket 4711'";
 
+pub(super) const BACKUP: &str = "\
+Repositories are sections [backup.NAME] of the configuration: folders, or object stores that speak S3. Everything in them is \
+sealed, and of no use without the key management service; keep a copy of its key elsewhere (docs/backups.md).
+
+Examples:
+  countersign --dir ./deployment backup create nightly
+  countersign --dir ./deployment backup verify nightly";
+
+pub(super) const BACKUP_CREATE: &str = "\
+Consistent, and while everything goes on. What is in the repository already is not written again. One that was cut off goes \
+on where it was when it is begun again.
+
+Examples:
+  countersign --dir ./deployment backup create nightly
+  countersign --dir ./deployment backup create nightly --tenant chinook";
+
+pub(super) const BACKUP_LIST: &str = "\
+States: good; missing (the deployment made it, and it is not there); unknown (it is there, and the deployment did not make it \
+or has forgotten it); swapped (what is there is not what was made under that id); damaged.
+
+Examples:
+  countersign --dir ./deployment backup list nightly";
+
+pub(super) const BACKUP_VERIFY: &str = "\
+Every chunk is read and every cell is opened; counts and digests are held against the manifest, and records that have not \
+changed since against what is stored now. The scratch deployment is removed afterwards.
+
+Examples:
+  countersign --dir ./deployment backup verify nightly
+  countersign --dir ./deployment backup verify nightly --backup ID";
+
+pub(super) const BACKUP_RESTORE: &str = "\
+A whole deployment needs the backup and the key management service, and nothing else: DIR must not exist, or be empty. Give \
+the copy of kms.key and what lies beside it with --kms-from. What is damaged, cut off, put in another order or swapped by an \
+older one is named, and nothing is restored. What was erased since stays erased.
+
+Examples:
+  countersign --dir ./new backup restore --from /mnt/backups --kms-from /mnt/safe
+  countersign --dir ./deployment backup restore --tenant chinook --from nightly
+  countersign --dir ./deployment backup restore --tenant chinook --to 2h";
+
 pub(super) const TENANT_CONTACTS: &str = "\
 Whoever is named here gets mail when there is a notice of a breach, or an alert for the tenant: numbers and a link, never \
 content. --none takes all addresses away.
@@ -310,3 +360,73 @@ fn append(page: &mut String, command: &Command, before: &str) {
 fn trimmed(text: &str) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
+
+pub(super) const KEYS: &str = "\
+Values are sealed under keys of their field, these under their tenant's key, and that is wrapped by the key management \
+service. How long each is used is policy (docs/keys.md).
+
+Examples:
+  countersign --dir ./deployment keys list
+  countersign --dir ./deployment keys rotate chinook --wait
+  countersign --dir ./deployment keys status";
+
+pub(super) const KEYS_LIST: &str = "\
+Of a field, each epoch is a row as long as values may be sealed under it. A key that has sealed three quarters of its limit is \
+rotated by the service itself.
+
+Examples:
+  countersign --dir ./deployment keys list
+  countersign --dir ./deployment keys list --tenant chinook";
+
+pub(super) const KEYS_STATUS: &str = "\
+Keys that records are being sealed from are `resealing`, with how many records were looked at and sealed again since this process \
+began. A `retired` key has nothing stored under it, but opens audit records and backups of its time, until it is destroyed.
+
+Examples:
+  countersign --dir ./deployment keys status
+  countersign --dir ./deployment keys status --tenant chinook";
+
+pub(super) const KEYS_ROTATE: &str = "\
+Nobody has to stop: the new key is in force at once, and what is stored is sealed again in the background, after a restart too. \
+Where services run apart, only --deployment is possible.
+
+Examples:
+  countersign --dir ./deployment keys rotate chinook --wait
+  countersign --dir ./deployment keys rotate chinook --field customer.email
+  countersign --dir ./deployment keys rotate --deployment";
+
+pub(super) const KEYS_DESTROY: &str = "\
+Refused while anything stored may be sealed under it. Audit records of the tenant, and backups, that were made before it was \
+rotated away can't be opened any more, by anybody.
+
+Examples:
+  countersign --dir ./deployment keys destroy chinook --epoch 1 --confirm chinook";
+
+pub(super) const ERASE: &str = "\
+What is erased does not come back: every restore heeds the receipt, which is in the ledger and with the backups.
+
+Examples:
+  countersign --dir ./deployment --as andrew@northwind erase record customer/17
+  countersign --dir ./deployment erase tenant northwind --confirm northwind
+  countersign --dir ./deployment erase list";
+
+pub(super) const ERASE_RECORD: &str = "\
+Its row, its tags, every earlier state and every answer that names it go; that it was there, by its id, stays on record. As with \
+deleting, nothing may refer to it. It takes the action `erase` and the right to delete every record of the type.
+
+Examples:
+  countersign --dir ./deployment --as andrew@northwind erase record customer/17";
+
+pub(super) const ERASE_TENANT: &str = "\
+Its keys are destroyed in the key management service first, and with them every copy of its data wherever that is; then \
+everything that is stored of it goes. What stays is sealed records of what was done, which nobody can open any more.
+
+Examples:
+  countersign --dir ./deployment erase tenant northwind --confirm northwind";
+
+pub(super) const ERASE_PROVE: &str = "\
+Looks into the store, its history and tags, what is known of users and tenants, keys, the key management service, views of the \
+ledgers, and every repository of backups. Exit status 1 if anything of it can be read.
+
+Examples:
+  countersign --dir ./deployment erase prove 0190b6c2-3f5e-7abc-8def-0123456789ab";

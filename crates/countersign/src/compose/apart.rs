@@ -33,7 +33,7 @@ use super::fellows::Fellows;
 use super::logs::FIRST;
 use super::monitor::Monitor;
 use super::seat::Seat;
-use super::{Base, Door, Opened, cant, limits, platforms};
+use super::{Base, Door, Opened, cant, limits, past, platforms};
 use crate::problem::Problem;
 
 pub use self::wires::Wire;
@@ -95,6 +95,7 @@ async fn asked(base: Base) -> Result<Opened, Problem> {
         tasks,
         measures: None,
         moving: None,
+        custody: None,
     })
 }
 
@@ -182,6 +183,15 @@ impl Apart {
         let named = seats.iter().map(|seat| (seat.name(), Arc::clone(&seat.ledger)));
         self.tasks.extend(monitor.start(named.collect(), Some(fellows)));
         Ok(())
+    }
+
+    /// Has earlier states of records removed in time, where the store is in this process.
+    fn look_after_past(&mut self, seats: &[Seat], store: Option<&Arc<dyn Store>>) {
+        let seat = seats.iter().find(|seat| seat.service == Service::Store);
+        if let (Some(seat), Some(store)) = (seat, store) {
+            let clock = Arc::clone(&self.base.clock);
+            self.tasks.push(past::look_after(Arc::clone(store), Arc::clone(&seat.facts), clock));
+        }
     }
 
     /// The key service and the store, as far as they are in this process.

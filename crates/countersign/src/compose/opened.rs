@@ -13,6 +13,7 @@ use countersign_model::{Clock, Entropy, Service};
 use tokio::task::JoinHandle;
 
 use super::apart::Wire;
+use super::custody::Custody;
 use super::side::Moving;
 use crate::config::Config;
 use crate::deployment::Deployment;
@@ -34,6 +35,8 @@ pub struct Opened {
     pub(super) measures: Option<SocketAddr>,
     /// What carries it elsewhere; only in a process that is all services and serves.
     pub(super) moving: Option<(Moving, Arc<Remembered>)>,
+    /// Who backs up and restores; only in a process that is all services.
+    pub(super) custody: Option<Arc<Custody>>,
 }
 
 /// What answers users.
@@ -128,6 +131,11 @@ impl Opened {
         self.moving.as_ref().map(|(_, remembered)| Arc::clone(remembered))
     }
 
+    /// Who backs up and restores, if this process may.
+    pub(crate) const fn custody(&self) -> Option<&Arc<Custody>> {
+        self.custody.as_ref()
+    }
+
     /// Facts and keys, where the authority is here.
     pub(crate) fn facts(&self) -> Option<Arc<Registry>> {
         self.registry.clone()
@@ -143,6 +151,10 @@ impl Opened {
 
     /// Writes the audit records that wait and takes no more.
     pub async fn close(&self) {
+        if let Some(custody) = &self.custody {
+            // While there is a ledger to put the end of it on record.
+            custody.stop().await;
+        }
         for task in &self.tasks {
             task.abort();
         }

@@ -10,8 +10,8 @@ use countersign_crypto::SystemEntropy;
 use countersign_keys::budget::Budgets;
 use countersign_model::clock::SystemClock;
 use countersign_model::{Clock, Service};
-use countersign_store::Store;
-use countersign_store::carry::{Noting, Reseals};
+use countersign_store::carry::{Moments, Noting, Reseals};
+use countersign_store::{Histories, Store};
 
 use super::database::Database;
 use super::logs::FIRST;
@@ -28,12 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) struct Stored {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) carry: Arc<dyn Reseals>,
+    pub(crate) histories: Arc<dyn Histories>,
+    /// All of a tenant at one moment.
+    pub(crate) moments: Arc<dyn Moments>,
 }
 
 impl Stored {
-    pub(super) fn of<S: Store + Reseals + 'static>(store: S) -> Self {
+    pub(super) fn of<S: Store + Reseals + Histories + Moments + 'static>(store: S) -> Self {
         let store = Arc::new(store);
-        Self { store: Arc::clone(&store) as Arc<dyn Store>, carry: store }
+        let (histories, moments) = (Arc::clone(&store) as Arc<dyn Histories>, Arc::clone(&store) as Arc<dyn Moments>);
+        Self { store: Arc::clone(&store) as Arc<dyn Store>, carry: store, histories, moments }
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_audit::{AuditKeys, AuditSink, Ledger};
+use countersign_authority::custodian::Custodian;
+use countersign_authority::keeper::KeyKeeper;
 use countersign_authority::people::fetch::Fetcher;
 use countersign_authority::{Authority, AuthorityParts, LocalFront, Registry, Signing};
 use countersign_door_http::{App, AppParts, Router};
@@ -15,11 +17,13 @@ use countersign_services::{
 };
 use countersign_token::Verifier;
 
+use super::custody::{self, Custody};
+use super::key_life::{self, KeyLife};
 use super::logs::FIRST;
 use super::measure::{Known, report};
 use super::monitor::{Monitor, Parts as MonitorParts};
 use super::side::Moving;
-use super::{Base, Door, Opened, breach, cant, kms, limits, measure, monitor, reconcile, relay};
+use super::{Base, Door, Opened, breach, cant, kms, limits, measure, monitor, past, reconcile, relay};
 use crate::problem::Problem;
 
 /// How often checkpoints are taken to the other services. All of them are on the same disk, so a cosignature says little
@@ -134,10 +138,31 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
     let rules = breach::rules(&base, super::alerts::mailer(&base.config)?)?;
     let authority = authority.with_logs(Arc::new(logs.clone())).with_breach_rules(rules);
     let authority = authority.expecting_witnesses(base.config.audit.witnesses.0.clone());
-    let authority = Arc::new(match &monitor {
+    let authority = match &monitor {
         Some(monitor) => authority.watched_by(monitor.watch()),
         None => authority,
+    };
+    let custody = Custody::open(custody::Parts {
+        deployment: base.deployment.clone(),
+        config: base.config.clone(),
+        kms: base.kms.clone(),
+        registry: Arc::clone(&registry),
+        stored: moving.stored.clone(),
+        ledgers: ledgers.clone(),
+        audit: Arc::clone(&control.audit),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
     });
+    let key_life = KeyLife::new(key_life::Parts {
+        registry: Arc::clone(&registry),
+        moving: moving.clone(),
+        audit: Arc::clone(&control.audit),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        rows_per_second: u32::try_from(base.config.keys.reseal_per_second.number()).unwrap_or(u32::MAX),
+    });
+    let authority = authority.resealing_by(Arc::clone(&key_life) as Arc<dyn KeyKeeper>);
+    let authority = Arc::new(authority.kept_by(Arc::clone(&custody) as Arc<dyn Custodian>));
     let app = App::new(AppParts {
         guard: Arc::clone(&gateway.guard),
         verifier,
@@ -156,6 +181,9 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         let (here, audit) = (ledgers.clone(), Arc::clone(&control.audit));
         let parts = reconcile::Parts { here, fellows: None, audit, clock: Arc::clone(clock) };
         tasks.push(tokio::spawn(reconcile::run(parts)));
+        tasks.extend(key_life.start());
+        tasks.push(custody.start());
+        tasks.push(past::look_after(moving.store(), Arc::clone(&facts), Arc::clone(clock)));
         tasks.push(super::access_ends(&authority));
         tasks.push(breach::reminders(&authority));
         tasks.extend(measure::export(&base, reports)?);
@@ -189,5 +217,6 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         tasks,
         measures,
         moving,
+        custody: Some(custody),
     })
 }

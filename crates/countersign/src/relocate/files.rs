@@ -186,7 +186,7 @@ fn write(path: &Path, value: &impl Serialize) -> Result<(), Problem> {
 }
 
 /// Gives a file other contents: it has the old ones or the new ones, whatever happens.
-pub(super) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension("unfinished");
     drop(fs::remove_file(&beside));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;

@@ -122,6 +122,9 @@ impl Mover {
         let (Some(moving), Some(registry)) = (opened.moving(), opened.facts()) else {
             return Err(Problem::usage("only a deployment whose services are one process can move"));
         };
+        if opened.custody().is_some_and(|custody| !custody.is_idle()) {
+            return Err(Problem::new(Exit::Unavailable, "a backup or a restore is under way; it is tried again"));
+        }
         drop(opened);
         self.say(wish, Phase::Checking, None);
         let to = Arc::new(Side::open(&self.deployment, configure(&config, &wish.goal)).await?);

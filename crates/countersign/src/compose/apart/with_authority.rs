@@ -62,6 +62,7 @@ impl Apart {
         let own = seats.iter().position(|seat| seat.service == Service::Authority);
         let Some(own) = own.map(|own| seats.remove(own)) else { return Err(Problem::usage("no authority to be")) };
         let mut here = self.here(&seats, Some(&registry.tenant_keys()), store.as_ref())?;
+        self.look_after_past(&seats, store.as_ref());
         let all = || std::iter::once(&own).chain(&seats);
         let fellows = Arc::new(Fellows::new(all().map(Seat::here).collect(), own.caller.clone(), None));
         let watching = seats.iter().find(|seat| seat.service == Service::Monitor);
@@ -150,6 +151,7 @@ impl Apart {
             tasks,
             measures,
             moving: None,
+            custody: None,
         })
     }
 }

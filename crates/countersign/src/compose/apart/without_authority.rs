@@ -74,6 +74,7 @@ impl Apart {
             followings.push(following);
         }
         let mut here = self.here(&seats, tenant_keys.as_ref(), store.as_ref())?;
+        self.look_after_past(&seats, store.as_ref());
         let monitor = match (seats.iter().find(|seat| seat.service == Service::Monitor), watching) {
             (Some(seat), Some(known)) => Some(monitor(&self.base, seat, &seats, known, &authority)?),
             _ => None,
@@ -121,6 +122,7 @@ impl Apart {
             tasks,
             measures,
             moving: None,
+            custody: None,
         })
     }
 }

@@ -1,0 +1,246 @@
+//! Repositories as the configuration names them, and what their keys are.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_backup::{
+    BackupError, BackupId, Damage, Header, KeysFailed, Place, Repository, S3, SectionKeys, Tools, Watch,
+};
+use countersign_crypto::{Aad, SecretKey};
+use countersign_keys::{KeyError, KmsError, KmsSet, TenantKeys, own_of};
+use countersign_model::{Name, TenantId};
+use zeroize::Zeroizing;
+
+use super::Parts;
+use super::jobs::Reach;
+use crate::config::Backup;
+use crate::deployment::Deployment;
+use crate::environment;
+use crate::problem::{Exit, Problem, io};
+
+/// Under which label tenants' keys seal chunks.
+const LABEL: &str = "backup";
+
+fn key_aad() -> Aad {
+    Aad::new("backup-key.1")
+}
+
+/// What is wrong, for the operator.
+pub(super) fn problem(error: &BackupError) -> Problem {
+    let exit = match error {
+        BackupError::Unreachable(_) | BackupError::InUse { .. } | BackupError::TakenOver => Exit::Unavailable,
+        BackupError::Store(countersign_store::StoreError::Unavailable(_)) => Exit::Unavailable,
+        BackupError::Keys { why: KeysFailed::Unavailable, .. } => Exit::Unavailable,
+        BackupError::NoRepository => Exit::NotFound,
+        BackupError::Exists | BackupError::Cancelled => Exit::Conflict,
+        _ => Exit::Failed,
+    };
+    Problem::new(exit, error.to_string())
+}
+
+/// Whether something whole is in the place of what was asked for.
+pub(super) const fn is_swapped(error: &BackupError) -> bool {
+    matches!(
+        error,
+        BackupError::Damaged(
+            Damage::ManifestOfAnother { .. } | Damage::ManifestOfOtherRepository { .. } | Damage::ManifestSwapped(_)
+        )
+    )
+}
+
+/// Who asks an object store.
+pub(super) struct Asked<'a> {
+    pub(super) url: &'a str,
+    pub(super) endpoint: Option<&'a str>,
+    pub(super) region: &'a str,
+    pub(super) credentials_file: Option<&'a Path>,
+    /// What the names of the variables end with.
+    pub(super) suffix: String,
+}
+
+impl Asked<'_> {
+    pub(super) fn place(&self) -> Result<Place, Problem> {
+        let wrong = || Problem::usage(format!("{}: expected s3://BUCKET or s3://BUCKET/PREFIX", self.url));
+        let (bucket, prefix) = S3::parse(self.url).ok_or_else(wrong)?;
+        let (key_id, secret) = self.credentials()?;
+        let store = S3 {
+            bucket,
+            prefix,
+            endpoint: self.endpoint.map(str::to_owned),
+            region: self.region.to_owned(),
+            key_id,
+            secret,
+            ca_pem: None,
+            patience: Duration::from_secs(30),
+        };
+        store.place().map_err(|error| problem(&error))
+    }
+
+    fn credentials(&self) -> Result<(String, Zeroizing<String>), Problem> {
+        if let Some(path) = self.credentials_file {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(path).map_err(io("read", path))?.permissions().mode() & 0o777;
+            if mode & 0o077 != 0 {
+                return Err(Problem::failed(format!(
+                    "{} has mode {mode:o}: others than its owner can read it",
+                    path.display()
+                ))
+                .next(format!("chmod 600 {}", path.display())));
+            }
+            let text = Zeroizing::new(std::fs::read_to_string(path).map_err(io("read", path))?);
+            let mut lines = text.lines().map(str::trim);
+            return match (lines.next(), lines.next()) {
+                (Some(id), Some(secret)) if !id.is_empty() && !secret.is_empty() => {
+                    Ok((id.to_owned(), Zeroizing::new(secret.to_owned())))
+                }
+                _ => Err(Problem::usage(format!(
+                    "{}: expected the key's id and its secret, a line each",
+                    path.display()
+                ))),
+            };
+        }
+        let variable = |what: &str| format!("COUNTERSIGN_S3_{what}{}", self.suffix);
+        match (environment::text(&variable("KEY")), environment::text(&variable("SECRET"))) {
+            (Some(id), Some(secret)) => Ok((id, Zeroizing::new(secret))),
+            _ => Err(Problem::usage("there are no credentials for the object store").next(format!(
+                "name a file of them, or set {} and {}",
+                variable("KEY"),
+                variable("SECRET")
+            ))),
+        }
+    }
+}
+
+/// Where a repository of the configuration is.
+fn place(deployment: &Deployment, name: &Name, section: &Backup, makes: bool) -> Result<Place, Problem> {
+    match (section.folder.get(), section.url.get()) {
+        (Some(folder), None) => {
+            let path = deployment.dir().join(folder);
+            let opened = if makes { Place::folder(&path) } else { Place::existing_folder(&path) };
+            opened.map_err(|error| problem(&error).during(&path.display().to_string()))
+        }
+        (None, Some(url)) => {
+            let credentials = section.credentials_file.get().map(|path| deployment.dir().join(path));
+            let asked = Asked {
+                url,
+                endpoint: section.endpoint.get(),
+                region: section.region.get().unwrap_or("us-east-1"),
+                credentials_file: credentials.as_deref(),
+                suffix: format!("_{}", name.as_str().to_ascii_uppercase().replace('-', "_")),
+            };
+            asked.place()
+        }
+        _ => Err(Problem::usage(format!("[backup.{name}] has to name a folder or a url, and one of them"))),
+    }
+}
+
+fn section<'a>(parts: &'a Parts, name: &Name) -> Result<&'a Backup, Problem> {
+    let missing = || Problem::new(Exit::NotFound, format!("there is no section [backup.{name}]"));
+    parts.config.backups.get(name).ok_or_else(missing)
+}
+
+/// With the key out of the key management service.
+pub(super) async fn open_at(place: Place, kms: &KmsSet, tools: Tools) -> Result<Repository, Problem> {
+    let header = Header::read(&place).await.map_err(|error| problem(&error))?;
+    let (kms, wrapped) = (kms.clone(), header.wrapped_key.clone());
+    let unwrapped = tokio::task::spawn_blocking(move || kms.unwrap_key(&key_aad(), &wrapped)).await;
+    let key = unwrapped.map_err(|_| Problem::failed("it was interrupted"))?.map_err(|error| {
+        let exit = if matches!(error, KmsError::Unavailable(_)) { Exit::Unavailable } else { Exit::Failed };
+        Problem::new(exit, format!("the repository's key can't be had: {error}"))
+            .next("give the key management service of the deployment that made it, with its own keys (kms.own)")
+    })?;
+    Repository::open(place, &header, &key, tools).map_err(|error| problem(&error))
+}
+
+fn tools(parts: &Parts) -> Tools {
+    // One process has the deployment at a time, and makes one backup at a time: a lock that it finds is one that it has left.
+    let digest = countersign_crypto::sha256(parts.registry.ca_pem().as_bytes());
+    let owner = digest.first_chunk().copied().unwrap_or_default();
+    Tools { clock: Arc::clone(&parts.clock), entropy: Arc::clone(&parts.entropy), owner }
+}
+
+/// One that is there.
+pub(super) async fn open(parts: &Parts, name: &Name) -> Result<Repository, Problem> {
+    let place = place(&parts.deployment, name, section(parts, name)?, false)?;
+    open_at(place, &parts.kms, tools(parts)).await
+}
+
+/// The same, or `None` if there is none yet.
+pub(super) async fn open_if_there(parts: &Parts, name: &Name) -> Result<Option<Repository>, Problem> {
+    match open(parts, name).await {
+        Ok(repository) => Ok(Some(repository)),
+        Err(problem) if problem.exit == Exit::NotFound => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// One that is there, or a new one with a key of its own in the key management service.
+pub(super) async fn open_or_make(parts: &Parts, name: &Name) -> Result<Repository, Problem> {
+    if let Some(repository) = open_if_there(parts, name).await? {
+        return Ok(repository);
+    }
+    let place = place(&parts.deployment, name, section(parts, name)?, true)?;
+    let key = SecretKey::generate(&*parts.entropy);
+    let (kms, entropy) = (parts.kms.clone(), Arc::clone(&parts.entropy));
+    let wrapping = move || kms.wrap_own(None, &*entropy, &key_aad(), &key).map(|wrapped| (key, wrapped));
+    let wrapped = tokio::task::spawn_blocking(wrapping).await.map_err(|_| Problem::failed("it was interrupted"))?;
+    let (key, wrapped) =
+        wrapped.map_err(|error| Problem::failed(format!("a key for the repository can't be made: {error}")))?;
+    let made = Repository::create(place, &key, &wrapped, tools(parts)).await;
+    if made.is_err()
+        && let Some(own) = own_of(&wrapped)
+    {
+        // Nothing is sealed under it.
+        let kms = parts.kms.clone();
+        drop(tokio::task::spawn_blocking(move || kms.destroy_own(&own)).await);
+    }
+    made.map_err(|error| problem(&error))
+}
+
+/// The id of a backup, as it is written.
+pub(super) fn id(text: &str) -> Result<BackupId, Problem> {
+    BackupId::parse(text).ok_or_else(|| Problem::new(Exit::NotFound, format!("there is no backup {text}")))
+}
+
+/// The tenants' keys, for chunks.
+pub(super) fn keys(keys: Arc<TenantKeys>) -> Arc<dyn SectionKeys> {
+    Arc::new(Keys(keys))
+}
+
+struct Keys(Arc<TenantKeys>);
+
+fn no_key(error: &KeyError) -> KeysFailed {
+    match error {
+        KeyError::Kms(KmsError::Destroyed) | KeyError::UnknownEpoch => KeysFailed::Destroyed,
+        _ => KeysFailed::Unavailable,
+    }
+}
+
+impl SectionKeys for Keys {
+    fn newest(&self, tenant: TenantId) -> Result<(u32, SecretKey), KeysFailed> {
+        let (key, epoch) = self.0.seal_secret(tenant, LABEL).map_err(|error| no_key(&error))?;
+        Ok((epoch, key))
+    }
+
+    fn at(&self, tenant: TenantId, epoch: u32) -> Result<SecretKey, KeysFailed> {
+        self.0.seal_secret_at(tenant, LABEL, epoch).map_err(|error| no_key(&error))
+    }
+}
+
+/// A job's reach, as a repository tells it.
+pub(super) fn watch(reach: &Arc<Reach>) -> Arc<dyn Watch> {
+    Arc::new(Watched(Arc::clone(reach)))
+}
+
+struct Watched(Arc<Reach>);
+
+impl Watch for Watched {
+    fn reached(&self, bytes: u64, _: u64) {
+        self.0.add(bytes);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.is_stopped()
+    }
+}
