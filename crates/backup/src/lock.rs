@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use countersign_model::{Clock, Entropy, UnixMs};
 use parking_lot::Mutex;
@@ -71,7 +72,16 @@ impl Held {
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<Self, BackupError> {
-        let here = Here::take(repository, owner).ok_or(BackupError::InUse { minutes: LEASE_MS / 60_000 })?;
+        let mut here = Here::take(repository, owner);
+        // One that was dropped is let go in the background.
+        for _ in 0..100 {
+            if here.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            here = Here::take(repository, owner);
+        }
+        let here = here.ok_or(BackupError::InUse { minutes: LEASE_MS / 60_000 })?;
         let mut id = [0; 16];
         entropy.fill(&mut id);
         for (byte, owner) in id.iter_mut().zip(owner) {
