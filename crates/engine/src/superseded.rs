@@ -96,7 +96,7 @@ impl Pauses {
 
     /// Waits, unless that would be longer than `patience` since the beginning; says whether.
     pub(crate) async fn wait(&mut self, patience: Duration) -> bool {
-        let over = Instant::now() + self.next;
+        let Some(over) = Instant::now().checked_add(self.next) else { return false };
         if over >= self.deadline || over.duration_since(self.began) > patience {
             return false;
         }
