@@ -121,7 +121,7 @@ impl Authority {
     }
 
     /// Has the key service make a tenant's keys as the request asks, and puts them in force.
-    async fn changed_keys(&self, permit: &Permit, tenant: TenantId) -> Result<KeySet, ControlFailure> {
+    pub(super) async fn changed_keys(&self, permit: &Permit, tenant: TenantId) -> Result<KeySet, ControlFailure> {
         let call = Call::of(permit, Service::Authority);
         for _ in 0..TRIES {
             let before = self.registry.wrapped_key(tenant);

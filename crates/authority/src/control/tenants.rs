@@ -80,6 +80,7 @@ impl Authority {
         let (mut keys, mut answer) = (Vec::new(), RewrappedAnswer { rewrapped: Vec::new(), failed: Vec::new() });
         for (name, id) in tenants {
             let is_own = kms.is_none() && id == permit.principal().tenant;
+            let before = self.registry.wrapped_key(id);
             let own = if is_own { self.rewrapped_here(id).await } else { None };
             let wrapped = match own {
                 Some(wrapped) => Ok(wrapped),
@@ -89,21 +90,25 @@ impl Authority {
                 Ok(wrapped) => {
                     let version = wrapped_version(&wrapped).map_or(0, |version| version.0);
                     answer.rewrapped.push(RewrappedKey { tenant: name, kms: wrapped_by(&wrapped), version });
-                    keys.push((id, wrapped));
+                    keys.push((id, before, wrapped));
                 }
                 Err(ServiceFailure::Kms(_)) if named.is_none() => answer.failed.push(name),
                 Err(failure) => return Err(called("key service")(failure)),
             }
         }
         let mut change = self.registry.begin().await;
-        for (id, wrapped) in &keys {
+        for (id, before, wrapped) in &keys {
+            // INVARIANT key-succession: one that was rotated meanwhile has a key that is not in here.
+            if self.registry.wrapped_key(*id) != *before {
+                return Err(ControlFailure::Unavailable("key service"));
+            }
             change.rewrap_tenant(*id, wrapped.clone())?;
         }
         if !keys.is_empty() {
             change.commit().await?;
         }
         let now = self.registry.clock().now();
-        for (id, wrapped) in keys.iter().filter(|(id, _)| *id != permit.principal().tenant) {
+        for (id, _, wrapped) in keys.iter().filter(|(id, ..)| *id != permit.principal().tenant) {
             let by = wrapped_by(wrapped).map_or_else(|| DEFAULT_KMS.to_owned(), |name| name.to_string());
             self.record_elsewhere(permit, *id, format!("key wrapped by {by}"), now).await?;
         }

@@ -5,12 +5,11 @@ use countersign_guard::Permit;
 use countersign_model::facts::User;
 use countersign_model::incident::Culprit;
 use countersign_model::{IncidentId, Service, TenantId, UserId};
-use countersign_services::Call;
 
 use super::fact::{Hands, IncidentFact, StepFact, StepKind};
 use crate::answer::ControlAnswer;
 use crate::authority::Authority;
-use crate::control::{Done, called};
+use crate::control::Done;
 use crate::error::ControlFailure;
 
 /// What is to be done.
@@ -227,11 +226,7 @@ impl Authority {
                 return Err(super::invalid("service", expected));
             }
             Act::Rewrap(tenant) => {
-                let call = Call::of(permit, Service::Authority);
-                let wrapped = self.keys.rewrap_tenant_key(&call, tenant).await.map_err(called("key service"))?;
-                let mut change = self.registry.begin().await;
-                change.rewrap_tenant(tenant, wrapped)?;
-                change.commit().await?;
+                self.changed_keys(permit, tenant).await?;
             }
             Act::SigningKey => self.signing.replace(&self.registry).await?,
         }

@@ -4,6 +4,7 @@ use countersign_crypto::SystemEntropy;
 use countersign_keys::{FileKms, KmsProvider, wrapped_version};
 use countersign_model::Name;
 use countersign_model::control::Control;
+use countersign_model::custody::{KeyControl, KeyScope};
 use serde_json::json;
 
 use super::super::{Failed, House, is_forbidden, name};
@@ -68,4 +69,52 @@ async fn operators_choose_what_wraps_and_only_among_what_there_is() {
     }
     assert_eq!(house.registry.latest().facts.epoch, before);
     house.ask(&operator, rewrap(Some("northwind"), Some("default"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_are_listed_and_what_is_in_use_is_not_destroyed() {
+    let house = House::new().await;
+    let andrew = house.tenant("northwind").await;
+    let (operator, andrew) = (house.operator_token().await, house.token("andrew", "northwind", &andrew).await);
+    let list = || Control::Keys(KeyControl::List { tenant: Some(name("northwind")) });
+    assert!(is_forbidden(&house.ask(&andrew, list()).await));
+    let keys = house.ask(&operator, list()).await.unwrap();
+    let key = &keys.as_array().unwrap()[0];
+    assert_eq!((&key["key"], &key["epoch"], &key["state"]), (&json!("tenant"), &json!(1), &json!("current")));
+    assert_eq!((&key["age_days"], &key["left_days"]), (&json!(0), &json!(365)));
+    let destroy = |epoch| Control::Keys(KeyControl::Destroy { tenant: name("northwind"), epoch });
+    let refused = house.ask(&operator, destroy(1)).await.unwrap_err();
+    assert!(matches!(refused, Failed::Control(ControlFailure::Invalid { .. })), "{refused:?}");
+    let refused = house.ask(&operator, destroy(7)).await.unwrap_err();
+    assert!(matches!(refused, Failed::Control(ControlFailure::NotFound { .. })), "{refused:?}");
+    // Nobody here would seal records again.
+    let rotate = |scope| Control::Keys(KeyControl::Rotate { scope });
+    let refused = house.ask(&operator, rotate(KeyScope::Tenant(name("northwind")))).await.unwrap_err();
+    assert!(matches!(refused, Failed::Control(ControlFailure::Invalid { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_deployments_own_key_is_wrapped_anew_while_it_serves() {
+    let house = House::new().await;
+    let operator = house.operator_token().await;
+    FileKms::open(&house.dir.path().join("kms.key")).unwrap().rotate(&SystemEntropy).unwrap();
+    let rotate = Control::Keys(KeyControl::Rotate { scope: KeyScope::Deployment });
+    let done = house.ask(&operator, rotate).await.unwrap();
+    assert_eq!(done["version"], 1);
+    house.reopened().await;
+}
+
+#[tokio::test]
+async fn a_key_that_was_made_from_an_older_one_is_not_put_in_force() {
+    let house = House::new().await;
+    house.tenant("northwind").await;
+    let tenant = house.registry.latest().facts.tenant_names[&name("northwind")];
+    let before = house.registry.wrapped_key(tenant).unwrap();
+    let set = house.registry.change_keys(tenant, move |keys, entropy| keys.rotate(entropy, tenant)).await.unwrap();
+    assert_eq!((set.newest(), set.oldest()), (2, 1));
+    assert!(!house.registry.replace_key(tenant, Some(&before), before.to_vec()).await.unwrap());
+    let set = house.registry.resealed(tenant, 2).await.unwrap();
+    assert_eq!((set.oldest(), set.is_mixed()), (2, false));
+    let set = house.registry.change_keys(tenant, move |keys, _| keys.destroy(tenant, 1)).await.unwrap();
+    assert!(set.generations()[0].is_destroyed());
 }
