@@ -135,6 +135,7 @@ impl Backend for Fake {
             Operation::Insert(insert) => (&insert.record_type, false, false),
             Operation::Update(update) => (&update.record_type, false, false),
             Operation::Delete(delete) => (&delete.record_type, false, false),
+            Operation::History(history) => (&history.record_type, false, true),
             Operation::Control(_) => return Err(Problem::Internal),
         };
         if !["customer", "employee"].contains(&record_type.as_str()) {

@@ -80,6 +80,33 @@ async fn a_read_from_url_to_json() {
 }
 
 #[tokio::test]
+async fn what_a_record_was_from_url_to_request() {
+    let fake = Arc::new(Fake::default());
+    let path = "/rest/v1/customer/A%2FB%20c/history?select=id,phone&limit=5";
+    let got = call(&fake, with_token("GET", path), "").await;
+    assert_eq!((got.status, got.body.as_str()), (200, r#"[{"id":1}]"#));
+    let Operation::History(asked) = fake.last().operation else { panic!() };
+    assert_eq!((asked.record_type.as_str(), asked.key.as_str(), asked.limit), ("customer", "A/B c", Some(5)));
+    assert_eq!(asked.select, ["id", "phone"]);
+    for refused in ["order=id", "offset=1", "id=eq.1", "cursor=x", "select=id,invoice(id)", "select=a:id"] {
+        let path = format!("/rest/v1/customer/C1/history?{refused}");
+        assert_eq!(call(&fake, with_token("GET", &path), "").await.status, 400, "{refused}");
+    }
+    for (method, path, status) in [
+        ("POST", "/rest/v1/customer/C1/history", 405),
+        ("GET", "/rest/v1/customer//history", 404),
+        ("GET", "/rest/v1/customer/C1/history/more", 404),
+        ("GET", "/rest/v1/customer/C1/past", 404),
+        ("GET", "/rest/v1/nonsense/C1/history", 403),
+    ] {
+        assert_eq!(call(&fake, with_token(method, path), "").await.status, status, "{method} {path}");
+    }
+    let got = call(&fake, sent("GET", "/rest/v1/customer/C1/history?nonsense=1"), "").await;
+    assert_eq!((got.status, got.code()), (401, "PGRST302".into()), "the guard refuses it, on record");
+    assert!(matches!(fake.last().operation, Operation::History(_)));
+}
+
+#[tokio::test]
 async fn a_request_without_a_token_reaches_the_guard_and_nothing_of_its_body_is_read() {
     let fake = Arc::new(Fake::default());
     for (method, action) in [("GET", "read"), ("POST", "create"), ("PATCH", "update"), ("DELETE", "delete")] {
