@@ -137,11 +137,18 @@ impl Registry {
         let mut change = self.begin().await;
         let mut news = 0_usize;
         for receipt in receipts.iter() {
+            let mut name = None;
             match &receipt.erased {
                 Erased::Tenant if change.facts().tenants.contains_key(&receipt.tenant) => {
                     change.erase_tenant(receipt.tenant)?;
                 }
-                Erased::Principal { user } if change.facts().users.contains_key(user) => change.remove_user(*user),
+                Erased::Principal { user } => {
+                    if let Some(known) = change.facts().users.get(user).cloned() {
+                        name = Some(self.erased_name(known.tenant, known.name.as_str()));
+                        change.remove_user(*user);
+                        change.forget_names(known.tenant, *user, &known.name)?;
+                    }
+                }
                 _ => {}
             }
             if self.erasure(receipt.id).is_none() {
@@ -151,7 +158,7 @@ impl Registry {
                     absent: Vec::new(),
                     keys: Vec::new(),
                     shared: 0,
-                    name: None,
+                    name,
                 })?;
             }
         }
