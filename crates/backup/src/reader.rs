@@ -29,8 +29,11 @@ struct Inner {
     keys: Arc<dyn SectionKeys>,
     watch: Arc<dyn Watch>,
     /// Where each stored chunk belongs, made when something is wrong.
-    belongs: Mutex<Option<Arc<HashMap<Digest, (usize, usize)>>>>,
+    belongs: Mutex<Option<Belongs>>,
 }
+
+/// Section and chunk, by the digest of what is stored.
+type Belongs = HashMap<Digest, (usize, usize)>;
 
 /// What was checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -201,7 +204,7 @@ impl Reader {
                 let chunks = section.chunks.iter().enumerate();
                 chunks.map(move |(number, chunk): (usize, &ChunkEntry)| (chunk.digest, (place, number)))
             });
-            Arc::new(all.collect())
+            all.collect()
         });
         map.get(found).copied()
     }

@@ -109,7 +109,7 @@ pub async fn write(
 /// How many rows make about a page, when these were so many bytes.
 fn next_limit(rows: usize, bytes: usize) -> usize {
     let each = bytes.checked_div(rows).unwrap_or(1).max(1);
-    (PAGE_BYTES / each).clamp(FIRST_PAGE / 8, PAGE_MAX)
+    PAGE_BYTES.checked_div(each).unwrap_or(1).clamp(FIRST_PAGE / 8, PAGE_MAX)
 }
 
 /// Cuts a run of records into chunks.
@@ -156,7 +156,8 @@ impl Cutter {
 
 /// Whether a chunk ends after a record: one in so many that a chunk has about [`CHUNK_USUAL`] bytes, whatever a record has.
 fn is_cut(spread: u64, bytes: usize) -> bool {
-    let share = (u64::MAX / (CHUNK_USUAL.saturating_sub(CHUNK_LEAST)) as u64).saturating_mul(bytes as u64);
+    const EACH: u64 = u64::MAX / (CHUNK_USUAL - CHUNK_LEAST) as u64;
+    let share = EACH.saturating_mul(bytes as u64);
     spread <= share
 }
 

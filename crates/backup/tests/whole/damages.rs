@@ -1,7 +1,6 @@
 //! Everything that can be done to a repository, and what it is called then.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use countersign_backup::*;
 
@@ -223,5 +222,4 @@ async fn what_is_missing_is_stored_again() {
     let again = write(&made.repository, keys(), &parts(0)).await.unwrap();
     assert_eq!(again.new_chunks, 2);
     assert_eq!(made.restore().await.unwrap(), parts(0));
-    let _ = Arc::new(());
 }

@@ -1,5 +1,13 @@
 //! Repositories as a whole: what goes in comes out, what was changed is named, what is stored is noise.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
 mod damages;
 mod going_on;
 mod noise;

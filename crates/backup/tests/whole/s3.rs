@@ -211,7 +211,7 @@ async fn what_is_wrong_with_a_server_is_said() {
 /// Against a server that others made, at `S3_ENDPOINT`, with the bucket `bucket`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::disallowed_methods, reason = "where it is is said from outside")]
-#[ignore = "needs a server: `cargo xtask test --only s3`"]
+#[ignore = "needs a server, such as moto_server"]
 async fn goes_in_and_comes_out_of_another_server() {
     let mut s3 = s3(std::env::var("S3_ENDPOINT").unwrap());
     s3.key_id = std::env::var("S3_KEY_ID").unwrap();
