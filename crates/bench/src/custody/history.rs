@@ -19,10 +19,12 @@ pub const fn turn(options: &Options) -> Duration {
 pub fn measure(options: &Options, report: &mut Report, mut side: Side) -> Result<()> {
     let (mut updates, mut inserts) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for round in 0..turns(options) {
-        for (place, days) in [30, 0].into_iter().enumerate() {
+        for (place, (days, (updates, inserts))) in
+            [30, 0].into_iter().zip(updates.iter_mut().zip(&mut inserts)).enumerate()
+        {
             side.configure("[store]", &format!("history_days = {days}"))?;
-            updates[place].push(side.updates(options, round * 2 + place)?);
-            inserts[place].push(side.inserts(options, round * 2 + place)?);
+            updates.push(side.updates(options, round * 2 + place)?);
+            inserts.push(side.inserts(options, round * 2 + place)?);
         }
     }
     for (what, [with, without]) in [("update", &mut updates), ("insert", &mut inserts)] {
