@@ -54,7 +54,7 @@ pub async fn repository(folder: &Path) -> Repository {
 pub type Parts = Vec<(Section, Vec<Vec<u8>>)>;
 
 pub fn parts(salt: u8) -> Parts {
-    let chunk = |of: u8, number: u8| vec![of ^ salt, number, 7].repeat(40 + usize::from(number) * 3);
+    let chunk = |of: u8, number: u8| [of ^ salt, number, 7].repeat(40 + usize::from(number) * 3);
     vec![
         (Section::Control, vec![chunk(1, 0), chunk(1, 1)]),
         (Section::Tenant(tenant(1)), vec![chunk(2, 0), chunk(2, 1), chunk(2, 2)]),
