@@ -1,6 +1,6 @@
 //! Backups as operators use them: made, listed, tried, restored whole and by tenant, cut off, damaged, and of no use to
 //! whoever has them.
-#![expect(clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
+#![expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -140,7 +140,10 @@ fn whole_and_by_tenant(on_postgres: bool) {
         let server = Served::start(program(&["serve", &there, "--listen", "127.0.0.1:0"]));
         asked(&["--as", ANN, "get", "customer", "--count"]);
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !asked(&["--as", "operator@operators", "--output", "json", "audit", "tail", "-n", "300"]).out.contains("backup restore of") {
+        while !asked(&["--as", "operator@operators", "--output", "json", "audit", "tail", "-n", "300"])
+            .out
+            .contains("backup restore of")
+        {
             assert!(Instant::now() < deadline, "the record that says so");
             std::thread::sleep(Duration::from_millis(200));
         }
