@@ -38,7 +38,7 @@ fn states_that_look_the_same_are_one() {
 
 #[test]
 fn what_ended_and_what_came_after_a_gap() {
-    let states = vec![seen(1, 0, Some(20), 1), seen(1, 30, Some(40), 1), seen(2, 50, None, 1)];
+    let states = [seen(1, 0, Some(20), 1), seen(1, 30, Some(40), 1), seen(2, 50, None, 1)];
     let told_of = |limit| {
         told(
             states
