@@ -78,7 +78,8 @@ pub const POLICIES: &str = r#"
   principal in Role::"admin",
   action in [Control::Action::"read_types", Control::Action::"read_audit", Control::Action::"manage_users",
              Control::Action::"read_users", Control::Action::"revoke_tokens", Control::Action::"read_access",
-             Control::Action::"decide_access", Control::Action::"manage_contacts", Control::Action::"read_notices"],
+             Control::Action::"decide_access", Control::Action::"manage_contacts", Control::Action::"read_notices",
+             Control::Action::"erase"],
   resource
 );
 @id("clerk") permit (principal in Role::"clerk", action == Customer::Action::"read", resource)
