@@ -1,5 +1,6 @@
 //! The program as a person or a script meets it: the built binary, its output and its exit codes.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by stopping")]
+#![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
 #[path = "program/access.rs"]
 mod access;
