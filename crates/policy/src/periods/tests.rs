@@ -17,6 +17,7 @@ fn names_the_line_of_what_is_wrong() {
     let mut problems = Vec::new();
     let wrong = [file("tenant_day = 90\nfield_days = 0\nseals_max = 5_000_000_000\nother_days = 1\n")];
     KeyPeriods::read(&wrong, &mut problems);
+    problems.sort();
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(lines.len(), 4, "{lines:?}");
     for (line, text) in lines.iter().enumerate() {
