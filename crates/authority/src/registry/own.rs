@@ -113,7 +113,7 @@ impl Registry {
     }
 
     #[cfg(test)]
-    pub(crate) fn sealed_rows(&self) -> Result<Vec<(i16, Vec<u8>, Vec<u8>)>, RegistryError> {
+    pub(crate) fn sealed_rows(&self) -> Result<Vec<super::db::Row>, RegistryError> {
         self.db.lock().rows()
     }
 
