@@ -38,6 +38,7 @@ pub fn run(data: &[u8]) -> u64 {
         Operation::Update(_) => 3,
         Operation::Delete(_) => 4,
         Operation::Control(_) => 5,
+        Operation::History(_) => 6,
     };
     kind << 8 | depth as u64
 }
@@ -48,7 +49,7 @@ fn depth(request: &Request) -> usize {
         Operation::Insert(insert) => insert.returning.as_deref().map_or(0, of_selects),
         Operation::Update(update) => of_filter(&update.filter).max(update.returning.as_deref().map_or(0, of_selects)),
         Operation::Delete(delete) => of_filter(&delete.filter).max(delete.returning.as_deref().map_or(0, of_selects)),
-        Operation::Control(_) => 0,
+        Operation::Control(_) | Operation::History(_) => 0,
     }
 }
 
