@@ -209,6 +209,7 @@ impl From<RegistryError> for ControlFailure {
     fn from(error: RegistryError) -> Self {
         match error {
             RegistryError::StoreBehind => Self::Unavailable("store"),
+            RegistryError::Kms(_) => Self::Unavailable("key management service"),
             _ => Self::Unavailable("control database"),
         }
     }

@@ -33,7 +33,7 @@ use toml::de::{DeTable, DeValue};
 pub use alerts::{Addresses, AlertSink, Alerts, SinkKind};
 pub use audit::Audit;
 pub use backup::Backup;
-pub use keys::{Keys, Provider};
+pub use keys::{Keys, OwnKeys, Provider};
 pub use kms::Kms;
 pub use limits::Limits;
 pub use log::{Format, Level, Log};

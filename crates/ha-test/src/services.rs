@@ -147,6 +147,7 @@ impl Deployment {
             set(&services, "server", "names", &format!("[\"localhost\", {}]", names.join(", ")))?;
             // Tenants' keys are wrapped by one key, wherever they are unwrapped.
             fs::copy(first.join("kms.key"), services.join("kms.key"))?;
+            copy(&first.join("kms.own"), &services.join("kms.own"))?;
             for service in ["gateway", "keys", "store"] {
                 let token = self.run(place, &first, &["service", "invite", service, "--name", name])?;
                 let path = self.base.join(format!("{name}-{service}.join"));

@@ -20,6 +20,7 @@ use crate::own::{OwnFiles, OwnKeyId, by_own, unwrap_by, wrap_by};
 pub struct FileKms {
     path: PathBuf,
     own: OwnFiles,
+    makes_own: bool,
     keys: RwLock<BTreeMap<u32, Arc<KeyEncryptionKey>>>,
 }
 
@@ -34,7 +35,7 @@ impl FileKms {
         let key = SecretKey::generate(entropy);
         write_new(path, key.expose(), entropy).map_err(at(path))?;
         let keys = BTreeMap::from([(0, Arc::new(KeyEncryptionKey::new(&key)))]);
-        Ok(Self { path: path.to_owned(), own: OwnFiles::beside(path), keys: RwLock::new(keys) })
+        Ok(Self { path: path.to_owned(), own: OwnFiles::beside(path), makes_own: true, keys: RwLock::new(keys) })
     }
 
     /// Opens the key that [`Self::create`] made, with every version that rotations made since.
@@ -43,13 +44,21 @@ impl FileKms {
     /// [`KmsError::File`] if one of the files can't be read, is a link, belongs to another user, is open to group or
     /// others, or doesn't hold exactly one key; or if there is none.
     pub fn open(path: &Path) -> Result<Self, KmsError> {
-        let kms = Self { path: path.to_owned(), own: OwnFiles::beside(path), keys: RwLock::default() };
+        let kms = Self { path: path.to_owned(), own: OwnFiles::beside(path), makes_own: true, keys: RwLock::default() };
         kms.look()?;
         if kms.keys.read().is_empty() {
             // Says why.
             read_key(path).map_err(at(path))?;
         }
         Ok(kms)
+    }
+
+    /// One that makes no own keys, for files of which others have copies: they would not have what is made here. Those that
+    /// there are go on being used.
+    #[must_use]
+    pub fn without_new_own_keys(mut self) -> Self {
+        self.makes_own = false;
+        self
     }
 
     fn file_of(&self, version: u32) -> PathBuf {
@@ -144,6 +153,9 @@ impl KmsProvider for FileKms {
     }
 
     fn make_own(&self, entropy: &dyn Entropy) -> Result<OwnKeyId, KmsError> {
+        if !self.makes_own {
+            return Err(KmsError::NoOwnKeys);
+        }
         let own = OwnKeyId::new(entropy);
         self.own.make(own, SecretKey::generate(entropy).expose(), entropy)?;
         Ok(own)

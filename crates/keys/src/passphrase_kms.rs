@@ -66,6 +66,7 @@ pub enum PassphraseFault {
 pub struct PassphraseKms {
     path: PathBuf,
     own: OwnFiles,
+    makes_own: bool,
     state: Mutex<State>,
 }
 
@@ -151,7 +152,14 @@ impl PassphraseKms {
     }
 
     fn with(path: &Path, state: State) -> Self {
-        Self { path: path.to_owned(), own: OwnFiles::beside(path), state: Mutex::new(state) }
+        Self { path: path.to_owned(), own: OwnFiles::beside(path), makes_own: true, state: Mutex::new(state) }
+    }
+
+    /// As [`FileKms::without_new_own_keys`](crate::FileKms::without_new_own_keys).
+    #[must_use]
+    pub fn without_new_own_keys(mut self) -> Self {
+        self.makes_own = false;
+        self
     }
 }
 
@@ -256,6 +264,9 @@ impl KmsProvider for PassphraseKms {
     }
 
     fn make_own(&self, entropy: &dyn Entropy) -> Result<OwnKeyId, KmsError> {
+        if !self.makes_own {
+            return Err(KmsError::NoOwnKeys);
+        }
         let own = OwnKeyId::new(entropy);
         let sealed = self.wrap(entropy, &own_file_aad(own), &SecretKey::generate(entropy))?;
         self.own.make(own, &sealed, entropy)?;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Provider, Text};
+use crate::config::{Config, OwnKeys, Provider, Text};
 use crate::deployment::Deployment;
 use crate::environment;
 use crate::problem::{Exit, Problem};
@@ -33,6 +33,7 @@ pub(crate) struct Described<'a> {
     token: &'a Text,
     key: &'a Text,
     pin_file: &'a Text,
+    makes_own: bool,
 }
 
 /// All providers of the configuration, the deployment's own first.
@@ -41,6 +42,8 @@ pub(crate) fn described<'a>(
     config: &'a Config,
 ) -> impl Iterator<Item = Described<'a>> + use<'a> {
     let keys = &config.keys;
+    let is_alone = config.services.run.is_all() && config.postgres.address.get().is_none();
+    let makes_own = is_alone || keys.own_keys == OwnKeys::Always;
     let own = Described {
         deployment,
         name: None,
@@ -49,6 +52,7 @@ pub(crate) fn described<'a>(
         token: &keys.token,
         key: &keys.key,
         pin_file: &keys.pin_file,
+        makes_own,
     };
     let named = config.kms.iter().map(move |(name, kms)| Described {
         deployment,
@@ -58,6 +62,7 @@ pub(crate) fn described<'a>(
         token: &kms.token,
         key: &kms.key,
         pin_file: &kms.pin_file,
+        makes_own,
     });
     std::iter::once(own).chain(named)
 }
@@ -119,8 +124,14 @@ impl Described<'_> {
     /// The provider, ready to be asked.
     pub(crate) fn open(&self) -> Result<Arc<dyn KmsProvider>, Problem> {
         Ok(match self.provider {
-            Provider::File => Arc::new(FileKms::open(&self.path()).map_err(|error| self.problem(&error))?),
-            Provider::Passphrase => self.open_passphrase().map(Arc::new)?,
+            Provider::File => {
+                let opened = FileKms::open(&self.path()).map_err(|error| self.problem(&error))?;
+                Arc::new(if self.makes_own { opened } else { opened.without_new_own_keys() })
+            }
+            Provider::Passphrase => {
+                let opened = self.open_passphrase()?;
+                Arc::new(if self.makes_own { opened } else { opened.without_new_own_keys() })
+            }
             Provider::Pkcs11 => {
                 let config = self.pkcs11()?;
                 let opened = match self.name {
@@ -141,11 +152,14 @@ impl Described<'_> {
     pub(crate) fn create(&self) -> Result<Arc<dyn KmsProvider>, Problem> {
         let made = match self.provider {
             Provider::File => {
-                FileKms::create(&self.path(), &SystemEntropy).map(|kms| Arc::new(kms) as Arc<dyn KmsProvider>)
+                let made = FileKms::create(&self.path(), &SystemEntropy);
+                let made = made.map(|kms| if self.makes_own { kms } else { kms.without_new_own_keys() });
+                made.map(|kms| Arc::new(kms) as Arc<dyn KmsProvider>)
             }
             Provider::Passphrase => {
-                PassphraseKms::create(&self.path(), &self.new_passphrase("PASSPHRASE")?, &SystemEntropy)
-                    .map(|kms| Arc::new(kms) as Arc<dyn KmsProvider>)
+                let made = PassphraseKms::create(&self.path(), &self.new_passphrase("PASSPHRASE")?, &SystemEntropy);
+                let made = made.map(|kms| if self.makes_own { kms } else { kms.without_new_own_keys() });
+                made.map(|kms| Arc::new(kms) as Arc<dyn KmsProvider>)
             }
             Provider::Pkcs11 => match Pkcs11Kms::create(self.pkcs11()?, Arc::new(SystemClock)) {
                 Err(KmsError::Unavailable(Outage::KeyExists { .. })) => return self.open(),

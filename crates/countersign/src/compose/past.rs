@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use countersign_guard::FactsCell;
 use countersign_model::{Clock, TypeId};
-use countersign_store::{Histories, Store};
+use countersign_store::{Histories, Store, StoreError};
 use tokio::task::JoinHandle;
 
 /// How often it looks through all tenants.
@@ -43,6 +43,8 @@ async fn look(history: &dyn Histories, facts: &FactsCell, clock: &dyn Clock) -> 
                             break;
                         }
                     }
+                    // The operators' tenant has no records, and neither has one that is being added or erased.
+                    Err(StoreError::UnknownTenant) => break,
                     Err(error) => {
                         failed = Some(error);
                         break;

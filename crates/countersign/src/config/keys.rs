@@ -15,6 +15,16 @@ choice! {
     }
 }
 
+choice! {
+    /// Whether keys of their own are made in the key management service for what can be destroyed.
+    OwnKeys {
+        /// Where no other machine has a copy of the key files.
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+    }
+}
+
 impl Provider {
     /// The word in the configuration.
     #[must_use]
@@ -43,6 +53,11 @@ section! {
         /// A file with the token's PIN as its one line, readable by its owner alone; without one, the PIN is in
         /// COUNTERSIGN_PIN.
         pin_file: Text = Text::empty();
+        /// Whether tenants get keys of their own in kms.own, which can be destroyed one by one, with providers "file" and
+        /// "passphrase". "auto": where everything is in this folder, and not where other machines have copies of the key
+        /// files, which would lack what is made here. "always": wherever; then the files of kms.own have to be the same
+        /// wherever tenants' keys are unwrapped. A PKCS#11 token always has such keys.
+        own_keys: OwnKeys = OwnKeys::Auto;
         /// How long an unwrapped key is used, in milliseconds, before the key management service is asked for it again:
         /// for so long requests are served when it is not available, or after it was taken away. 0 asks at every use.
         max_open_ms: Whole<0, 86_400_000> = Whole::new(countersign_keys::MAX_OPEN_MS);

@@ -107,7 +107,16 @@ fn copied(bench: &Bench, name: &str) -> PathBuf {
     for file in ["countersign.toml", "kms.key", "ca.pem", "data/bootstrap"] {
         std::fs::copy(from.join(file), to.join(file)).unwrap();
     }
+    copy_own_keys(&from, &to);
     to
+}
+
+fn copy_own_keys(from: &Path, to: &Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().mode(0o700).create(to.join("kms.own")).unwrap();
+    for own in std::fs::read_dir(from.join("kms.own")).unwrap().map(|own| own.unwrap()) {
+        std::fs::copy(own.path(), to.join("kms.own").join(own.file_name())).unwrap();
+    }
 }
 
 fn moved(bench: &Bench) -> Postgres {
@@ -200,6 +209,7 @@ fn services_apart_follow_whichever_authority_is_there() {
     let services = ["--services", "gateway,keys,store", "--authority", &both, "--wire-listen", "127.0.0.1:0"];
     run(program(&[&["init", &rest_text], &services[..]].concat())).expect(0);
     std::fs::copy(bench.dir().join("kms.key"), rest.join("kms.key")).unwrap();
+    copy_own_keys(&bench.dir(), &rest);
     set(&rest, "postgres", "address", &server.address());
     set(&rest, "postgres", "server_ca", &bench.dir().join("ca.pem").display().to_string());
     let tokens = ["gateway", "keys", "store"].map(|role| {
