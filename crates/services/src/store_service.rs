@@ -470,5 +470,5 @@ pub async fn erase_records(
     }
     let records: Vec<RecordId> = records.iter().map(|(record, _)| *record).collect();
     let traces = erasing.purge(tenant, record_type, &records).await?;
-    Ok(Ok(Traces { records: deleted, ..traces }))
+    Ok(Ok(Traces { records: traces.records.saturating_add(deleted), ..traces }))
 }

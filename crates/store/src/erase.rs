@@ -41,9 +41,9 @@ pub trait Erases: Send + Sync {
         tags: &[Tag],
     ) -> Result<Vec<RecordId>, StoreError>;
 
-    /// Removes everything that is kept of records which have no row any more, and sees to it that what was deleted is not in
-    /// the files any more either, as far as that is up to this program: in PostgreSQL it is for `VACUUM` and the server's
-    /// log. Durable when it returns; doing it twice is doing it once.
+    /// Removes everything that is kept of deleted records, a row that was put back since among it, and sees to it that what
+    /// was deleted is not in the files any more either, as far as that is up to this program: in PostgreSQL it is for
+    /// `VACUUM` and the server's log. Durable when it returns; doing it twice is doing it once.
     ///
     /// # Errors
     /// As [`crate::Store::write`]. [`crate::Unavailable::Busy`] if somebody still reads what was there: try again.

@@ -120,7 +120,7 @@ struct Kms {
 
 #[derive(Debug, Args)]
 struct ObjectStore {
-    /// The object store's address, such as "https://s3.example:9000".
+    /// The object store's address, such as "https://storage:9000".
     #[arg(long, value_name = "URL", help_heading = "An object store")]
     endpoint: Option<String>,
     /// Its region.

@@ -14,7 +14,7 @@ section! {
         folder: Text = Text::empty();
         /// The place in an object store instead, such as "s3://BUCKET/PREFIX".
         url: Text = Text::empty();
-        /// The object store's address, such as "https://s3.example:9000"; empty for the one of the cloud that made the
+        /// The object store's address, such as "https://storage:9000"; empty for the one of the cloud that made the
         /// protocol. One without encryption is taken on this machine only.
         endpoint: Text = Text::empty();
         /// The object store's region.

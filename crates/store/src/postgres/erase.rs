@@ -111,6 +111,11 @@ impl Erases for PostgresStore {
         let (shared, TypeId(place), own) = (&self.shared, record_type, tenant.uuid());
         shared.know(tenant).await?;
         let (mut traces, ids) = (Traces::default(), uuids(records));
+        if shared.has(&format!("r{place}")).await? {
+            // Put back, by a restore, since the record was deleted. Whatever puts it back later heeds the receipt.
+            let text = format!("DELETE FROM r{place} WHERE tenant = $1 AND id = ANY($2)");
+            traces.records = shared.deleted(Scope::Tenant(tenant), &text, &[&own, &ids]).await?;
+        }
         if shared.has(&format!("h{place}")).await? {
             let text = format!("DELETE FROM h{place} WHERE tenant = $1 AND id = ANY($2)");
             traces.past = shared.deleted(Scope::Tenant(tenant), &text, &[&own, &ids]).await?;

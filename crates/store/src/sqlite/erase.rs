@@ -57,6 +57,16 @@ fn answers(connection: &Connection, records: &[RecordId]) -> Result<Vec<Vec<u8>>
 fn purge(connection: &mut Connection, TypeId(place): TypeId, records: &[RecordId]) -> Result<Traces, StoreError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault)?;
     let mut traces = Traces::default();
+    let table = format!("r{place}");
+    if has(&transaction, &table)? {
+        // Put back, by a restore, since the record was deleted.
+        let sql = format!("DELETE FROM {table} WHERE id = ?1");
+        let mut delete = transaction.prepare(&sql).map_err(fault)?;
+        for record in records {
+            let gone = delete.execute([record.as_bytes().as_slice()]).map_err(fault)?;
+            traces.records = traces.records.saturating_add(gone as u64);
+        }
+    }
     let table = format!("h{place}");
     if has(&transaction, &table)? {
         let sql = format!("DELETE FROM {table} WHERE id = ?1");

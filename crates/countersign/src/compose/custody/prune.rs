@@ -15,13 +15,15 @@ const DAY_MS: u64 = 86_400_000;
 /// Removes what the configuration lets go, and says how many those are. What the deployment did not make stays.
 pub(super) async fn run(parts: &Parts, name: &Name, repository: &Repository) -> Result<usize, Problem> {
     let Some(section) = parts.config.backups.get(name) else { return Ok(0) };
-    let known = parts.registry.backups();
-    let here: BTreeMap<_, _> = known.into_iter().filter(|(_, known)| known.repository == *name).collect();
+    let mut keep = repository.backups().await.map_err(|error| problem(&error))?;
+    // One that is known and not there stands for no other either.
+    let is_there = |id: &[u8; 16]| keep.iter().any(|there| there.0 == *id);
+    let known = parts.registry.backups().into_iter();
+    let here: BTreeMap<_, _> = known.filter(|(id, known)| known.repository == *name && is_there(id)).collect();
     let over = over(&here, parts.clock.now(), section.keep.size(), section.keep_days.number());
     if over.is_empty() {
         return Ok(0);
     }
-    let mut keep = repository.backups().await.map_err(|error| problem(&error))?;
     keep.retain(|id| !over.contains(&id.0));
     repository.prune(&keep).await.map_err(|error| problem(&error).during("old backups are not removed"))?;
     for id in &over {

@@ -30,12 +30,11 @@ use crate::problem::{Exit, Problem};
 const PAGE: usize = 500;
 
 /// What a tenant is to be put back to.
-struct Then<'a> {
+struct Then {
     /// To this moment; `None` is all that the source has.
     at: Option<UnixMs>,
     /// By which what the source has is opened.
     keys: Arc<TenantKeys>,
-    receipts: &'a Receipts,
 }
 
 pub(super) async fn run(
@@ -81,7 +80,7 @@ pub(super) async fn run(
     let mut watch = watch(reach);
     let laid = lay::records(&reader, &about, &folder.deployment(), (&receipts, &BTreeMap::new()), &mut watch).await?;
     let mut source = laid.store.moment(tenant).await.map_err(|error| failed(&error))?;
-    let then = Then { at: to, keys, receipts: &receipts };
+    let then = Then { at: to, keys };
     let put = put_back(parts, tenant, &mut *source, &then, reach).await;
     drop((source, laid, folder));
     let Put { back, deleted, same } = put?;
@@ -135,7 +134,7 @@ async fn put_back(
     parts: &Parts,
     tenant: TenantId,
     source: &mut dyn Moment,
-    then: &Then<'_>,
+    then: &Then,
     reach: &Arc<Reach>,
 ) -> Result<Put, Problem> {
     let types = Arc::clone(&parts.registry.facts().load().facts.types);
@@ -143,8 +142,10 @@ async fn put_back(
     // From here on nobody else writes to the tenant.
     let mut new = parts.stored.moments.replacement(tenant).await.map_err(|error| failed(&error))?;
     let mut live = parts.stored.moments.moment(tenant).await.map_err(|error| failed(&error))?;
-    let mut making =
-        Making { parts, tenant, types: Arc::clone(&types), then, put: Put::default(), sealed: BTreeMap::new() };
+    // What is erased is a fact before anything of it goes, so whatever was erased while the backup was read is among these.
+    let receipts = parts.registry.receipts();
+    let (put, sealed, types_in_force) = (Put::default(), BTreeMap::new(), Arc::clone(&types));
+    let mut making = Making { parts, tenant, types: types_in_force, then, receipts: &receipts, put, sealed };
     reach.phase("putting records back", 0);
     for (record_type, _) in types.iter() {
         let mut out = Out { new: &mut *new, record_type, rows: Vec::new(), past: Vec::new() };
@@ -214,7 +215,8 @@ struct Making<'a> {
     parts: &'a Parts,
     tenant: TenantId,
     types: Arc<RecordTypes>,
-    then: &'a Then<'a>,
+    then: &'a Then,
+    receipts: &'a Receipts,
     put: Put,
     /// How many cells were sealed under which key.
     sealed: BTreeMap<CellKey, u64>,
@@ -230,7 +232,7 @@ impl Making<'_> {
             (None, Some(source)) => source.now.clone(),
             (_, None) => None,
         };
-        let is_erased = self.then.receipts.is_record_erased(self.tenant, out.record_type, record);
+        let is_erased = self.receipts.is_record_erased(self.tenant, out.record_type, record);
         let wanted = wanted.filter(|_| !is_erased);
         let (now, past, newest) = match here {
             Some(here) => {
