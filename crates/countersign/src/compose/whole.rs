@@ -183,6 +183,7 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         tasks.push(tokio::spawn(reconcile::run(parts)));
         tasks.extend(key_life.start());
         tasks.push(custody.start());
+        tasks.push(tokio::spawn(Arc::clone(&authority).look_after_erasures()));
         tasks.push(past::look_after(moving.store(), Arc::clone(&facts), Arc::clone(clock)));
         tasks.push(super::access_ends(&authority));
         tasks.push(breach::reminders(&authority));

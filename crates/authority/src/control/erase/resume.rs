@@ -1,7 +1,10 @@
-//! What a crash has cut off is finished when the deployment is next opened.
+//! What a crash has cut off is finished when the deployment is next opened; what had to wait, a little later.
 
-use countersign_model::FieldSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use countersign_model::erasure::Erased;
+use countersign_model::{FieldSet, UnixMs};
 use countersign_services::erase_records;
 use countersign_store::{Access, Scan, Store};
 
@@ -9,11 +12,32 @@ use super::counts;
 use crate::authority::Authority;
 use crate::registry::erasure::ErasureFact;
 
+/// How often it is looked whether any is left.
+const AGAIN: Duration = Duration::from_secs(30);
+/// For so long whoever was asked to erase may still be at it.
+const UNDER_WAY_MS: u64 = 60_000;
+
 impl Authority {
-    /// Finishes erasures that were begun. One that can't be finished now stays as it is, for the next start.
+    /// Finishes erasures that were begun. One that can't be finished now stays as it is, for later.
     pub(crate) async fn finish_erasures(&self) {
+        self.finish_erasures_from_before(self.registry.clock().now()).await;
+    }
+
+    /// Ends, now and then, erasures that could not be ended when they were asked for: something still read what was there, or
+    /// what they needed did not answer. For as long as it is polled.
+    pub async fn look_after_erasures(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            let now = self.registry.clock().now();
+            // A younger one has somebody who is at it.
+            self.finish_erasures_from_before(UnixMs(now.0.saturating_sub(UNDER_WAY_MS))).await;
+        }
+    }
+
+    async fn finish_erasures_from_before(&self, moment: UnixMs) {
         let Some(store) = self.store.clone() else { return };
-        for fact in self.registry.unfinished_erasures() {
+        let unfinished = self.registry.unfinished_erasures().into_iter();
+        for fact in unfinished.filter(|fact| fact.receipt.begun <= moment) {
             let finished = match &fact.receipt.erased {
                 Erased::Records { .. } => self.finish_records(&*store, fact).await,
                 Erased::Tenant => self.finish_tenant(&*store, fact).await,

@@ -67,6 +67,23 @@ async fn put(repository: &Repository, receipts: &Receipts) -> Result<(), Problem
     Ok(())
 }
 
+/// Puts every receipt that there is into every repository, as far as they are there.
+pub(super) async fn keep_all(parts: &Parts) {
+    if parts.registry.receipts().iter().next().is_none() {
+        return;
+    }
+    for name in parts.config.backups.keys() {
+        let kept = async {
+            let Some(repository) = repository::open_if_there(parts, name).await? else { return Ok(()) };
+            put_all(parts, &repository).await
+        };
+        if let Err(problem) = kept.await {
+            let problem: Problem = problem;
+            tracing::warn!(repository = %name, %problem, "receipts of erasures are not in a repository; it is tried again");
+        }
+    }
+}
+
 /// Puts every receipt that there is into a repository.
 pub(super) async fn put_all(parts: &Parts, repository: &Repository) -> Result<(), Problem> {
     put(repository, &parts.registry.receipts()).await

@@ -10,11 +10,14 @@ use countersign_model::{Name, RequestId, UnixMs};
 
 use super::Custody;
 use super::jobs::{Kind, State};
+use super::receipts;
 
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How long after a failure it is tried again, at least.
 const AGAIN_MS: u64 = 300_000;
+/// How often it is seen to that repositories have every receipt, whatever kept one from getting there.
+const RECEIPTS_MS: u64 = 600_000;
 /// How often the same is alerted.
 const ALERT_MS: u64 = 86_400_000;
 
@@ -27,9 +30,15 @@ pub(super) async fn run(custody: Weak<Custody>) {
     let started = first.parts.clock.now();
     drop(first);
     let mut alerted: HashMap<Name, UnixMs> = HashMap::new();
+    let mut kept: Option<UnixMs> = None;
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(custody) = custody.upgrade() else { return };
+        let now = custody.parts.clock.now();
+        if kept.is_none_or(|at| now.since(at) >= RECEIPTS_MS) {
+            kept = Some(now);
+            receipts::keep_all(&custody.parts).await;
+        }
         custody.due(started, &mut alerted).await;
     }
 }
