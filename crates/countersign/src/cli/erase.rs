@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
                 return Err(Problem::usage(format!("--confirm is {confirm}, and the tenant is {name}"))
                     .next("give the tenant's name twice: what is erased does not come back"));
             }
-            json!({ "tenant": name })
+            json!({ "tenant": name, "confirm": confirm })
         }
         Command::List => return list(context).await,
         Command::Prove { receipt } => return prove(context, *receipt).await,

@@ -119,7 +119,8 @@ pub(super) fn keys(incoming: Incoming<'_>, parameters: &mut Parameters<'_>) -> R
     })
 }
 
-/// One of three: a tenant; a user, perhaps of a tenant; a record by its type and key.
+/// One of three: a tenant, named twice; a user, perhaps of a tenant; a record by its type and key. A tenant is named twice so
+/// that no request about a user whose name is missing is one about a whole tenant.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Erase {
@@ -131,17 +132,19 @@ struct Erase {
     record_type: Option<String>,
     #[serde(default)]
     key: Option<String>,
+    #[serde(default)]
+    confirm: Option<Name>,
 }
 
 pub(super) fn erase(incoming: Incoming<'_>, parameters: &mut Parameters<'_>) -> Result<EraseControl, Problem> {
     Ok(match incoming.target {
         Target::ErasureCreate => {
-            let expected = "type and key, or user, or tenant";
-            let Erase { tenant, user, record_type, key } = typed(incoming, expected)?;
-            match (tenant, user, record_type, key) {
-                (None, None, Some(record_type), Some(key)) => EraseControl::Record { record_type, key },
-                (tenant, Some(user), None, None) => EraseControl::Principal { tenant, user },
-                (Some(tenant), None, None, None) => EraseControl::Tenant { tenant },
+            let expected = "type and key, or user, or tenant and the same name again as confirm";
+            let Erase { tenant, user, record_type, key, confirm } = typed(incoming, expected)?;
+            match (tenant, user, record_type, key, confirm) {
+                (None, None, Some(record_type), Some(key), None) => EraseControl::Record { record_type, key },
+                (tenant, Some(user), None, None, None) => EraseControl::Principal { tenant, user },
+                (Some(tenant), None, None, None, Some(confirm)) if tenant == confirm => EraseControl::Tenant { tenant },
                 _ => return Err(Problem::Syntax { part: Part::Body, line: 1, column: 1, expected }),
             }
         }

@@ -299,7 +299,15 @@ fn erasures() {
     assert_eq!(post(r#"{"user":"nancy"}"#), ok(EraseControl::Principal { tenant: None, user: user.clone() }));
     let elsewhere = post(r#"{"tenant":"northwind","user":"nancy"}"#);
     assert_eq!(elsewhere, ok(EraseControl::Principal { tenant, user }));
-    assert_eq!(post(r#"{"tenant":"northwind"}"#), ok(EraseControl::Tenant { tenant: name("northwind") }));
+    let twice = post(r#"{"tenant":"northwind","confirm":"northwind"}"#);
+    assert_eq!(twice, ok(EraseControl::Tenant { tenant: name("northwind") }));
+    for body in [
+        r#"{"tenant":"northwind"}"#,
+        r#"{"tenant":"northwind","user":null}"#,
+        r#"{"tenant":"northwind","confirm":"chinook"}"#,
+    ] {
+        assert!(post(body).is_err(), "{body}");
+    }
     for body in ["{}", r#"{"type":"customer"}"#, r#"{"tenant":"northwind","type":"customer","key":"17"}"#] {
         assert!(post(body).is_err(), "{body}");
     }
