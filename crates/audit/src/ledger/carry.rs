@@ -14,6 +14,8 @@ use super::storage::{FRESH, LogFile, Storage, read_all, read_if_there};
 const PIECE: usize = 4 << 20;
 /// So much of the end of what the target has is held against the source, before more is added.
 const OVERLAP: usize = 64 << 10;
+/// The folder of what derives from the records.
+const INDEX: &str = "index/";
 
 /// Copies a ledger's files, as far as the target does not have them, and removes what the source does not have.
 /// `progress` is told how many bytes of how many are there.
@@ -104,18 +106,39 @@ pub const REMOVED: &str = KEPT;
 /// has left at some moment, with every record that was durable when the last files were begun. What derives from the others
 /// and is made again when it is missing is left out.
 ///
-/// # Errors
-/// What the system says.
-pub fn in_order(storage: &dyn Storage) -> io::Result<Vec<String>> {
+/// Every file has to be copied before the next is asked for: which files there are is looked at again after those that say what
+/// the others must have, so that a segment begun meanwhile is among them. A segment is copied as long as it is when it is opened.
+pub fn in_order(storage: &dyn Storage) -> impl Iterator<Item = io::Result<String>> {
+    [Turn::Seen, Turn::Claims, Turn::Tree, Turn::Records].into_iter().flat_map(|turn| match of_turn(storage, turn) {
+        Ok(names) => names.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error)],
+    })
+}
+
+/// When a file is copied: before everything that it says something about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// What was seen of other services' logs.
+    Seen,
+    /// What is said of the records: how many are durable, signed, removed.
+    Claims,
+    /// The tree over the records.
+    Tree,
+    Records,
+}
+
+fn of_turn(storage: &dyn Storage, turn: Turn) -> io::Result<Vec<String>> {
     let mut names = files(storage)?;
-    names.retain(|name| !name.starts_with("index/"));
-    let place = |name: &String| match (name.as_str(), segment_number(name)) {
-        (_, Some(number)) => (3, number),
-        (WITNESSED, _) => (0, 0),
-        (mark::NAME | CHECKPOINT | KEPT | KEYS, _) => (1, 0),
-        _ => (2, 0),
-    };
-    names.sort_by_key(place);
+    names.retain(|name| {
+        turn == match name.as_str() {
+            WITNESSED => Turn::Seen,
+            mark::NAME | CHECKPOINT | KEPT | KEYS => Turn::Claims,
+            name if segment_number(name).is_some() => Turn::Records,
+            name if name.starts_with(INDEX) => return false,
+            _ => Turn::Tree,
+        }
+    });
+    names.sort_by_key(|name| segment_number(name));
     Ok(names)
 }
 

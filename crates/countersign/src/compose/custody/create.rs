@@ -168,8 +168,10 @@ async fn write_ledgers(parts: &Parts, writer: &mut Writer, reach: &Arc<Reach>) -
     }
     for ledger in &parts.ledgers {
         let before = ledgers::removed(ledger).map_err(unread)?;
-        for name in ledgers::names(ledger).map_err(unread)? {
-            let Some(mut file) = ledgers::open(&*ledger.storage(), &name).map_err(unread)? else { return Ok(false) };
+        let storage = ledger.storage();
+        for name in ledgers::names(&*storage) {
+            let name = name.map_err(unread)?;
+            let Some(mut file) = ledgers::open(&*storage, &name).map_err(unread)? else { return Ok(false) };
             let section = Section::Ledger(format!("{}/{name}", ledger.service()));
             writer.section(section).await.map_err(|error| problem(&error))?;
             while let Some(piece) = file.next().map_err(unread)? {

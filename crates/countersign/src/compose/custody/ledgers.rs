@@ -48,11 +48,9 @@ pub(super) fn seen(ledgers: &[Arc<Ledger>]) -> io::Result<Vec<(Service, Vec<u8>)
     Ok(all)
 }
 
-/// The other files of a ledger, in order. Each is to be read to its end before the next is opened.
-pub(super) fn names(ledger: &Ledger) -> io::Result<Vec<String>> {
-    let mut names = in_order(&*ledger.storage())?;
-    names.retain(|name| name != SEEN);
-    Ok(names)
+/// The other files of a ledger, in order. Each is to be read to its end before the next is asked for.
+pub(super) fn names(storage: &dyn Storage) -> impl Iterator<Item = io::Result<String>> {
+    in_order(storage).filter(|name| !name.as_ref().is_ok_and(|name| name == SEEN))
 }
 
 /// Opens one, as long as it is now; `None` if it went since.
