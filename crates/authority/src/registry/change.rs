@@ -138,6 +138,10 @@ impl Change {
     /// A tenant's key, wrapped again. The key is the same.
     pub(crate) fn rewrap_tenant(&mut self, id: TenantId, key: Vec<u8>) -> Result<(), RegistryError> {
         let Some(tenant) = self.facts.tenants.get(&id).cloned() else { return Ok(()) };
+        if self.registry.receipts().is_tenant_erased(id) {
+            // Which keys go with it was written down when that began.
+            return Ok(());
+        }
         self.put_of(id, Kind::Tenant, id.as_bytes(), &TenantFact { tenant, wrapped_key: key.clone() })?;
         self.wrapped_keys.push((id, key.into()));
         self.facts_changed = true;

@@ -28,6 +28,11 @@ pub(crate) struct ErasureFact {
 }
 
 impl ErasureFact {
+    /// One with this receipt, and nothing else to do.
+    pub(crate) fn of(receipt: &Receipt) -> Self {
+        Self { receipt: receipt.clone(), absent: Vec::new(), keys: Vec::new(), shared: 0, name: None }
+    }
+
     /// What must hold for it to be done.
     pub(crate) fn requires(&self) -> Vec<Requirement> {
         let absent = self.absent.iter().map(|(record_type, field, tags)| Requirement::Absent {
@@ -128,42 +133,66 @@ impl Registry {
     }
 
     /// Takes in receipts that are known elsewhere, as in a repository of backups, and erases anew what they are about from
-    /// the facts: for a deployment that was restored from before. Records are left out by whoever restores them. Gives how
-    /// many were news.
+    /// the facts: for a deployment that was restored from before. Keys that an erased tenant has here are destroyed, as they
+    /// were when it was erased: whoever restores may have an older copy of the key management service. Records are left out
+    /// by whoever restores them. Gives how many were news.
     ///
     /// # Errors
-    /// As a change of facts.
+    /// As a change of facts; [`RegistryError::Kms`]. Keys that could not be destroyed are destroyed when erasures are next
+    /// finished.
     pub async fn replay(self: &Arc<Self>, receipts: &Receipts) -> Result<usize, RegistryError> {
         let mut change = self.begin().await;
-        let mut news = 0_usize;
+        let (mut news, mut tenants) = (0_usize, Vec::new());
         for receipt in receipts.iter() {
-            let mut name = None;
+            let known = self.erasure(receipt.id);
+            news = news.saturating_add(usize::from(known.is_none()));
+            let mut fact = ErasureFact::of(receipt);
             match &receipt.erased {
                 Erased::Tenant if change.facts().tenants.contains_key(&receipt.tenant) => {
-                    change.erase_tenant(receipt.tenant)?;
+                    fact.keys = known.map(|known| known.keys).unwrap_or_default();
+                    self.gather_keys(&mut fact);
+                    tenants.push(fact.clone());
+                    // A crash from here on leaves an erasure to be finished.
+                    fact.receipt.finished = None;
+                    change.put_erasure(fact)?;
+                    continue;
                 }
                 Erased::Principal { user } => {
                     if let Some(known) = change.facts().users.get(user).cloned() {
-                        name = Some(self.erased_name(known.tenant, known.name.as_str()));
+                        fact.name = Some(self.erased_name(known.tenant, known.name.as_str()));
                         change.remove_user(*user);
                         change.forget_names(known.tenant, *user, &known.name)?;
                     }
                 }
                 _ => {}
             }
-            if self.erasure(receipt.id).is_none() {
-                news = news.saturating_add(1);
-                change.put_erasure(ErasureFact {
-                    receipt: receipt.clone(),
-                    absent: Vec::new(),
-                    keys: Vec::new(),
-                    shared: 0,
-                    name,
-                })?;
+            if known.is_none() {
+                change.put_erasure(fact)?;
             }
         }
         change.commit().await?;
+        for fact in tenants {
+            let (registry, gone) = (Arc::clone(self), fact.clone());
+            let destroy = move || registry.destroy_keys(gone.receipt.tenant, &gone.keys);
+            let destroyed = tokio::task::spawn_blocking(destroy).await;
+            destroyed.map_err(|_| RegistryError::Storage("it was interrupted"))??;
+            let mut change = self.begin().await;
+            change.erase_tenant(fact.receipt.tenant)?;
+            change.put_erasure(fact)?;
+            change.commit().await?;
+        }
         Ok(news)
+    }
+
+    /// Adds the keys that a tenant has now to those that are to be destroyed with it.
+    pub(crate) fn gather_keys(&self, fact: &mut ErasureFact) {
+        let (keys, shared) = self.own_keys(fact.receipt.tenant);
+        for key in keys {
+            if !fact.keys.contains(&key) {
+                fact.keys.push(key);
+            }
+        }
+        fact.shared = fact.shared.max(shared);
     }
 }
 

@@ -24,6 +24,9 @@ impl Registry {
         key: Vec<u8>,
     ) -> Result<bool, RegistryError> {
         let mut change = self.begin().await;
+        if self.receipts().is_tenant_erased(tenant) {
+            return Err(RegistryError::Keys(KeyError::UnknownTenant));
+        }
         if self.wrapped_key(tenant).as_deref() != before {
             return Ok(false);
         }

@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod erase;
+mod erased;
 mod keys;
 mod people;
 mod tokens;

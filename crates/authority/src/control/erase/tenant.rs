@@ -32,9 +32,10 @@ impl Authority {
             finished: None,
             counts: Counts { users, ..Counts::default() },
         };
-        let (keys, shared) = self.registry.own_keys(tenant);
-        let mut fact = ErasureFact { receipt, absent: Vec::new(), keys, shared, name: None };
+        let mut fact = ErasureFact::of(&receipt);
+        self.registry.gather_keys(&mut fact);
         self.intend(&fact).await?;
+        self.gather_keys(&mut fact).await?;
         // From here on it is done whatever happens: what is cut off is finished at the next start.
         self.keys.destroy_tenant_keys(&call, tenant).await.map_err(called("key service"))?;
         let keys = self.destroy_keys(&fact).await?;
@@ -43,6 +44,14 @@ impl Authority {
         self.forget_tenant(&mut fact).await?;
         let copies = self.copy_receipt(&fact.receipt).await;
         Ok(self.erased(permit, &fact.receipt, copies))
+    }
+
+    /// The tenant gets no new key once it is known that it is erased. One that it got just before is to be destroyed, too, and
+    /// that has to be known before the key of the facts is gone.
+    async fn gather_keys(&self, fact: &mut ErasureFact) -> Result<(), ControlFailure> {
+        let known = fact.keys.len();
+        self.registry.gather_keys(fact);
+        if fact.keys.len() > known { self.intend(fact).await } else { Ok(()) }
     }
 
     /// What the key service has destroyed already, and the key of the facts.
@@ -64,6 +73,7 @@ impl Authority {
 
     /// The same after a crash, without anybody who asks.
     pub(super) async fn finish_tenant(&self, store: &dyn Store, mut fact: ErasureFact) -> Option<()> {
+        self.gather_keys(&mut fact).await.ok()?;
         let keys = self.destroy_keys(&fact).await.ok()?;
         let traces = store.erasing()?.remove_tenant(fact.receipt.tenant).await.ok()?;
         let users = fact.receipt.counts.users;

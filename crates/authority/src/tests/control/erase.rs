@@ -24,7 +24,7 @@ const ID: FieldId = FieldId(0);
 const COMPANY: FieldId = FieldId(1);
 
 /// As the rest of the suite has it, and admins may erase.
-async fn house() -> House {
+pub(super) async fn house() -> House {
     let house = House::new().await;
     let operator = house.operator_token().await;
     let text = r#"@id("erase") permit (principal in Role::"admin", action in [Control::Action::"erase",
@@ -35,7 +35,7 @@ async fn house() -> House {
     house
 }
 
-fn tenant_id(house: &House, tenant: &str) -> TenantId {
+pub(super) fn tenant_id(house: &House, tenant: &str) -> TenantId {
     house.registry.latest().facts.tenant_names[&name(tenant)]
 }
 
@@ -66,7 +66,7 @@ fn erase_record(key: &str) -> Control {
     Control::Erase(EraseControl::Record { record_type: "customer".into(), key: key.into() })
 }
 
-async fn proved(house: &House, token: &str, receipt: &Value) -> Value {
+pub(super) async fn proved(house: &House, token: &str, receipt: &Value) -> Value {
     let receipt = receipt["receipt"].as_str().unwrap().parse().unwrap();
     house.ask(token, Control::Erase(EraseControl::Prove { receipt })).await.unwrap()
 }
@@ -206,7 +206,7 @@ async fn what_was_begun_is_finished_at_the_next_start() {
     house.token("andrew", "northwind", &admin).await;
 }
 
-fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) {
+pub(super) fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -325,7 +325,7 @@ async fn an_old_copy_and_all_later_keys_show_nothing_of_an_erased_tenant() {
 }
 
 /// Everything that opens in a control database.
-fn registry_texts(registry: &Registry) -> String {
+pub(super) fn registry_texts(registry: &Registry) -> String {
     let rows = registry.sealed_rows().unwrap();
     let deployment: SealKey = registry.own_key().seal_key("facts", 1);
     let aad = |kind: i16, id: &[u8]| Aad::new("fact.1").part(&[u8::try_from(kind).unwrap()]).part(id);
