@@ -22,6 +22,10 @@ const MAGIC: [u8; 8] = *b"CSlock\x00\x01";
 const LEASE_MS: u64 = 15 * 60_000;
 /// When it is moved on.
 const RENEW_MS: u64 = LEASE_MS / 5;
+/// How long letting go of one that was dropped may take. After that it lies where it is, as one that its owner has left.
+const LETTING_GO: Duration = Duration::from_secs(2);
+/// How often it is looked for whether that has come to an end, and for how long at most: longer than that can take.
+const LOOKING: (Duration, u32) = (Duration::from_millis(10), 300);
 
 /// Locks that this process holds: what lets it take its own place after a crash must not let it do so while it lives.
 static HERE: Mutex<BTreeSet<([u8; 16], [u8; 8])>> = Mutex::new(BTreeSet::new());
@@ -74,11 +78,11 @@ impl Held {
     ) -> Result<Self, BackupError> {
         let mut here = Here::take(repository, owner);
         // One that was dropped is let go in the background.
-        for _ in 0..100 {
+        for _ in 0..LOOKING.1 {
             if here.is_some() {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(LOOKING.0).await;
             here = Here::take(repository, owner);
         }
         let here = here.ok_or(BackupError::InUse { minutes: LEASE_MS / 60_000 })?;
@@ -152,12 +156,16 @@ impl Drop for Held {
         }
         let (place, id, here) = (self.place.clone(), self.id, self.here.take());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // If it does not come to that, the lease ends.
             drop(runtime.spawn(async move {
-                let found = place.get(NAME, 64).await;
-                if found.ok().flatten().as_deref().and_then(decode).is_some_and(|(found, _)| found == id) {
-                    let _ = place.remove(NAME).await;
-                }
+                let letting_go = async {
+                    let found = place.get(NAME, 64).await;
+                    if found.ok().flatten().as_deref().and_then(decode).is_some_and(|(found, _)| found == id) {
+                        let _ = place.remove(NAME).await;
+                    }
+                };
+                // If it does not come to that, the lease ends, or its owner takes it again. A place that is away must not
+                // keep that owner out once it is back.
+                let _ = tokio::time::timeout(LETTING_GO, letting_go).await;
                 drop(here);
             }));
         }

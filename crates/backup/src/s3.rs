@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 use object_store::client::{Certificate, ClientOptions};
 use object_store::prefix::PrefixStore;
@@ -10,7 +11,8 @@ use object_store::{BackoffConfig, RetryConfig};
 use zeroize::Zeroizing;
 
 use crate::error::{BackupError, Unreachable};
-use crate::place::{Place, fault};
+use crate::manifest::STORED_MAX;
+use crate::place::{Place, fault, time_of};
 
 /// A place in an object store, and who is asking. Nothing is taken from the environment or from the machine's metadata.
 #[derive(Clone)]
@@ -30,7 +32,8 @@ pub struct S3 {
     pub secret: Zeroizing<String>,
     /// Certificate authorities to trust besides the system's, in PEM.
     pub ca_pem: Option<Vec<u8>>,
-    /// How long to try again what was not answered. Default 2 minutes.
+    /// How long to wait for an answer, and to try again what was not answered; what is large gets the time besides that it
+    /// takes on a slow line. Default 2 minutes.
     pub patience: Duration,
 }
 
@@ -56,10 +59,16 @@ impl S3 {
     /// # Errors
     /// [`Unreachable::Settings`].
     pub fn place(&self) -> Result<Place, BackupError> {
+        let patience = self.patience.max(Duration::from_secs(1));
+        let large = patience.saturating_add(time_of(STORED_MAX as u64));
+        Ok(Place::remote(self.store(patience)?, self.store(large)?, patience))
+    }
+
+    /// As it is asked, with this much time for a request and its answer.
+    fn store(&self, timeout: Duration) -> Result<Arc<dyn ObjectStore>, BackupError> {
         let wrong = BackupError::Unreachable(Unreachable::Settings);
-        let mut client = ClientOptions::new()
-            .with_timeout(self.patience.max(Duration::from_secs(1)))
-            .with_connect_timeout(Duration::from_secs(10).min(self.patience));
+        let mut client =
+            ClientOptions::new().with_timeout(timeout).with_connect_timeout(Duration::from_secs(10).min(self.patience));
         let mut plain = false;
         if let Some(endpoint) = &self.endpoint {
             plain = is_plain(endpoint).ok_or_else(|| wrong.clone())?;
@@ -76,7 +85,8 @@ impl S3 {
                 max_backoff: Duration::from_secs(10).min(self.patience),
                 base: 2.0,
             },
-            max_retries: 20,
+            // Time ends it, not a count: pauses are drawn, and twenty of them may be over within seconds.
+            max_retries: usize::MAX,
             retry_timeout: self.patience,
         };
         let mut builder = AmazonS3Builder::new()
@@ -94,9 +104,9 @@ impl S3 {
         }
         let store = builder.build().map_err(|error| BackupError::from(fault(&error)))?;
         if self.prefix.is_empty() {
-            return Ok(Place::of(Arc::new(store)));
+            return Ok(Arc::new(store));
         }
-        Ok(Place::of(Arc::new(PrefixStore::new(store, self.prefix.as_str()))))
+        Ok(Arc::new(PrefixStore::new(store, self.prefix.as_str())))
     }
 }
 

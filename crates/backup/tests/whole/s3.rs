@@ -179,6 +179,20 @@ async fn errors_are_tried_again() {
     assert_eq!(read(&repository, keys(), finished.manifest.id).await.unwrap(), parts(0));
 }
 
+/// A backup that failed because the store was away can be begun again as soon as that is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_could_not_be_let_go_is_in_nobodys_way() {
+    let (bucket, s3) = bucket().await;
+    let repository = Repository::create(s3.place().unwrap(), &key(), b"", Tools::system()).await.unwrap();
+    let writer = repository.begin(keys(), Arc::new(())).await.unwrap();
+    bucket.mute.store(1, Ordering::Relaxed);
+    drop(writer);
+    while bucket.mute.load(Ordering::Relaxed) > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    write(&repository, keys(), &parts(0)).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_with_a_server_is_said() {
     let (bucket, good) = bucket().await;
@@ -208,14 +222,14 @@ async fn what_is_wrong_with_a_server_is_said() {
     assert!(!format!("{good:?}").contains("secret"));
 }
 
-/// Against a server that others made, at `S3_ENDPOINT`, with the bucket `bucket`.
+/// Against a server that others made.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::disallowed_methods, reason = "where it is is said from outside")]
-#[ignore = "needs a server, such as moto_server"]
+#[ignore = "starts moto_server; a step of `cargo xtask test` runs it"]
 async fn goes_in_and_comes_out_of_another_server() {
-    let mut s3 = s3(std::env::var("S3_ENDPOINT").unwrap());
-    s3.key_id = std::env::var("S3_KEY_ID").unwrap();
-    s3.secret = std::env::var("S3_SECRET").unwrap().into();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    let server = countersign_testkit::ObjectStore::start(&target.join("clients/s3/bin/moto_server")).unwrap();
+    let s3 = s3(format!("http://127.0.0.1:{}", server.port()));
     let place = s3.place().unwrap();
     let repository = Repository::create(place.clone(), &key(), b"wrapped", Tools::system()).await.unwrap();
     let again = Repository::create(place, &key(), b"wrapped", Tools::system()).await;
