@@ -86,6 +86,7 @@ const STEPS: &[Step] = &[
         "a repository of backups shows nothing, and nothing of one that was damaged is restored",
         suites::backups,
     ),
+    built("s3", "backups in another project's object store, cut off in the middle, go on and come back", suites::s3),
     built(
         "database",
         "PostgreSQL's administrator finds nothing of the data, roles get no more than they have, nothing leaks past a cancel",

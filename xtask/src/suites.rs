@@ -172,6 +172,19 @@ pub fn backups() -> Result<Outcome> {
     shown("backups")
 }
 
+/// Backups in an object store that others made, moto's server from PyPI: the repository's own test, then the program's.
+pub fn s3() -> Result<Outcome> {
+    environment("clients/s3", "tests/s3/requirements.txt")?;
+    run(cargo().args(["test", "--quiet", "--workspace", "--all-features"]).args([
+        "--test",
+        "whole",
+        "--",
+        "--ignored",
+        "s3::",
+    ]))?;
+    shown("s3")
+}
+
 /// What a database's administrator finds, what a service's role may do in it, and callers who go away in mid-query.
 pub fn database() -> Result<Outcome> {
     run(cargo()

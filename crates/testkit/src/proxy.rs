@@ -2,13 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Result;
 
-/// Carries connections on a loopback port of its own to another. Ended when it is dropped.
+/// Carries connections on a loopback port of its own to another. Ended when it is dropped: from then on nobody listens there.
 pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
@@ -21,6 +21,10 @@ struct Shared {
     mute: AtomicBool,
     /// New connections are cut at once.
     closed: AtomicBool,
+    /// Bytes that came from clients.
+    carried: AtomicU64,
+    /// So many of them are carried; then all is cut and closed. 0 for no such end.
+    enough: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -30,7 +34,15 @@ impl Proxy {
     /// # Errors
     /// If there is no free port.
     pub fn to(port: u16) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Self::at(0, port)
+    }
+
+    /// The same, listening on a port where one did before.
+    ///
+    /// # Errors
+    /// If somebody else listens there.
+    pub fn at(own: u16, port: u16) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, own))?;
         let proxy = Self { port: listener.local_addr()?.port(), shared: Arc::default() };
         let shared = Arc::clone(&proxy.shared);
         thread::spawn(move || {
@@ -60,15 +72,45 @@ impl Proxy {
 
     /// Cuts all connections. New ones can be made.
     pub fn cut(&self) {
-        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for stream in open.drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.shared.cut();
+    }
+
+    /// Cuts all connections, and new ones, once clients have sent so many bytes, all connections together.
+    pub fn cut_after(&self, bytes: u64) {
+        self.shared.enough.store(bytes, Ordering::Release);
+    }
+
+    /// How many bytes clients have sent.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        self.shared.carried.load(Ordering::Acquire)
     }
 
     /// New connections are cut from now on; or not any more.
     pub fn close(&self, closed: bool) {
         self.shared.closed.store(closed, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn cut(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for stream in open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// More came from a client; whether it is to be carried.
+    fn counts(&self, bytes: usize) -> bool {
+        let more = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let carried = self.carried.fetch_add(more, Ordering::AcqRel).saturating_add(more);
+        let enough = self.enough.load(Ordering::Acquire);
+        if enough == 0 || carried < enough {
+            return true;
+        }
+        self.closed.store(true, Ordering::Release);
+        self.cut();
+        false
     }
 }
 
@@ -87,19 +129,28 @@ fn carry(shared: &Arc<Shared>, client: TcpStream, port: u16) -> Result<()> {
     server.set_nodelay(true)?;
     shared.open.lock().unwrap_or_else(PoisonError::into_inner).extend([client.try_clone()?, server.try_clone()?]);
     let (to_server, to_client) = (server.try_clone()?, client.try_clone()?);
-    let always = Arc::new(Shared::default());
-    thread::spawn(move || copy(client, to_server, &always));
-    let shared = Arc::clone(shared);
-    thread::spawn(move || copy(server, to_client, &shared));
+    let (up, down) = (Arc::clone(shared), Arc::clone(shared));
+    // What the server hears stays on the wire once enough was carried; what it says is thrown away while it is mute.
+    thread::spawn(move || copy(client, to_server, |bytes| if up.counts(bytes) { Carry::On } else { Carry::Cut }));
+    let is_mute = move |_| if down.mute.load(Ordering::Acquire) { Carry::Nothing } else { Carry::On };
+    thread::spawn(move || copy(server, to_client, is_mute));
     Ok(())
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+/// What is done with what was read.
+enum Carry {
+    On,
+    Nothing,
+    Cut,
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream, ask: impl Fn(usize) -> Carry) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        let heard = shared.mute.load(Ordering::Acquire);
-        if !heard && to.write_all(buffer.get(..count).unwrap_or_default()).is_err() {
-            break;
+        match ask(count) {
+            Carry::Nothing => {}
+            Carry::On if to.write_all(buffer.get(..count).unwrap_or_default()).is_ok() => {}
+            _ => break,
         }
     }
     let _ = from.shutdown(Shutdown::Both);

@@ -134,7 +134,7 @@ async fn write(
         if sealed.facts.tenants.len() != before.tenants.len() {
             return Ok(None);
         }
-        reach.phase("backing facts and ledgers up", 0);
+        reach.phase("backing facts and ledgers up, in bytes", 0);
         writer.section(Section::Control).await.map_err(|error| problem(&error))?;
         for piece in facts::pieces(sealed.rows)? {
             writer.chunk(piece).await.map_err(|error| problem(&error))?;
