@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use countersign_audit::Reason;
 use countersign_guard::Refusal;
 use countersign_keys::{KeyError, KmsError};
+use countersign_model::TenantId;
 use countersign_policy::PolicyError;
 use countersign_postgres::PgError;
 use countersign_store::types_file::{Loss, TypesError};
@@ -55,6 +56,19 @@ pub enum RegistryError {
     /// The deployment's key does not open with this key management service.
     #[error("the deployment's key can't be unwrapped: {0}")]
     Kms(#[from] KmsError),
+    /// What is known of a tenant doesn't open: its key is not in the key management service, and the tenant was not erased.
+    #[error(
+        "nothing that is known of tenant {tenant} opens{}: its key is not in the key management service, and no receipt says \
+         that the tenant was erased. Put the service's keys back as they were (for files: the folder kms.own beside kms.key, \
+         from its copy); without them, restore the newest backup, which leaves that tenant out and says so",
+        and_others(others)
+    )]
+    NoKeyOf {
+        /// Which.
+        tenant: TenantId,
+        /// How many others there are of which the same is true.
+        others: usize,
+    },
     /// A tenant's keys can't be made anew.
     #[error("a tenant's keys can't be made anew: {0}")]
     Keys(KeyError),
@@ -92,6 +106,10 @@ pub enum RegistryError {
     /// The store could not take the record types in force. It is told again when the deployment is next opened.
     #[error("the store could not take the record types in force")]
     StoreBehind,
+}
+
+fn and_others(count: &usize) -> String {
+    if *count == 0 { String::new() } else { format!(", nor of {count} others") }
 }
 
 /// Why a login was refused. What is wrong with the proof is not told apart: an unknown person, an unknown tenant,

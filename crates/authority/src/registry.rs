@@ -181,7 +181,7 @@ impl Registry {
             )?,
         ];
         let db = Db::create(&parts.place, &wrapped, facts_key(&deployment_key), entropy, &writes)?;
-        Self::load(parts, db, deployment_key, wrapped)
+        Self::load(parts, db, deployment_key, wrapped, &|_| false)
     }
 
     /// The deployment at `parts.place`. If the wrapping key was rotated, the deployment's key is wrapped by the newest
@@ -192,8 +192,18 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::InUse`] if another process has it; [`RegistryError::Kms`] if the key service is not the one that wrapped the deployment's key;
-    /// [`RegistryError::Damaged`] names the first fact that does not open.
+    /// [`RegistryError::Damaged`] names the first fact that does not open; [`RegistryError::NoKeyOf`] the first tenant of which
+    /// none opens, and which was not erased.
     pub fn open(parts: RegistryParts) -> Result<Arc<Self>, RegistryError> {
+        Self::open_without(parts, &|_| false)
+    }
+
+    /// As [`Self::open`], for facts that are older than what is known elsewhere: a tenant whose key is no more, and which is
+    /// gone as far as `is_gone` knows, is left out, and what was sealed under its key is deleted.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_without(parts: RegistryParts, is_gone: &dyn Fn(TenantId) -> bool) -> Result<Arc<Self>, RegistryError> {
         let (mut db, mut wrapped) = Db::open(&parts.place, &*parts.entropy)?;
         let (kms, aad) = (parts.kms.default_provider(), deployment_key_aad());
         let secret = kms.unwrap_key(&aad, &wrapped)?;
@@ -203,7 +213,7 @@ impl Registry {
         }
         let deployment_key = TenantKey::new(secret);
         db.unlock(facts_key(&deployment_key));
-        Self::load(parts, db, deployment_key, wrapped)
+        Self::load(parts, db, deployment_key, wrapped, is_gone)
     }
 
     fn load(
@@ -211,8 +221,10 @@ impl Registry {
         mut db: Db,
         deployment_key: TenantKey,
         wrapped_own_key: Vec<u8>,
+        is_gone: &dyn Fn(TenantId) -> bool,
     ) -> Result<Arc<Self>, RegistryError> {
-        let loaded = load::load(&mut db, |tenant, fact| own::unwrap(&parts.kms, tenant, fact))?;
+        let unwrap = |tenant, fact: &_| own::unwrap(&parts.kms, tenant, fact);
+        let loaded = load::load(&mut db, &*parts.entropy, unwrap, is_gone)?;
         let policies =
             Policies::compile(&loaded.facts.types, &loaded.facts.policies).map_err(RegistryError::Policies)?;
         let wrapped = Arc::new(Wrapped(RwLock::new(Arc::new(loaded.wrapped))));

@@ -238,13 +238,14 @@ impl Db {
     }
 
     /// Gives every fact, opened, to `take`. Tenants' own keys are unwrapped by `unwrap`, which gives none for one that was
-    /// destroyed: what was sealed under it is passed over.
+    /// destroyed: what was sealed under it is passed over, and its tenant is among those that this gives. Whoever asks has to
+    /// know that it may be so.
     pub(super) fn each(
         &mut self,
         unwrap: impl Fn(TenantId, &TenantFactsKeyFact) -> Result<Option<SealKey>, RegistryError>,
         mut take: impl FnMut(Kind, &[u8], &[u8]) -> Result<(), RegistryError>,
-    ) -> Result<(), RegistryError> {
-        let rows = self.rows()?;
+    ) -> Result<Vec<TenantId>, RegistryError> {
+        let (rows, mut lost) = (self.rows()?, Vec::new());
         let keys = self.keys.as_mut().ok_or(RegistryError::Missing("deployment key"))?;
         // Without these nothing about a tenant opens.
         for (_, id, body) in rows.iter().filter(|(kind, _, _)| *kind == Kind::TenantFactsKey as i16) {
@@ -253,8 +254,9 @@ impl Db {
             let opened = keys.open(&aad(kind, id), body).map_err(|_| damaged())?.ok_or_else(damaged)?;
             let tenant = TenantId::from_bytes(id.as_slice().try_into().map_err(|_| damaged())?);
             let stored: TenantFactsKeyFact = fact::read(kind, id, &opened)?;
-            if let Some(key) = unwrap(tenant, &stored)? {
-                keys.tenants.insert(tenant, (key, stored.wrapped));
+            match unwrap(tenant, &stored)? {
+                Some(key) => drop(keys.tenants.insert(tenant, (key, stored.wrapped))),
+                None => lost.push(tenant),
             }
         }
         for (kind, id, body) in rows {
@@ -268,7 +270,30 @@ impl Db {
                 take(kind, &id, &plain)?;
             }
         }
-        Ok(())
+        Ok(lost)
+    }
+
+    /// Deletes what was sealed under keys of tenants that are no more.
+    pub(super) fn forget(&mut self, entropy: &dyn Entropy, gone: &[TenantId]) -> Result<(), RegistryError> {
+        let rows = self.rows()?;
+        let keys = self.keys.as_ref().ok_or(RegistryError::Missing("deployment key"))?;
+        let mut changes = Changes::new();
+        for (number, id, body) in rows {
+            let Some(kind) = Kind::from_number(i64::from(number)).filter(|kind| *kind != Kind::DeploymentKey) else {
+                continue;
+            };
+            let plain = keys.deployment.open(&aad(kind, &id), &body).map_err(|_| fact::damaged(kind, &id))?;
+            let plain = Zeroizing::new(plain);
+            let owner = match plain.split_first_chunk() {
+                Some(([OWNED], inner)) => inner.first_chunk::<16>(),
+                _ if kind == Kind::TenantFactsKey => id.first_chunk::<16>(),
+                _ => None,
+            };
+            if owner.is_some_and(|owner| gone.contains(&TenantId::from_bytes(*owner))) {
+                changes.insert((number, id), None);
+            }
+        }
+        self.apply(entropy, changes)
     }
 
     /// Makes all these changes or none; durable when it returns.

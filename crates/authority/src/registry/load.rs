@@ -7,8 +7,9 @@ use countersign_crypto::SealKey;
 use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{AuthorityParts, CertificateAuthority};
 use countersign_model::control::Contacts;
+use countersign_model::erasure::Erased;
 use countersign_model::facts::{Facts, Revocations, Tenant, User};
-use countersign_model::{GrantId, IncidentId, Name, RequestId, SessionId, TenantId, TokenId, UserId};
+use countersign_model::{Entropy, GrantId, IncidentId, Name, RequestId, SessionId, TenantId, TokenId, UserId};
 
 use super::backups::KnownBackup;
 use super::db::Db;
@@ -62,12 +63,26 @@ struct Loading {
     backups: BTreeMap<[u8; 16], KnownBackup>,
 }
 
+/// `is_gone` says of which tenants it is known elsewhere that they are no more.
 pub(super) fn load(
     db: &mut Db,
+    entropy: &dyn Entropy,
     unwrap: impl Fn(TenantId, &TenantFactsKeyFact) -> Result<Option<SealKey>, RegistryError>,
+    is_gone: &dyn Fn(TenantId) -> bool,
 ) -> Result<Loaded, RegistryError> {
     let mut loading = Loading::default();
-    db.each(unwrap, |kind, id, body| loading.take(kind, id, body))?;
+    let lost = db.each(unwrap, |kind, id, body| loading.take(kind, id, body))?;
+    if !lost.is_empty() {
+        // INVARIANT no-tenant-unnoticed: without its key a tenant was erased, or is being erased, or nothing is opened.
+        let erasures = loading.erasures.values().map(|fact| &fact.receipt);
+        let erased: Vec<_> =
+            erasures.filter(|receipt| receipt.erased == Erased::Tenant).map(|receipt| receipt.tenant).collect();
+        let unknown: Vec<_> = lost.iter().filter(|tenant| !erased.contains(tenant) && !is_gone(**tenant)).collect();
+        if let Some(tenant) = unknown.first() {
+            return Err(RegistryError::NoKeyOf { tenant: **tenant, others: unknown.len().saturating_sub(1) });
+        }
+        db.forget(entropy, &lost)?;
+    }
     loading.finish()
 }
 

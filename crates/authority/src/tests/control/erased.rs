@@ -1,13 +1,15 @@
 //! What an erased tenant leaves: in deployments that are restored from before, and in facts that are not its own.
 
 use countersign_keys::OwnKeyId;
-use countersign_model::TenantId;
 use countersign_model::control::Control;
 use countersign_model::custody::EraseControl;
+use countersign_model::erasure::{Counts, Erased, Receipt};
+use countersign_model::{RequestId, TenantId, UnixMs, UserId};
 
 use super::super::{House, kms, name, registry_parts};
 use super::erase::{copy, house, tenant_id};
 use crate::Registry;
+use crate::registry::erasure::ErasureFact;
 
 async fn erase_tenant(house: &House, tenant: &str) -> serde_json::Value {
     let operator = house.operator_token().await;
@@ -20,6 +22,12 @@ fn there(registry: &Registry) -> Vec<OwnKeyId> {
 
 fn ids(registry: &Registry, tenant: TenantId) -> Vec<OwnKeyId> {
     registry.own_keys(tenant).0.into_iter().map(|(_, id)| OwnKeyId(id)).collect()
+}
+
+/// The receipt of an erasure that was begun.
+fn begun(tenant: TenantId, begun: UnixMs) -> Receipt {
+    let (id, by) = (RequestId::from_bytes([1; 16]), UserId::from_bytes([1; 16]));
+    Receipt { id, tenant, erased: Erased::Tenant, by, begun, finished: None, counts: Counts::default() }
 }
 
 /// Restored from before, with the keys of before.
@@ -60,15 +68,7 @@ async fn a_tenant_that_is_being_erased_gets_no_keys() {
     let house = house().await;
     house.tenant("vanishing").await;
     let tenant = tenant_id(&house, "vanishing");
-    let fact = crate::registry::erasure::ErasureFact::of(&countersign_model::erasure::Receipt {
-        id: countersign_model::RequestId::from_bytes([1; 16]),
-        tenant,
-        erased: countersign_model::erasure::Erased::Tenant,
-        by: countersign_model::UserId::from_bytes([1; 16]),
-        begun: house.now(),
-        finished: None,
-        counts: Default::default(),
-    });
+    let fact = ErasureFact::of(&begun(tenant, house.now()));
     let before = house.registry.wrapped_key(tenant);
     let mut change = house.registry.begin().await;
     change.put_erasure(fact).unwrap();
@@ -81,4 +81,39 @@ async fn a_tenant_that_is_being_erased_gets_no_keys() {
     let had = ids(&house.registry, tenant);
     let house = house.reopened().await;
     assert!(had.len() >= 2 && !had.iter().any(|key| there(&house.registry).contains(key)));
+}
+
+/// A key management service that has lost keys is no reason to forget a tenant: only a receipt is, also one of an erasure that
+/// is not finished.
+#[tokio::test]
+async fn a_tenant_whose_key_is_lost_is_refused_by_name() {
+    let house = house().await;
+    house.tenant("staying").await;
+    house.tenant("lost").await;
+    let tenant = tenant_id(&house, "lost");
+    house.registry.destroy_keys(tenant, &house.registry.own_keys(tenant).0).unwrap();
+    let old = tempfile::tempdir().unwrap();
+    copy(house.dir.path(), old.path(), &|name| name.starts_with("kms") || name.starts_with("control"));
+    let open_old = |is_gone: bool| {
+        let parts = registry_parts(old.path(), &house.clock, kms(old.path()));
+        Registry::open_without(parts, &|id| is_gone && id == tenant)
+    };
+    let refused = open_old(false).err().unwrap();
+    assert!(refused.to_string().contains(&tenant.to_string()) && refused.to_string().contains("kms.own"), "{refused}");
+    // Refused again: nothing was deleted.
+    assert!(open_old(false).is_err());
+    let without = open_old(true).unwrap();
+    assert_eq!(without.latest().facts.tenants.len(), 2);
+    drop(without);
+    assert!(open_old(false).is_ok());
+
+    // In the middle of an erasure.
+    let mut change = house.registry.begin().await;
+    change.put_erasure(ErasureFact::of(&begun(tenant, house.now()))).unwrap();
+    change.commit().await.unwrap();
+    let house = house.reopened().await;
+    assert!(house.registry.unfinished_erasures().is_empty());
+    assert_eq!(house.registry.latest().facts.tenants.len(), 2);
+    let rows = house.registry.sealed_rows().unwrap();
+    assert!(!rows.iter().any(|(_, id, _)| id == tenant.as_bytes()), "nothing of it is left");
 }

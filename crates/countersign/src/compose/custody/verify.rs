@@ -111,10 +111,11 @@ async fn try_it(
     Ok(tried)
 }
 
-/// Every fact opens, under the deployment's key.
+/// Every fact opens, but for those of tenants that were erased since.
 fn facts_open(parts: &Parts, deployment: &Deployment) -> Result<(), Problem> {
+    let receipts = parts.registry.receipts();
     let parts = crate::compose::registry_parts(deployment, &parts.config, parts.kms.clone());
-    let opened = Registry::open(parts);
+    let opened = Registry::open_without(parts, &|tenant| receipts.is_tenant_erased(tenant));
     opened.map(drop).map_err(|error| Problem::failed(format!("damaged: the facts do not open: {error}")))
 }
 

@@ -1,13 +1,14 @@
 //! Where a whole deployment is restored from, and its content.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign_authority::{KnownBackup, Registry, rfc3339};
 use countersign_backup::{BackupId, Manifest, Place as Objects, Repository, Tools};
 use countersign_keys::KmsSet;
-use countersign_model::Name;
 use countersign_model::erasure::Receipts;
+use countersign_model::{Name, TenantId};
 
 use super::super::about::About;
 use super::super::repository::{self, Asked, problem};
@@ -92,7 +93,7 @@ pub(super) async fn fill(deployment: &Deployment, wanted: Wanted, watch: Watch<'
         tenant: None,
         verified: None,
     };
-    know(deployment, &config, kms, &receipts, (id, known)).await?;
+    know(deployment, &config, kms, (&receipts, &without), (id, known)).await?;
     lay::put_config(deployment, &text)?;
 
     let mut restored = Restored { backup: id.to_string(), at: rfc3339(at), tenants, records, notes };
@@ -160,12 +161,13 @@ async fn know(
     deployment: &Deployment,
     config: &Config,
     kms: KmsSet,
-    receipts: &Receipts,
+    (receipts, without): (&Receipts, &BTreeMap<TenantId, String>),
     (id, known): (BackupId, KnownBackup),
 ) -> Result<(), Problem> {
     let failed =
         |error: countersign_authority::RegistryError| Problem::failed(format!("facts can't be restored: {error}"));
-    let registry = Registry::open(registry_parts(deployment, config, kms)).map_err(failed)?;
+    let is_gone = |tenant| receipts.is_tenant_erased(tenant) || without.contains_key(&tenant);
+    let registry = Registry::open_without(registry_parts(deployment, config, kms), &is_gone).map_err(failed)?;
     registry.replay(receipts).await.map_err(failed)?;
     registry.know_backup(id.0, Some(known)).await.map_err(failed)?;
     lay::put_ca(deployment, &registry)
