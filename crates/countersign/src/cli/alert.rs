@@ -9,7 +9,6 @@ use super::context::{Context, Unnamed, identifier};
 use super::help;
 use crate::problem::{Exit, Problem};
 use crate::query::Query;
-use crate::table::{Output, Table};
 use crate::transport::Ask;
 
 #[derive(Debug, Subcommand)]
@@ -101,20 +100,20 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
             }
             list(context, &client.get(query.text()).await?)
         }
-        Command::Show { alert } => show(context, &client.get(&format!("/v1/alerts/{alert}")).await?),
+        Command::Show { alert } => context.show(&client.get(&format!("/v1/alerts/{alert}")).await?),
         Command::Ack { alert, note } => {
             let path = format!("/v1/alerts/{alert}/acknowledgement");
             let answer = client.put(Method::POST, &path, &json!({ "note": note })).await?;
             context.terminal.note("acknowledged");
-            show(context, &answer)
+            context.show(&answer)
         }
         Command::Silence(Silence { rule, about, for_ms, reason }) => {
             let body = json!({ "rule": rule, "about": about, "for_ms": for_ms, "reason": reason });
-            show(context, &client.put(Method::POST, "/v1/silences", &body).await?)
+            context.show(&client.put(Method::POST, "/v1/silences", &body).await?)
         }
         Command::Silences => {
             let silences = client.get("/v1/silences").await?;
-            rows(context, &["id", "rule", "about", "until", "by", "kept", "reason"], &silences, &silences)
+            context.rows(&["id", "rule", "about", "until", "by", "kept", "reason"], &silences, &silences)
         }
         Command::Unsilence { silence } => {
             client.json(Ask::new(Method::DELETE, format!("/v1/silences/{silence}"))).await?;
@@ -130,7 +129,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
 
 fn list(context: &Context, answer: &Value) -> Result<(), Problem> {
     let alerts = answer.get("alerts").unwrap_or(&Value::Null);
-    rows(context, &["id", "level", "state", "title", "about", "count", "last"], alerts, answer)?;
+    context.rows(&["id", "level", "state", "title", "about", "count", "last"], alerts, answer)?;
     for sink in answer.get("sinks").and_then(Value::as_array).into_iter().flatten() {
         if let Some(since) = sink.get("failing_since").and_then(Value::as_str) {
             let name = sink.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -143,7 +142,7 @@ fn list(context: &Context, answer: &Value) -> Result<(), Problem> {
 
 fn tested(context: &Context, answer: &Value) -> Result<(), Problem> {
     let sinks = answer.get("sinks").unwrap_or(&Value::Null);
-    rows(context, &["sink", "kind", "delivered", "problem"], sinks, answer)?;
+    context.rows(&["sink", "kind", "delivered", "problem"], sinks, answer)?;
     let all = sinks.as_array().map(Vec::as_slice).unwrap_or_default();
     if all.is_empty() {
         context.terminal.note("nobody is told of alerts: add a section [alerts.NAME] to countersign.toml");
@@ -152,24 +151,4 @@ fn tested(context: &Context, answer: &Value) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(Exit::Unavailable, "not every sink has the test alert"))
-}
-
-/// A list as a table, or the whole answer as JSON.
-fn rows(context: &Context, columns: &'static [&'static str], list: &Value, whole: &Value) -> Result<(), Problem> {
-    if context.output() == Output::Json {
-        return context.terminal.line(&whole.to_string());
-    }
-    let list = list.as_array().ok_or_else(|| Problem::failed("the server's answer is not a list"))?;
-    Table::of(columns, list).write(&context.terminal, context.output())
-}
-
-fn show(context: &Context, thing: &Value) -> Result<(), Problem> {
-    if context.output() == Output::Json {
-        return context.terminal.line(&thing.to_string());
-    }
-    let mut table = Table::new(&["", ""]);
-    for (name, value) in thing.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
-        table.push(vec![name.as_str().into(), value.clone()]);
-    }
-    table.write(&context.terminal, context.output())
 }

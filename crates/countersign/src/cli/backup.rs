@@ -18,7 +18,7 @@ use crate::config::Provider;
 use crate::problem::{Exit, Problem};
 use crate::progress::Progress;
 use crate::query::Query;
-use crate::table::{Output, Table};
+use crate::table::Output;
 use crate::transport::Ask;
 
 /// How often a job is asked how far it is.
@@ -157,11 +157,11 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
         Command::Jobs => {
             let jobs = client.get("/v1/jobs").await?;
             let columns = &["id", "kind", "state", "phase", "done", "total", "begun", "by", "said"];
-            rows(context, columns, &jobs, &jobs)
+            context.rows(columns, &jobs, &jobs)
         }
         Command::Cancel { job } => {
             let answer = client.json(Ask::new(Method::DELETE, format!("/v1/jobs/{job}"))).await?;
-            show(context, &answer)
+            context.show(&answer)
         }
         Command::Restore(_) => Ok(()),
     }
@@ -171,7 +171,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
 async fn begin(context: &Context, client: &Client, path: &str, body: &Value, detach: bool) -> Result<(), Problem> {
     let job = client.put(Method::POST, path, body).await?;
     if detach {
-        return show(context, &job);
+        return context.show(&job);
     }
     let id = text(&job, "id").to_owned();
     let path = format!("/v1/jobs/{id}");
@@ -186,7 +186,7 @@ async fn begin(context: &Context, client: &Client, path: &str, body: &Value, det
     };
     bar.end();
     match text(&job, "state") {
-        "done" => show(context, &job),
+        "done" => context.show(&job),
         state => {
             let said = job.get("said").and_then(Value::as_str).unwrap_or("nothing is known of why");
             let exit = if text(&job, "fault") == "unavailable" { Exit::Unavailable } else { Exit::Failed };
@@ -262,7 +262,7 @@ async fn restore_whole(context: &Context, restore: &Restore) -> Result<(), Probl
 
 fn list(context: &Context, answer: &Value) -> Result<(), Problem> {
     let backups = answer.get("backups").unwrap_or(&Value::Null);
-    rows(context, &["id", "at", "state", "tenant", "records", "bytes", "verified", "problem"], backups, answer)?;
+    context.rows(&["id", "at", "state", "tenant", "records", "bytes", "verified", "problem"], backups, answer)?;
     let all = backups.as_array().map(Vec::as_slice).unwrap_or_default();
     let bad = all.iter().filter(|one| text(one, "state") != "good").count();
     if bad > 0 {
@@ -273,26 +273,6 @@ fn list(context: &Context, answer: &Value) -> Result<(), Problem> {
 
 fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// A list as a table, or the whole answer as JSON.
-fn rows(context: &Context, columns: &'static [&'static str], list: &Value, whole: &Value) -> Result<(), Problem> {
-    if context.output() == Output::Json {
-        return context.terminal.line(&whole.to_string());
-    }
-    let list = list.as_array().ok_or_else(|| Problem::failed("the server's answer is not a list"))?;
-    Table::of(columns, list).write(&context.terminal, context.output())
-}
-
-fn show(context: &Context, thing: &Value) -> Result<(), Problem> {
-    if context.output() == Output::Json {
-        return context.terminal.line(&thing.to_string());
-    }
-    let mut table = Table::new(&["", ""]);
-    for (name, value) in thing.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
-        table.push(vec![name.as_str().into(), value.clone()]);
-    }
-    table.write(&context.terminal, context.output())
 }
 
 /// A bar for each phase.

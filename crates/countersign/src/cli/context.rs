@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use countersign_model::Service;
+use serde_json::Value;
 
 use crate::client::{Client, Token};
 use crate::compose;
@@ -14,7 +15,7 @@ use crate::environment;
 use crate::login::{self, Login, Signer, operator};
 use crate::problem::{Exit, Problem};
 use crate::proof::Holder;
-use crate::table::Output;
+use crate::table::{Output, Table};
 use crate::terminal::Terminal;
 use crate::transport::{InProcess, Network, Transport};
 
@@ -74,6 +75,27 @@ impl Context {
     /// How to write results.
     pub(crate) fn output(&self) -> Output {
         self.global.output.unwrap_or(if self.terminal.out { Output::Table } else { Output::Json })
+    }
+
+    /// Writes a list as a table of these columns, or the whole answer that it is part of as JSON.
+    pub(crate) fn rows(&self, columns: &[&str], list: &Value, whole: &Value) -> Result<(), Problem> {
+        if self.output() == Output::Json {
+            return self.terminal.line(&whole.to_string());
+        }
+        let list = list.as_array().ok_or_else(|| Problem::failed("the server's answer is not a list"))?;
+        Table::of(columns, list).write(&self.terminal, self.output())
+    }
+
+    /// Writes one thing: its parts that are not null, a line each, or all of it as JSON.
+    pub(crate) fn show(&self, thing: &Value) -> Result<(), Problem> {
+        if self.output() == Output::Json {
+            return self.terminal.line(&thing.to_string());
+        }
+        let mut table = Table::new(&["", ""]);
+        for (name, value) in thing.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+            table.push(vec![name.as_str().into(), value.clone()]);
+        }
+        table.write(&self.terminal, self.output())
     }
 
     /// The folder that --dir names.
