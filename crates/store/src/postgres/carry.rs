@@ -35,6 +35,10 @@ pub(super) fn carried(row: &Row, fields: &TypeLayout, first: usize) -> Result<Ca
     Ok(CarriedRow { record, version, at, cells, tags })
 }
 
+fn present(row: &Row, fields: &TypeLayout) -> Result<CarriedRow, StoreError> {
+    carried(row, fields, 3)
+}
+
 pub(super) fn past(row: &Row, fields: &TypeLayout) -> Result<PastRow, StoreError> {
     Ok(PastRow { row: carried(row, fields, 4)?, until: UnixMs(number(row, 3)?) })
 }
@@ -110,17 +114,23 @@ pub(super) fn past_page(fields: &TypeLayout, TypeId(place): TypeId) -> String {
 }
 
 impl Shared {
-    /// Asks again where nothing was done, as long as anybody would wait.
-    async fn carry_out(
+    /// What `make` makes of each row of a type that `select` finds. Asks again where nothing was done, as long as anybody
+    /// would wait.
+    async fn carry_out<T>(
         &self,
         tenant: TenantId,
-        text: &Arc<str>,
+        record_type: TypeId,
+        select: impl FnOnce(&TypeLayout) -> String,
         params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, StoreError> {
-        self.pool
-            .patiently(async || self.pool.begin(Scope::Tenant(tenant)).await?.read(text, params).await)
-            .await
-            .map_err(fault)
+        make: fn(&Row, &TypeLayout) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.know(tenant).await?;
+        let types = self.types();
+        let fields = types.layout.record_type(record_type)?;
+        let text: Arc<str> = select(fields).into();
+        let read = async || self.pool.begin(Scope::Tenant(tenant)).await?.read(&text, params).await;
+        let rows = self.pool.patiently(read).await.map_err(fault)?;
+        rows.iter().map(|row| make(row, fields)).collect()
     }
 
     async fn carry_in(
@@ -161,15 +171,11 @@ impl Carry for PostgresStore {
         after: Option<RecordId>,
         limit: usize,
     ) -> Result<Vec<CarriedRow>, StoreError> {
-        self.shared.know(tenant).await?;
-        let types = self.shared.types();
-        let fields = types.layout.record_type(record_type)?;
-        let sql = present_page(fields, record_type);
         // No record has the id that is before all others.
         let after = after.map_or(Uuid::nil(), |after| after.uuid());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.shared.carry_out(tenant, &sql.into(), &[&tenant.uuid(), &after, &limit]).await?;
-        rows.iter().map(|row| carried(row, fields, 3)).collect()
+        let page = |fields: &TypeLayout| present_page(fields, record_type);
+        self.shared.carry_out(tenant, record_type, page, &[&tenant.uuid(), &after, &limit], present).await
     }
 
     async fn these(
@@ -178,17 +184,12 @@ impl Carry for PostgresStore {
         record_type: TypeId,
         records: &[RecordId],
     ) -> Result<Vec<CarriedRow>, StoreError> {
-        self.shared.know(tenant).await?;
-        let types = self.shared.types();
-        let fields = types.layout.record_type(record_type)?;
-        let sql = format!(
-            "SELECT {} FROM r{} WHERE tenant = $1 AND id = ANY($2) ORDER BY id",
-            fields.columns(),
-            record_type.0
-        );
+        let TypeId(place) = record_type;
+        let these = |fields: &TypeLayout| {
+            format!("SELECT {} FROM r{place} WHERE tenant = $1 AND id = ANY($2) ORDER BY id", fields.columns())
+        };
         let ids: Vec<Uuid> = records.iter().map(|record| record.uuid()).collect();
-        let rows = self.shared.carry_out(tenant, &sql.into(), &[&tenant.uuid(), &ids]).await?;
-        rows.iter().map(|row| carried(row, fields, 3)).collect()
+        self.shared.carry_out(tenant, record_type, these, &[&tenant.uuid(), &ids], present).await
     }
 
     async fn put(
@@ -223,15 +224,11 @@ impl Carry for PostgresStore {
         after: Option<(RecordId, u64)>,
         limit: usize,
     ) -> Result<Vec<PastRow>, StoreError> {
-        self.shared.know(tenant).await?;
-        let types = self.shared.types();
-        let fields = types.layout.record_type(record_type)?;
-        let sql = past_page(fields, record_type);
         let id = after.map_or(Uuid::nil(), |(record, _)| record.uuid());
         let version = after.map_or(0, |(_, version)| i64::try_from(version).unwrap_or(i64::MAX));
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.shared.carry_out(tenant, &sql.into(), &[&tenant.uuid(), &id, &version, &limit]).await?;
-        rows.iter().map(|row| past(row, fields)).collect()
+        let page = |fields: &TypeLayout| past_page(fields, record_type);
+        self.shared.carry_out(tenant, record_type, page, &[&tenant.uuid(), &id, &version, &limit], past).await
     }
 
     async fn past_since(&self, tenant: TenantId) -> Result<UnixMs, StoreError> {
@@ -258,17 +255,13 @@ impl Carry for PostgresStore {
         record_type: TypeId,
         records: &[RecordId],
     ) -> Result<Vec<PastRow>, StoreError> {
-        self.shared.know(tenant).await?;
-        let types = self.shared.types();
-        let fields = types.layout.record_type(record_type)?;
-        let sql = format!(
-            "SELECT {} FROM h{} WHERE tenant = $1 AND id = ANY($2) ORDER BY id, version",
-            fields.past_columns(),
-            record_type.0
-        );
+        let TypeId(place) = record_type;
+        let these = |fields: &TypeLayout| {
+            let columns = fields.past_columns();
+            format!("SELECT {columns} FROM h{place} WHERE tenant = $1 AND id = ANY($2) ORDER BY id, version")
+        };
         let ids: Vec<Uuid> = records.iter().map(|record| record.uuid()).collect();
-        let rows = self.shared.carry_out(tenant, &sql.into(), &[&tenant.uuid(), &ids]).await?;
-        rows.iter().map(|row| past(row, fields)).collect()
+        self.shared.carry_out(tenant, record_type, these, &[&tenant.uuid(), &ids], past).await
     }
 
     async fn put_past(

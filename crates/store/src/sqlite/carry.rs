@@ -140,6 +140,26 @@ pub(super) fn past_rows(
     Ok(rows)
 }
 
+/// What `make` makes of each row that a query finds of each of these records, in the order of their ids.
+fn these<T>(
+    connection: &Connection,
+    sql: &str,
+    mut records: Vec<RecordId>,
+    make: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    records.sort_unstable();
+    records.dedup();
+    let mut statement = connection.prepare_cached(sql).map_err(fault)?;
+    let mut rows = Vec::new();
+    for record in records {
+        let mut found = statement.query([record.as_bytes().as_slice()]).map_err(fault)?;
+        while let Some(row) = found.next().map_err(fault)? {
+            rows.push(make(row)?);
+        }
+    }
+    Ok(rows)
+}
+
 /// Binds cells and tags from the parameter `first` on.
 fn bind(
     insert: &mut CachedStatement<'_>,
@@ -269,21 +289,11 @@ impl Carry for SqliteStore {
         records: &[RecordId],
     ) -> Result<Vec<CarriedRow>, StoreError> {
         let TypeId(place) = record_type;
-        let mut records = records.to_vec();
-        records.sort_unstable();
-        records.dedup();
+        let records = records.to_vec();
         self.blocking(move |shared| {
             shared.carry_out(tenant, record_type, |connection, fields| {
                 let sql = format!("SELECT {} FROM r{place} INDEXED BY i{place}id WHERE id = ?1", fields.columns());
-                let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
-                let mut rows = Vec::new();
-                for record in records {
-                    let mut found = statement.query([record.as_bytes().as_slice()]).map_err(fault)?;
-                    if let Some(row) = found.next().map_err(fault)? {
-                        rows.push(carried(row, fields, 3)?);
-                    }
-                }
-                Ok(rows)
+                these(connection, &sql, records, |row| carried(row, fields, 3))
             })
         })
         .await
@@ -337,24 +347,14 @@ impl Carry for SqliteStore {
         records: &[RecordId],
     ) -> Result<Vec<PastRow>, StoreError> {
         let TypeId(place) = record_type;
-        let mut records = records.to_vec();
-        records.sort_unstable();
-        records.dedup();
+        let records = records.to_vec();
         self.blocking(move |shared| {
             shared.carry_out(tenant, record_type, |connection, fields| {
                 let sql = format!(
                     "SELECT {} FROM h{place} INDEXED BY j{place}id WHERE id = ?1 ORDER BY version",
                     fields.past_columns()
                 );
-                let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
-                let mut rows = Vec::new();
-                for record in records {
-                    let mut found = statement.query([record.as_bytes().as_slice()]).map_err(fault)?;
-                    while let Some(row) = found.next().map_err(fault)? {
-                        rows.push(past(row, fields)?);
-                    }
-                }
-                Ok(rows)
+                these(connection, &sql, records, |row| past(row, fields))
             })
         })
         .await

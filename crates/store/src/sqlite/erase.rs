@@ -54,28 +54,24 @@ fn answers(connection: &Connection, records: &[RecordId]) -> Result<Vec<Vec<u8>>
     Ok(found)
 }
 
+/// How many rows of these records are gone from a table, which need not be there.
+fn delete_from(connection: &Connection, table: &str, records: &[RecordId]) -> Result<u64, StoreError> {
+    let mut gone: u64 = 0;
+    if has(connection, table)? {
+        let mut delete = connection.prepare(&format!("DELETE FROM {table} WHERE id = ?1")).map_err(fault)?;
+        for record in records {
+            gone = gone.saturating_add(delete.execute([record.as_bytes().as_slice()]).map_err(fault)? as u64);
+        }
+    }
+    Ok(gone)
+}
+
 fn purge(connection: &mut Connection, TypeId(place): TypeId, records: &[RecordId]) -> Result<Traces, StoreError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault)?;
     let mut traces = Traces::default();
-    let table = format!("r{place}");
-    if has(&transaction, &table)? {
-        // Put back, by a restore, since the record was deleted.
-        let sql = format!("DELETE FROM {table} WHERE id = ?1");
-        let mut delete = transaction.prepare(&sql).map_err(fault)?;
-        for record in records {
-            let gone = delete.execute([record.as_bytes().as_slice()]).map_err(fault)?;
-            traces.records = traces.records.saturating_add(gone as u64);
-        }
-    }
-    let table = format!("h{place}");
-    if has(&transaction, &table)? {
-        let sql = format!("DELETE FROM {table} WHERE id = ?1");
-        let mut delete = transaction.prepare(&sql).map_err(fault)?;
-        for record in records {
-            let gone = delete.execute([record.as_bytes().as_slice()]).map_err(fault)?;
-            traces.past = traces.past.saturating_add(gone as u64);
-        }
-    }
+    // Put back, by a restore, since the record was deleted.
+    traces.records = delete_from(&transaction, &format!("r{place}"), records)?;
+    traces.past = delete_from(&transaction, &format!("h{place}"), records)?;
     for id in answers(&transaction, records)? {
         let gone = transaction.execute("DELETE FROM once WHERE id = ?1", [id]).map_err(fault)?;
         traces.answers = traces.answers.saturating_add(gone as u64);
