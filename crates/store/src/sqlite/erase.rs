@@ -68,10 +68,12 @@ fn delete_from(connection: &Connection, table: &str, records: &[RecordId]) -> Re
 
 fn purge(connection: &mut Connection, TypeId(place): TypeId, records: &[RecordId]) -> Result<Traces, StoreError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault)?;
-    let mut traces = Traces::default();
-    // Put back, by a restore, since the record was deleted.
-    traces.records = delete_from(&transaction, &format!("r{place}"), records)?;
-    traces.past = delete_from(&transaction, &format!("h{place}"), records)?;
+    let mut traces = Traces {
+        // Put back, by a restore, since the record was deleted.
+        records: delete_from(&transaction, &format!("r{place}"), records)?,
+        past: delete_from(&transaction, &format!("h{place}"), records)?,
+        answers: 0,
+    };
     for id in answers(&transaction, records)? {
         let gone = transaction.execute("DELETE FROM once WHERE id = ?1", [id]).map_err(fault)?;
         traces.answers = traces.answers.saturating_add(gone as u64);

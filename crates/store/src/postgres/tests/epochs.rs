@@ -1,9 +1,9 @@
 //! Key epochs and counts in a database that several stores use.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use countersign_crypto::SealKey;
-use countersign_postgres::{Step, Transaction};
+use countersign_postgres::Transaction;
 
 use super::*;
 use crate::SealedChange;
@@ -114,58 +114,4 @@ async fn tables_of_before_are_brought_up_to_date() {
     assert_eq!(store.epoch(tenant(1)).await, Ok(0));
     store.write(tenant(1), of(1, 2)).await.unwrap().unwrap();
     assert_eq!(server.sql("before", "SELECT epoch FROM countersign.key_epoch").unwrap(), "1");
-}
-
-/// What looking at the epoch costs a write.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measured by hand"]
-async fn what_an_epoch_costs() {
-    const WRITES: u64 = 4000;
-    let server = Postgres::start().unwrap();
-    let store = Arc::new(store(&server, "cost", 16).await);
-    library_of(&*store, tenant(1)).await;
-    store.raise(tenant(1), 1).await.unwrap();
-    let mut next = 0;
-    for round in 0..6 {
-        for writers in [1, 16] {
-            for with in [false, true] {
-                next += WRITES;
-                let began = Instant::now();
-                let mut all = tokio::task::JoinSet::new();
-                for writer in 0..writers {
-                    let (store, first) = (Arc::clone(&store), next);
-                    all.spawn(async move {
-                        for number in (writer..WRITES).step_by(usize::try_from(writers).unwrap()) {
-                            plain(&store, first + number, with).await;
-                        }
-                    });
-                }
-                while let Some(one) = all.join_next().await {
-                    one.unwrap();
-                }
-                let rate = WRITES as f64 / began.elapsed().as_secs_f64();
-                println!("round {round}: {writers} writers, epoch {with}: {rate:.0} writes a second");
-            }
-        }
-    }
-}
-
-/// One insert, as batches were made before there were epochs, or as they are.
-async fn plain(store: &PostgresStore, number: u64, with: bool) {
-    let batch = of(1, number);
-    let types = store.shared.types();
-    let (pool, seals, id) = (&store.shared.pool, &store.shared.seals, Uuid::from_u128(u128::from(number)));
-    if with {
-        store.shared.admit(tenant(1), &batch).await.unwrap().unwrap();
-    }
-    let writing = Writing { pool, types: &types, seals, tenant: tenant(1), id, batch: &batch, keeps: true };
-    let noted = "INSERT INTO written (tenant, id, at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING";
-    let note = Step { text: noted.into(), params: vec![Box::new(tenant(1).uuid()), Box::new(id)] };
-    let change = writing.change(&batch.changes[0]).unwrap();
-    let steps = if with { vec![writing.note(), epoch::asks(tenant(1)), change] } else { vec![note, change] };
-    let mut transaction = pool.begin(Scope::Tenant(tenant(1))).await.unwrap();
-    for done in transaction.together(&steps).await.unwrap() {
-        done.unwrap();
-    }
-    transaction.commit().await.unwrap();
 }
