@@ -37,6 +37,15 @@ pub enum Task {
         /// The backup's id; `None` is the newest.
         backup: Option<String>,
     },
+    /// A backup removed.
+    Remove {
+        /// The repository.
+        repository: Name,
+        /// The backup's id; `None` is every one, which can only be forgotten.
+        backup: Option<String>,
+        /// Only what is known of it goes.
+        forget: bool,
+    },
     /// One tenant's records put back to what they were.
     Restore {
         /// The tenant.

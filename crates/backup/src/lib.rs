@@ -49,6 +49,7 @@ pub use names::{BackupId, ChunkName, Digest, RepositoryId, Section};
 pub use place::Place;
 pub use prune::Pruned;
 pub use reader::{Reader, SectionReader, Verified};
+pub use receipts::ReceiptId;
 pub use repository::{Header, Listed, Repository, Tools};
 pub use s3::S3;
 pub use seal::SectionKeys;

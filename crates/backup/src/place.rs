@@ -1,8 +1,10 @@
 //! Where a repository is: a folder or an object store, as a few operations on named objects.
 
+use std::future::Future;
 use std::io::ErrorKind;
 use std::path::Path as FsPath;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -12,10 +14,21 @@ use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 
 use crate::error::{BackupError, Unreachable};
 
+/// What is larger is asked of an object store with as much time as its size takes.
+const LARGE: usize = (1 << 20) + 1024;
+/// The fewest bytes a second that a line to an object store is taken to have.
+const SLOWEST: u64 = 64 << 10;
+
 /// A folder, or a place in an object store.
 #[derive(Clone)]
 pub struct Place {
     objects: Arc<dyn ObjectStore>,
+    /// The same, with time for what is large.
+    large: Arc<dyn ObjectStore>,
+    /// How long an answer may take, if that is limited.
+    patience: Option<Duration>,
+    /// Where it is, if it is a folder of this machine.
+    folder: Option<Arc<FsPath>>,
 }
 
 impl Place {
@@ -30,7 +43,7 @@ impl Place {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.recursive(true).create(path).map_err(|error| io_fault(error.kind()))?;
         let store = LocalFileSystem::new_with_prefix(path).map_err(|error| fault(&error))?.with_fsync(true);
-        Ok(Self::of(Arc::new(store)))
+        Ok(Self { folder: Some(Arc::from(path)), ..Self::of(Arc::new(store)) })
     }
 
     /// A folder that is there, for reading from it.
@@ -48,19 +61,49 @@ impl Place {
     /// is.
     #[must_use]
     pub fn of(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects }
+        Self { large: Arc::clone(&objects), objects, patience: None, folder: None }
+    }
+
+    /// An object store far away, as it is asked for what is small and for what is large. No answer is waited for longer than
+    /// about twice this, and as long as what is asked for takes on a slow line.
+    pub(crate) fn remote(objects: Arc<dyn ObjectStore>, large: Arc<dyn ObjectStore>, patience: Duration) -> Self {
+        Self { objects, large, patience: Some(patience), folder: None }
+    }
+
+    fn objects(&self, most: usize) -> &dyn ObjectStore {
+        if most > LARGE { &*self.large } else { &*self.objects }
+    }
+
+    async fn within<T>(
+        &self,
+        bytes: u64,
+        work: impl Future<Output = object_store::Result<T>> + Send,
+    ) -> Result<object_store::Result<T>, BackupError> {
+        let Some(patience) = self.patience else { return Ok(work.await) };
+        let limit = patience.saturating_mul(2).saturating_add(time_of(bytes));
+        tokio::time::timeout(limit, work).await.map_err(|_| Unreachable::NoAnswer.into())
+    }
+
+    /// What was just written in a folder is its owner's alone, whatever the process would have it otherwise. A file system
+    /// without modes has nothing to set.
+    async fn make_private(&self, name: &str) {
+        let Some(folder) = self.folder.clone() else { return };
+        let name = name.to_owned();
+        drop(tokio::task::spawn_blocking(move || make_private(&folder, &name)).await);
     }
 
     /// What is stored under a name, if it is not larger than `most`.
     pub(crate) async fn get(&self, name: &str, most: usize) -> Result<Option<Bytes>, BackupError> {
-        let found = match self.objects.get(&Path::from(name)).await {
+        let objects = self.objects(most);
+        let found = match self.within(0, objects.get(&Path::from(name))).await? {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(fault(&error).into()),
         };
         let size = usize::try_from(found.meta.size).unwrap_or(usize::MAX);
         if size <= most {
-            return match found.bytes().await {
+            let bytes = found.meta.size;
+            return match self.within(bytes, found.bytes()).await? {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(fault(&error).into()),
@@ -68,21 +111,29 @@ impl Place {
         }
         // Longer than it can be: as much as shows that.
         let most = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-        let front = self.objects.get_range(&Path::from(name), 0..most).await;
+        let (name, bytes) = (Path::from(name), most);
+        let front = self.within(bytes, objects.get_range(&name, 0..most)).await?;
         front.map(Some).map_err(|error| fault(&error).into())
     }
 
     /// Stores under a name, in place of what there is. Durable when it returns.
     pub(crate) async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), BackupError> {
-        let put = self.objects.put(&Path::from(name), bytes.into()).await;
-        put.map(drop).map_err(|error| fault(&error).into())
+        let (objects, path, size) = (self.objects(bytes.len()), Path::from(name), bytes.len() as u64);
+        let put = self.within(size, objects.put(&path, bytes.into())).await?;
+        put.map_err(|error| fault(&error))?;
+        self.make_private(name).await;
+        Ok(())
     }
 
     /// Stores under a name if there is nothing. Whether it did.
     pub(crate) async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<bool, BackupError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.objects.put_opts(&Path::from(name), bytes.into(), options).await {
-            Ok(_) => Ok(true),
+        let (objects, path, size) = (self.objects(bytes.len()), Path::from(name), bytes.len() as u64);
+        match self.within(size, objects.put_opts(&path, bytes.into(), options)).await? {
+            Ok(_) => {
+                self.make_private(name).await;
+                Ok(true)
+            }
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
             Err(error) => Err(fault(&error).into()),
         }
@@ -113,6 +164,29 @@ impl std::fmt::Debug for Place {
     }
 }
 
+/// How long so much takes on a slow line.
+pub(crate) const fn time_of(bytes: u64) -> Duration {
+    Duration::from_secs(bytes.div_ceil(SLOWEST))
+}
+
+#[cfg(unix)]
+fn make_private(root: &FsPath, name: &str) -> std::io::Result<()> {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let set = |path: &FsPath, mode: u32| {
+        let is_open = std::fs::metadata(path)?.mode() & 0o077 != 0;
+        if is_open { std::fs::set_permissions(path, Permissions::from_mode(mode)) } else { Ok(()) }
+    };
+    set(&root.join(name), 0o600)?;
+    let above = FsPath::new(name).ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+    above.map(|folder| root.join(folder)).try_for_each(|folder| set(&folder, 0o700))
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &FsPath, _: &str) -> std::io::Result<()> {
+    Ok(())
+}
+
 const fn io_fault(kind: ErrorKind) -> Unreachable {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Unreachable::Full,
@@ -140,5 +214,26 @@ pub(crate) fn fault(error: &object_store::Error) -> Unreachable {
             }
             Unreachable::NoAnswer
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_large_gets_more_time_and_nothing_gets_all() {
+        assert_eq!(time_of(32 << 20), Duration::from_secs(512));
+        let store = Arc::new(InMemory::new());
+        let place = Place::remote(Arc::clone(&store) as _, store, Duration::from_millis(20));
+        let never = || std::future::pending::<object_store::Result<()>>();
+        assert_eq!(place.within(0, never()).await.unwrap_err(), Unreachable::NoAnswer.into());
+        let slow = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Ok::<_, object_store::Error>(())
+        };
+        assert!(place.within(32 << 20, slow).await.is_ok(), "32 MiB on a slow line");
     }
 }

@@ -1,5 +1,7 @@
 //! Removing backups, and chunks that no backup has any more.
 
+use std::collections::HashSet;
+
 use crate::error::{BackupError, Damage};
 use crate::names::BackupId;
 use crate::repository::{Repository, chunk_name, manifest_name};
@@ -20,6 +22,31 @@ pub struct Pruned {
 }
 
 impl Repository {
+    /// Removes one backup, also one that does not open. Its chunks stay until [`Self::prune`].
+    ///
+    /// # Errors
+    /// [`BackupError::InUse`]; if the repository can't be written.
+    pub async fn remove(&self, id: BackupId) -> Result<(), BackupError> {
+        let lock = self.lock().await?;
+        lock.check(&*self.inner.tools.clock).await?;
+        self.inner.place.remove(&manifest_name(id)).await?;
+        lock.release().await
+    }
+
+    /// How many chunks there are that no backup has: what was cut off has left, or what is just being made has stored.
+    ///
+    /// # Errors
+    /// [`Damage`] if a manifest does not open.
+    pub async fn unlisted(&self) -> Result<u64, BackupError> {
+        // Chunks first: what a backup stores after this look is in no count.
+        let chunks = sizes(self).await?;
+        let mut listed = HashSet::new();
+        for id in self.backups().await? {
+            listed.extend(names(&[self.manifest(id, None).await?.0]));
+        }
+        Ok(chunks.keys().filter(|name| !listed.contains(*name)).count() as u64)
+    }
+
     /// Removes all backups but those in `keep`, and then the chunks that no backup has. No backup can be made meanwhile.
     /// Cut off, it leaves chunks that nobody needs, and the next one removes them.
     ///

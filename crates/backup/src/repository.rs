@@ -217,7 +217,21 @@ impl Repository {
     /// [`BackupError::InUse`]; if the repository can't be written.
     pub async fn begin(&self, keys: Arc<dyn SectionKeys>, watch: Arc<dyn Watch>) -> Result<Writer, BackupError> {
         let lock = self.lock().await?;
-        Writer::begin(self.clone(), lock, keys, watch).await
+        Writer::begin(self.clone(), lock, keys, watch, false).await
+    }
+
+    /// The same, but a chunk that is there already is read before it is counted on, and stored again if it is not what it
+    /// should be: what heals a repository in which a trial has found damage.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub async fn begin_checking(
+        &self,
+        keys: Arc<dyn SectionKeys>,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Writer, BackupError> {
+        let lock = self.lock().await?;
+        Writer::begin(self.clone(), lock, keys, watch, true).await
     }
 
     /// Reads a backup.

@@ -14,7 +14,7 @@ use crate::lock::Held;
 use crate::manifest::{ChunkEntry, Manifest, NOTE_MAX, SectionEntry};
 use crate::names::{BackupId, ChunkName, Digest, Section};
 use crate::repository::{Repository, chunk_name, manifest_name};
-use crate::seal::{SectionKeys, SectionSeal, digest, sealed_bytes};
+use crate::seal::{STORED_CHUNK_MAX, SectionKeys, SectionSeal, digest, sealed_bytes};
 use crate::{CHUNK_MAX, CHUNK_USUAL};
 
 /// So many chunks are under way at a time.
@@ -52,6 +52,8 @@ pub struct Finished {
 struct There {
     sizes: HashMap<ChunkName, u64>,
     digests: HashMap<(Section, ChunkName), (u32, Digest)>,
+    /// Whether what is there is read before it is counted on.
+    is_checked: bool,
 }
 
 /// A backup that is being made. Dropped, it leaves chunks that the next one finds, and nothing else.
@@ -84,6 +86,7 @@ impl Writer {
         lock: Held,
         keys: Arc<dyn SectionKeys>,
         watch: Arc<dyn Watch>,
+        is_checked: bool,
     ) -> Result<Self, BackupError> {
         let sizes = sizes(&repository).await?;
         let mut digests = HashMap::new();
@@ -106,7 +109,7 @@ impl Writer {
             watch,
             id,
             at,
-            there: Arc::new(There { sizes, digests }),
+            there: Arc::new(There { sizes, digests, is_checked }),
             sections: Vec::new(),
             seal: None,
             pending: Vec::new(),
@@ -218,25 +221,31 @@ impl Writer {
         self.under_way.push_back(tokio::spawn(async move {
             let stored = sealed_bytes(plain.len(), is_tenant) as u64;
             let sealing = repository.clone();
-            let (entry, sealed) = blocking(move || {
+            let is_checked = there.is_checked;
+            let (entry, is_there, sealed) = blocking(move || {
                 let name = seal.name(&plain);
                 let bytes = u32::try_from(plain.len()).unwrap_or(u32::MAX);
                 let is_there = there.sizes.get(&name) == Some(&stored);
                 if let Some(&(known, digest)) = there.digests.get(&(section, name))
                     && is_there
+                    && !is_checked
                     && known == bytes
                 {
-                    return Ok((ChunkEntry { name, bytes, digest }, None));
+                    return Ok((ChunkEntry { name, bytes, digest }, true, Vec::new()));
                 }
                 let sealed = seal.seal(&sealing.inner.keys, &name, &plain);
-                let entry = ChunkEntry { name, bytes, digest: digest(&sealed) };
-                Ok((entry, (!is_there).then_some(sealed)))
+                Ok((ChunkEntry { name, bytes, digest: digest(&sealed) }, is_there, sealed))
             })
             .await?;
-            let stored = if sealed.is_some() { stored } else { 0 };
-            if let Some(sealed) = sealed {
-                repository.inner.place.put(&chunk_name(&entry.name), sealed).await?;
+            let (place, path) = (&repository.inner.place, chunk_name(&entry.name));
+            let is_good = match is_there && is_checked {
+                true => place.get(&path, STORED_CHUNK_MAX).await?.is_some_and(|found| *found == *sealed),
+                false => is_there,
+            };
+            if is_good {
+                return Ok(Done { entry, stored: 0 });
             }
+            place.put(&path, sealed).await?;
             Ok(Done { entry, stored })
         }));
         Ok(())

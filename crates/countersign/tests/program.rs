@@ -36,6 +36,8 @@ mod moves;
 mod on_postgres;
 #[path = "program/pages.rs"]
 mod pages;
+#[path = "program/repositories.rs"]
+mod repositories;
 #[path = "program/services.rs"]
 mod services;
 #[path = "program/standby.rs"]

@@ -117,6 +117,7 @@ pub fn lower(incoming: Incoming<'_>, limits: &Limits) -> Result<Control, Problem
         Target::BackupList
         | Target::BackupCreate
         | Target::BackupVerify
+        | Target::BackupRemove
         | Target::BackupRestore
         | Target::JobList
         | Target::JobRead
@@ -170,6 +171,7 @@ pub(crate) fn bare(target: Target) -> Control {
         Target::BackupList
         | Target::BackupCreate
         | Target::BackupVerify
+        | Target::BackupRemove
         | Target::BackupRestore
         | Target::JobList
         | Target::JobRead

@@ -107,6 +107,8 @@ pub enum Target {
     BackupCreate,
     /// Restore one on trial, and compare.
     BackupVerify,
+    /// Remove one.
+    BackupRemove,
     /// Put a tenant back to what it was.
     BackupRestore,
     /// Work that was begun.
@@ -217,6 +219,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/backups", Target::BackupList),
     route("POST", "/v1/backups", Target::BackupCreate),
     route("POST", "/v1/backups/verification", Target::BackupVerify),
+    route("POST", "/v1/backups/removal", Target::BackupRemove),
     route("POST", "/v1/backups/restoration", Target::BackupRestore),
     route("GET", "/v1/jobs", Target::JobList),
     route("GET", "/v1/jobs/{name}", Target::JobRead),

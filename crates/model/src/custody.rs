@@ -72,6 +72,15 @@ pub enum BackupControl {
         /// The backup's id; `None` is the newest.
         backup: Option<String>,
     },
+    /// Begins to remove a backup.
+    Remove {
+        /// The repository.
+        repository: Name,
+        /// The backup's id; `None` is every one, which can only be forgotten.
+        backup: Option<String>,
+        /// Only to forget what is known of it: the repository is gone for good.
+        forget: bool,
+    },
     /// Begins to put one tenant's records back to what they were.
     Restore {
         /// The tenant.

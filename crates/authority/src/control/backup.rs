@@ -27,6 +27,7 @@ impl Authority {
                 Task::Backup { repository, tenant: tenant.as_ref().map(named).transpose()? }
             }
             BackupControl::Verify { repository, backup } => Task::Verify { repository, backup },
+            BackupControl::Remove { repository, backup, forget } => Task::Remove { repository, backup, forget },
             BackupControl::Restore { tenant, from, to } => Task::Restore { tenant: named(&tenant)?, from, to },
             BackupControl::List { repository } => {
                 return Ok(Done::looked(ControlAnswer::Custody(custodian.backups(&repository).await?)));

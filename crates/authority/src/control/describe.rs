@@ -166,6 +166,7 @@ fn describe_incident(incident: &IncidentControl) -> String {
                 Culprit::Service { role, name: Some(name) } => format!("service {role} {name}"),
                 Culprit::Service { role, name: None } => format!("service {role}"),
                 Culprit::TenantKey(tenant) => format!("key of {tenant}"),
+                Culprit::Erased(tenant) => format!("erased {tenant}"),
             };
             let until = until.map(|until| format!(" until {}", rfc3339(until))).unwrap_or_default();
             format!("open incident: {what} since {}{until}", rfc3339(*since))
@@ -235,6 +236,10 @@ pub(super) fn describe_backup(backup: &BackupControl) -> String {
         BackupControl::List { repository } => format!("backups in {repository}"),
         BackupControl::Verify { repository, backup } => {
             format!("verify {} in {repository}", backup.as_deref().unwrap_or("the newest backup"))
+        }
+        BackupControl::Remove { repository, backup, forget } => {
+            let how = if *forget { "forget" } else { "remove" };
+            format!("{how} {} in {repository}", backup.as_deref().unwrap_or("every backup"))
         }
         BackupControl::Restore { tenant, from, to } => {
             let from = from.as_ref().map_or_else(

@@ -10,6 +10,7 @@
 
 mod damages;
 mod going_on;
+mod mending;
 mod noise;
 mod roundtrip;
 mod s3;

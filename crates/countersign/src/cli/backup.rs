@@ -56,6 +56,18 @@ pub(super) enum Command {
         #[arg(long)]
         detach: bool,
     },
+    /// Remove a backup, and what it alone has.
+    #[command(after_help = help::BACKUP_REMOVE)]
+    Remove {
+        /// The repository.
+        repository: Name,
+        /// The backup, as `backup list` shows it.
+        #[arg(required_unless_present = "forget")]
+        backup: Option<String>,
+        /// Only forget what is known of it, or of every backup in the repository: it is gone for good.
+        #[arg(long)]
+        forget: bool,
+    },
     /// Restore a whole deployment into an empty folder; with --tenant, one tenant into a deployment that runs.
     #[command(after_help = help::BACKUP_RESTORE)]
     Restore(Box<Restore>),
@@ -148,6 +160,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
         Command::Verify { repository, backup, detach } => {
             let body = json!({ "repository": repository, "backup": backup });
             begin(context, &client, "/v1/backups/verification", &body, detach).await
+        }
+        Command::Remove { repository, backup, forget } => {
+            let body = json!({ "repository": repository, "backup": backup, "forget": forget });
+            begin(context, &client, "/v1/backups/removal", &body, false).await
         }
         Command::List { repository } => {
             let mut query = Query::new("/v1/backups".to_owned());

@@ -304,6 +304,14 @@ Examples:
   countersign --dir ./deployment backup verify nightly
   countersign --dir ./deployment backup verify nightly --backup ID";
 
+pub(super) const BACKUP_REMOVE: &str = "\
+What is known of it goes, and the backup with every chunk that no other has. With --forget nothing is looked for: the \
+repository is gone for good, and what was erased is not looked for in it any more.
+
+Examples:
+  countersign --dir ./deployment backup remove nightly ID
+  countersign --dir ./deployment backup remove old-disk --forget";
+
 pub(super) const BACKUP_RESTORE: &str = "\
 A whole deployment needs the backup and the key management service, and nothing else: DIR must not exist, or be empty. Give \
 the copy of kms.key and what lies beside it with --kms-from. What is damaged, cut off, put in another order or swapped by an \

@@ -95,6 +95,9 @@ impl Custody {
                 create::run(&self.parts, repository, tenant.as_ref().map(|(id, _)| *id), reach).await
             }
             Task::Verify { repository, backup } => verify::run(&self.parts, repository, backup.as_deref(), reach).await,
+            Task::Remove { repository, backup, forget } => {
+                prune::remove(&self.parts, repository, backup.as_deref(), *forget).await
+            }
             Task::Restore { tenant: (tenant, _), from, to } => {
                 tenant::run(&self.parts, *tenant, from.as_ref(), *to, reach).await
             }
@@ -103,12 +106,13 @@ impl Custody {
 
     /// Does it, and puts on record what came of it.
     async fn do_it(self: Arc<Self>, work: Work, reach: Arc<Reach>) {
-        let outcome = self.run(&work, &reach).await;
+        let (custody, id) = (Arc::clone(&self), work.job);
+        let outcome = jobs::watched(async move { custody.run(&work, &reach).await }).await;
         if let Err(problem) = &outcome {
-            tracing::error!(job = %work.job, %problem, "work in the background has failed");
+            tracing::error!(job = %id, %problem, "work in the background has failed");
         }
         // The scratch deployment of a trial that failed goes with it.
-        if let Some(job) = self.jobs.end(work.job, &outcome) {
+        if let Some(job) = self.jobs.end(id, &outcome) {
             self.on_record(&job).await;
         }
     }
@@ -182,6 +186,9 @@ impl Custodian for Custody {
         }
         let named = match &work.task {
             Task::Backup { repository, .. } | Task::Verify { repository, .. } => Some(repository),
+            // One that is named no more can be forgotten.
+            Task::Remove { forget: true, .. } => None,
+            Task::Remove { repository, .. } => Some(repository),
             Task::Restore { from, .. } => from.as_ref().map(|(repository, _)| repository),
         };
         if let Some(name) = named.filter(|name| !self.parts.config.backups.contains_key(*name)) {

@@ -26,6 +26,16 @@ struct Verify {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Remove {
+    repository: Name,
+    #[serde(default)]
+    backup: Option<String>,
+    #[serde(default)]
+    forget: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Restore {
     tenant: Name,
     #[serde(default)]
@@ -45,6 +55,14 @@ pub(super) fn backup(incoming: Incoming<'_>, parameters: &mut Parameters<'_>) ->
         Target::BackupVerify => {
             let Verify { repository, backup } = typed(incoming, "repository, and perhaps backup")?;
             BackupControl::Verify { repository, backup }
+        }
+        Target::BackupRemove => {
+            let expected = "repository and backup; or repository and forget, and perhaps backup";
+            let Remove { repository, backup, forget } = typed(incoming, expected)?;
+            if backup.is_none() && !forget {
+                return Err(Problem::Syntax { part: Part::Body, line: 1, column: 1, expected });
+            }
+            BackupControl::Remove { repository, backup, forget }
         }
         Target::BackupRestore => {
             let expected = "tenant, and repository with backup, or to, or all of them";

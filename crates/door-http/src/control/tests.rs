@@ -284,6 +284,14 @@ fn backups_and_jobs() {
     ] {
         assert!(put(Target::BackupRestore, body).is_err(), "{body}");
     }
+    let remove = |backup: Option<&str>, forget| {
+        ok(BackupControl::Remove { repository: name("nightly"), backup: backup.map(str::to_owned), forget })
+    };
+    assert_eq!(put(Target::BackupRemove, r#"{"repository":"nightly","backup":"b"}"#), remove(Some("b"), false));
+    assert_eq!(put(Target::BackupRemove, r#"{"repository":"nightly","forget":true}"#), remove(None, true));
+    for body in [r#"{"repository":"nightly"}"#, r#"{"repository":"nightly","backup":null}"#, r#"{"backup":"b"}"#] {
+        assert!(put(Target::BackupRemove, body).is_err(), "{body}");
+    }
     let job = Sent { segment: id, ..Sent::new(Target::JobCancel, "") }.lowered();
     assert_eq!(job, ok(BackupControl::Cancel { job: id.parse().unwrap() }));
 }

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use countersign_backup::{BackupId, Damage};
+use countersign_backup::{BackupId, Damage, ReceiptId};
 use countersign_model::{FieldId, RecordTypes, TenantId, TypeId, UnixMs};
 use countersign_store::{CellKey, SealCount};
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
-/// A program that knows less refuses.
-const VERSION: u8 = 1;
+/// A program that knows less refuses. Version 1 ends where [`More`] begins.
+const VERSION: u8 = 2;
 
 /// A backup as a whole, in the manifest's note. No name of a tenant or a person is in it: those are in facts, which die with
 /// their tenant's key.
@@ -25,6 +25,17 @@ pub(super) struct About {
     pub(super) tenants: Vec<TenantAbout>,
     /// How many records there are, past states not counted.
     pub(super) records: u64,
+    #[serde(skip)]
+    pub(super) more: More,
+}
+
+/// What came with version 2.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct More {
+    /// The receipts of erasures that the repository had when the backup was made: one that is missing later was taken away.
+    pub(super) receipts: Vec<ReceiptId>,
+    /// Tenants that should be in it and are not, because their keys could not be had.
+    pub(super) without: Vec<TenantId>,
 }
 
 /// One tenant.
@@ -64,23 +75,30 @@ impl TenantAbout {
 }
 
 impl About {
-    pub(super) fn new(of: Option<TenantId>, types: RecordTypes, tenants: Vec<TenantAbout>) -> Self {
+    pub(super) fn new(of: Option<TenantId>, types: RecordTypes, tenants: Vec<TenantAbout>, more: More) -> Self {
         let records = tenants.iter().fold(0, |sum: u64, one| sum.saturating_add(one.records));
-        Self { version: VERSION, of, types, tenants, records }
+        Self { version: VERSION, of, types, tenants, records, more }
     }
 
     pub(super) fn to_note(&self) -> Result<Vec<u8>, Problem> {
-        postcard::to_allocvec(self).map_err(|_| Problem::failed("what a backup is about can't be written"))
+        let written = postcard::to_allocvec(self).and_then(|note| postcard::to_extend(&self.more, note));
+        written.map_err(|_| Problem::failed("what a backup is about can't be written"))
     }
 
     pub(super) fn of_note(note: &[u8]) -> Result<Self, Problem> {
         if note.first().is_some_and(|version| *version > VERSION) {
             return Err(Problem::failed("the backup was made by a newer program"));
         }
-        match postcard::take_from_bytes::<Self>(note) {
-            Ok((about, [])) => Ok(about),
-            _ => Err(Problem::failed("the backup's manifest is damaged: it does not say what it is about")),
+        let damaged = || Problem::failed("the backup's manifest is damaged: it does not say what it is about");
+        let (mut about, rest) = postcard::take_from_bytes::<Self>(note).map_err(|_| damaged())?;
+        if about.version < 2 {
+            return if rest.is_empty() { Ok(about) } else { Err(damaged()) };
         }
+        about.more = match postcard::take_from_bytes(rest) {
+            Ok((more, [])) => more,
+            _ => return Err(damaged()),
+        };
+        Ok(about)
     }
 
     /// The wrapped keys of every tenant in it.
@@ -95,5 +113,43 @@ impl About {
         }
         let none = || Problem::failed(format!("backup {backup} has nothing of tenant {tenant}"));
         self.tenants.iter().find(|one| one.id == tenant).ok_or_else(none)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one() -> TenantAbout {
+        TenantAbout::new(TenantId::from_bytes([7; 16]), vec![1, 2, 3], UnixMs(300), (2, &[]))
+    }
+
+    #[test]
+    fn what_it_is_about_is_read_again() {
+        let more = More { receipts: vec![[9; 16]], without: vec![TenantId::from_bytes([8; 16])] };
+        let about = About::new(None, RecordTypes::default(), vec![one()], more.clone());
+        let read = About::of_note(&about.to_note().unwrap()).unwrap();
+        assert_eq!((read.more, read.tenants.len()), (more, 1));
+        let mut longer = about.to_note().unwrap();
+        longer.push(0);
+        assert!(About::of_note(&longer).is_err());
+        let newer = About { version: VERSION + 1, ..about };
+        assert!(About::of_note(&newer.to_note().unwrap()).unwrap_err().to_string().contains("newer"));
+    }
+
+    /// As the program wrote it that knew nothing of receipts and of tenants that are missing.
+    #[test]
+    fn a_note_of_version_1_is_read() {
+        let note = [
+            // Version, of no tenant alone, no record types, one tenant.
+            &[1, 0, 0, 1][..],
+            // Its id, in as many bytes; wrapped keys, epoch 2, since 300, no counts, 5 records, 1 past state; 5 records.
+            &[16],
+            &[7; 16],
+            &[3, 1, 2, 3, 2, 0xac, 2, 0, 5, 1, 5],
+        ];
+        let read = About::of_note(&note.concat()).unwrap();
+        assert_eq!((read.records, read.tenants[0].past, read.tenants[0].epoch), (5, 1, 2));
+        assert_eq!((read.tenants[0].since, read.more), (UnixMs(300), More::default()));
     }
 }

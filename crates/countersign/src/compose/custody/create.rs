@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use countersign_audit::ledger::carry::SEEN;
 use countersign_authority::KnownBackup;
-use countersign_backup::{Finished, Section, Writer, tenant};
+use countersign_backup::{Finished, ReceiptId, Section, Writer, tenant};
+use countersign_keys::{KeyError, KmsError};
 use countersign_model::{Name, TenantId};
 use countersign_store::StoreError;
 
-use super::about::{About, TenantAbout};
+use super::about::{About, More, TenantAbout};
 use super::jobs::{Ended, Reach};
 use super::records::failed;
 use super::repository::{self, problem};
-use super::{Parts, facts, ledgers, prune, receipts};
+use super::{Parts, facts, ledgers, list, prune, receipts};
 use crate::problem::{Exit, Problem, io};
 
 /// How often it is begun again because keys or types have changed under it.
@@ -29,13 +30,16 @@ pub(super) async fn run(
     reach.phase("opening the repository", 0);
     let repository = repository::open_or_make(parts, name).await?;
     // So that whoever restores from here heeds them without this deployment.
-    receipts::put_all(parts, &repository).await?;
+    let erasures = receipts::put_all(parts, &repository).await?;
     for _ in 0..TRIES {
-        let writer = repository
-            .begin(repository::keys(parts.registry.tenant_keys()), repository::watch(reach))
-            .await
-            .map_err(|error| problem(&error))?;
-        let Some(Made { finished, about, without }) = write(parts, writer, of, reach).await? else { continue };
+        let (keys, watch) = (repository::keys(parts.registry.tenant_keys()), repository::watch(reach));
+        let begun = match is_doubted(&list::known(parts, name)) {
+            true => repository.begin_checking(keys, watch).await,
+            false => repository.begin(keys, watch).await,
+        };
+        let writer = begun.map_err(|error| problem(&error))?;
+        let made = write(parts, writer, (of, &erasures.ids), reach).await?;
+        let Some(Made { finished, about, without, destroyed }) = made else { continue };
         let (id, digest) = (finished.manifest.id, finished.digest);
         let known = KnownBackup {
             repository: name.clone(),
@@ -43,28 +47,44 @@ pub(super) async fn run(
             digest,
             at: id.at(),
             tenant: of,
-            verified: None,
+            // One that is without a tenant is good for nothing that the last one was good for.
+            verified: (!without.is_empty()).then_some((id.at(), false)),
         };
         let kept = parts.registry.know_backup(id.0, Some(known)).await;
         kept.map_err(|error| Problem::failed(format!("backup {id} was made, but it is not on record: {error}")))?;
-        reach.phase("removing old backups", 0);
-        let removed = prune::run(parts, name, &repository).await?;
         let mut said = format!(
             "backup {id} into {name}: {} records of {} tenants, manifest {}",
             about.records,
             about.tenants.len(),
             hex(&digest),
         );
-        if removed > 0 {
-            said = format!("{said}; {removed} old ones removed");
+        if !destroyed.is_empty() {
+            said = format!("{said}; nothing of tenants whose keys were destroyed: {}", list::named(&destroyed));
+        }
+        if erasures.damaged > 0 {
+            said =
+                format!("{said}; {} damaged receipts of erasures are there that nobody here knows", erasures.damaged);
         }
         if !without.is_empty() {
             let names: Vec<String> = without.iter().map(|(tenant, why)| format!("{tenant} ({why})")).collect();
             return Err(Problem::failed(format!("{said}; WITHOUT the tenants {}", names.join(", "))));
         }
+        reach.phase("removing old backups", 0);
+        let removed = prune::run(parts, name, &repository).await?;
+        if removed > 0 {
+            said = format!("{said}; {removed} old ones removed");
+        }
         return Ok(Ended { said, backup: Some(id.to_string()) });
     }
     Err(Problem::new(Exit::Unavailable, "keys or record types change faster than a backup is made").next("try again"))
+}
+
+/// Whether a trial has found a backup bad since the last one was made: what is in the repository is looked at then before it
+/// is counted on.
+fn is_doubted(known: &BTreeMap<[u8; 16], KnownBackup>) -> bool {
+    let newest = known.values().map(|known| known.at).max();
+    let bad = known.values().filter_map(|known| known.verified).filter(|(_, good)| !good).map(|(at, _)| at).max();
+    bad > newest
 }
 
 /// In hexadecimal.
@@ -77,13 +97,15 @@ struct Made {
     about: About,
     /// Tenants whose keys can't be had, and why.
     without: BTreeMap<TenantId, String>,
+    /// Tenants of whom there is nothing to back up any more.
+    destroyed: Vec<TenantId>,
 }
 
 /// Writes all of it; `None` if what belongs together has changed meanwhile.
 async fn write(
     parts: &Parts,
     mut writer: Writer,
-    of: Option<TenantId>,
+    (of, receipts): (Option<TenantId>, &[ReceiptId]),
     reach: &Arc<Reach>,
 ) -> Result<Option<Made>, Problem> {
     let before = Arc::clone(&parts.registry.facts().load().facts);
@@ -93,16 +115,23 @@ async fn write(
         None => before.tenants.keys().copied().collect(),
     };
     ids.sort_unstable();
-    let (mut tenants, mut without) = (Vec::new(), BTreeMap::new());
+    let (mut tenants, mut without, mut destroyed) = (Vec::new(), BTreeMap::new(), Vec::new());
     reach.phase("backing records up, in bytes", 0);
     for id in ids {
         reach.go_on()?;
         let Some(wrapped) = parts.registry.wrapped_key(id) else { continue };
         let keys = parts.registry.tenant_keys();
         // The key management service may have to be asked, and that blocks.
-        if let Err(error) = tokio::task::spawn_blocking(move || keys.open(id)).await.map_err(|_| interrupted())? {
-            without.insert(id, error.to_string());
-            continue;
+        match tokio::task::spawn_blocking(move || keys.open(id)).await.map_err(|_| interrupted())? {
+            Ok(()) => {}
+            Err(KeyError::Kms(KmsError::Destroyed)) => {
+                destroyed.push(id);
+                continue;
+            }
+            Err(error) => {
+                without.insert(id, error.to_string());
+                continue;
+            }
         }
         let mut moment = match parts.stored.moments.moment(id).await {
             Ok(moment) => moment,
@@ -147,9 +176,10 @@ async fn write(
             return Ok(None);
         }
     }
-    let about = About::new(of, (*types).clone(), tenants);
+    let more = More { receipts: receipts.to_vec(), without: without.keys().copied().collect() };
+    let about = About::new(of, (*types).clone(), tenants, more);
     let finished = writer.finish(about.to_note()?).await.map_err(|error| problem(&error))?;
-    Ok(Some(Made { finished, about, without }))
+    Ok(Some(Made { finished, about, without, destroyed }))
 }
 
 /// The section of the configuration file.
@@ -184,4 +214,33 @@ async fn write_ledgers(parts: &Parts, writer: &mut Writer, reach: &Arc<Reach>) -
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_model::UnixMs;
+
+    use super::*;
+
+    #[test]
+    fn a_bad_trial_is_a_reason_to_look_until_the_next_backup() {
+        let known = |at: u64, verified: Option<(u64, bool)>| KnownBackup {
+            repository: Name::new("r").unwrap(),
+            repository_id: [0; 16],
+            digest: [0; 32],
+            at: UnixMs(at),
+            tenant: None,
+            verified: verified.map(|(at, good)| (UnixMs(at), good)),
+        };
+        let mut all = BTreeMap::new();
+        assert!(!is_doubted(&all));
+        all.insert([1; 16], known(10, Some((15, true))));
+        assert!(!is_doubted(&all));
+        all.insert([2; 16], known(20, Some((20, false))));
+        assert!(!is_doubted(&all), "it was made without a tenant");
+        all.insert([1; 16], known(10, Some((25, false))));
+        assert!(is_doubted(&all));
+        all.insert([3; 16], known(30, None));
+        assert!(!is_doubted(&all));
+    }
 }

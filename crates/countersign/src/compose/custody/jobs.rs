@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Verify,
     /// A tenant put back.
     Restore,
+    /// A backup removed.
+    Remove,
 }
 
 impl Kind {
@@ -38,6 +40,7 @@ impl Kind {
             Self::Backup => "backup",
             Self::Verify => "verify",
             Self::Restore => "restore",
+            Self::Remove => "remove",
         }
     }
 }
@@ -83,6 +86,9 @@ impl Job {
                 (Kind::Backup, Some(repository.clone()), None, tenant.as_ref().map(|(id, _)| *id), None)
             }
             Task::Verify { repository, backup } => (Kind::Verify, Some(repository.clone()), backup.clone(), None, None),
+            Task::Remove { repository, backup, .. } => {
+                (Kind::Remove, Some(repository.clone()), backup.clone(), None, None)
+            }
             Task::Restore { tenant: (tenant, _), from, to } => {
                 let (repository, backup) = from.clone().unzip();
                 (Kind::Restore, repository, backup, Some(*tenant), *to)
@@ -314,6 +320,14 @@ impl Jobs {
     }
 }
 
+/// Does work on a task of its own, so that a mistake of ours that ends it is what came of it.
+pub(crate) async fn watched(
+    work: impl Future<Output = Result<Ended, Problem>> + Send + 'static,
+) -> Result<Ended, Problem> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|_| Err(Problem::failed("it ended in the middle by a mistake of this program")))
+}
+
 /// What came of a job that was done.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ended {
@@ -321,4 +335,16 @@ pub(crate) struct Ended {
     pub(crate) said: String,
     /// The backup that it was about, or made.
     pub(crate) backup: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_has_ended() {
+        let said = watched(async { panic!("a mistake") }).await.unwrap_err().to_string();
+        assert!(said.contains("mistake of this program"), "{said}");
+        assert!(watched(async { Ok(Ended::default()) }).await.is_ok());
+    }
 }

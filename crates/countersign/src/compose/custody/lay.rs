@@ -139,6 +139,10 @@ pub(super) async fn records(
         }
         tenants = tenants.saturating_add(1);
     }
+    // They are among the facts, and nothing of theirs is in the backup.
+    for tenant in about.more.without.iter().filter(|tenant| !receipts.is_tenant_erased(**tenant)) {
+        store.create_tenant(*tenant).await.map_err(|error| failed(&error))?;
+    }
     Ok(Laid { store, records, tenants, erased })
 }
 

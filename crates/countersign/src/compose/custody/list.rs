@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_authority::{KnownBackup, rfc3339};
 use countersign_backup::BackupId;
-use countersign_model::Name;
+use countersign_model::{Name, TenantId};
 use serde_json::{Value, json};
 
 use super::Parts;
@@ -15,7 +15,7 @@ use crate::problem::Problem;
 /// Newest first.
 pub(super) async fn run(parts: &Parts, name: &Name) -> Result<Value, Problem> {
     let known = known(parts, name);
-    let Some(repository) = repository::open_if_there(parts, name).await? else {
+    let Some(repository) = repository::find(parts, name).await? else {
         let all = known.iter().rev().map(|(id, known)| entry(BackupId(*id), Some(known), "missing"));
         return Ok(json!({ "repository": name, "backups": all.collect::<Vec<_>>() }));
     };
@@ -44,7 +44,7 @@ pub(super) async fn run(parts: &Parts, name: &Name) -> Result<Value, Problem> {
             Some(_) => "swapped",
             None => "unknown",
         };
-        let mut entry = entry(id, known, state);
+        let (mut entry, mut without) = (entry(id, known, state), Vec::new());
         add(&mut entry, "bytes", json!(manifest.bytes()));
         match About::of_note(&manifest.note) {
             Ok(about) => {
@@ -52,16 +52,30 @@ pub(super) async fn run(parts: &Parts, name: &Name) -> Result<Value, Problem> {
                 if let Some(tenant) = about.of {
                     add(&mut entry, "tenant", json!(tenant));
                 }
+                without = about.more.without;
             }
             Err(problem) => add(&mut entry, "problem", json!(problem.to_string())),
         }
-        if let (Some((_, false)), "good") = (known.and_then(|known| known.verified), state) {
+        if !without.is_empty() && state == "good" {
+            add(&mut entry, "state", json!("incomplete"));
+            add(&mut entry, "problem", json!(format!("it is without the tenants {}", named(&without))));
+        } else if let (Some((_, false)), "good") = (known.and_then(|known| known.verified), state) {
             add(&mut entry, "state", json!("damaged"));
             add(&mut entry, "problem", json!("a trial has found it bad"));
         }
         all.push(entry);
     }
     Ok(json!({ "repository": name, "backups": all }))
+}
+
+/// Tenants by their ids.
+pub(super) fn named(tenants: &[TenantId]) -> String {
+    tenants.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a backup has been without a tenant from the beginning, so that it stands for no other.
+pub(super) fn is_incomplete(known: &KnownBackup) -> bool {
+    known.verified == Some((known.at, false))
 }
 
 /// What the deployment knows of a repository.

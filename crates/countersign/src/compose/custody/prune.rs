@@ -1,18 +1,20 @@
-//! Removing backups whose time is over.
+//! Removing backups: those whose time is over, and those that somebody names.
 
 use std::collections::BTreeMap;
 
 use countersign_authority::KnownBackup;
-use countersign_backup::Repository;
+use countersign_backup::{BackupError, Repository};
 use countersign_model::{Name, TenantId, UnixMs};
 
-use super::Parts;
-use super::repository::problem;
-use crate::problem::Problem;
+use super::jobs::Ended;
+use super::repository::{self, problem};
+use super::{Parts, list};
+use crate::problem::{Exit, Problem};
 
 const DAY_MS: u64 = 86_400_000;
 
-/// Removes what the configuration lets go, and says how many those are. What the deployment did not make stays.
+/// Removes what the configuration lets go, and says how many those are; and chunks that no backup has. What the deployment did
+/// not make stays.
 pub(super) async fn run(parts: &Parts, name: &Name, repository: &Repository) -> Result<usize, Problem> {
     let Some(section) = parts.config.backups.get(name) else { return Ok(0) };
     let mut keep = repository.backups().await.map_err(|error| problem(&error))?;
@@ -21,16 +23,55 @@ pub(super) async fn run(parts: &Parts, name: &Name, repository: &Repository) -> 
     let known = parts.registry.backups().into_iter();
     let here: BTreeMap<_, _> = known.filter(|(id, known)| known.repository == *name && is_there(id)).collect();
     let over = over(&here, parts.clock.now(), section.keep.size(), section.keep_days.number());
-    if over.is_empty() {
-        return Ok(0);
-    }
     keep.retain(|id| !over.contains(&id.0));
-    repository.prune(&keep).await.map_err(|error| problem(&error).during("old backups are not removed"))?;
-    for id in &over {
-        let forgotten = parts.registry.know_backup(*id, None).await;
-        forgotten.map_err(|error| Problem::failed(format!("an old backup is not forgotten: {error}")))?;
+    match repository.prune(&keep).await {
+        Ok(_) => {}
+        // Nothing has to go but what was left by backups that were cut off, and that stays until it is known whose it is.
+        Err(error @ BackupError::Damaged(_)) if over.is_empty() => {
+            tracing::warn!(repository = %name, %error, "chunks that no backup has are not removed");
+        }
+        Err(error) => return Err(problem(&error).during("old backups are not removed")),
     }
+    forget(parts, over.iter()).await?;
     Ok(over.len())
+}
+
+/// Removes one backup, whatever it is, and the chunks that it alone has. With `forgets`, nothing is looked for: what is known of
+/// it is forgotten, or of all in the repository.
+pub(super) async fn remove(parts: &Parts, name: &Name, backup: Option<&str>, forgets: bool) -> Result<Ended, Problem> {
+    let named = backup.map(repository::id).transpose()?;
+    let mut known = list::known(parts, name);
+    known.retain(|id, _| named.is_none_or(|named| named.0 == *id));
+    if forgets {
+        if known.is_empty() {
+            return Err(Problem::new(Exit::NotFound, format!("nothing is known of it in {name}")));
+        }
+        forget(parts, known.keys()).await?;
+        return Ok(Ended { said: format!("{} backups in {name} are forgotten", known.len()), backup: None });
+    }
+    let id = named.ok_or_else(|| Problem::usage("no backup is named"))?;
+    let repository = repository::open(parts, name).await?;
+    let mut rest = repository.backups().await.map_err(|error| problem(&error))?;
+    let is_there = rest.contains(&id);
+    if !is_there && known.is_empty() {
+        return Err(Problem::new(Exit::NotFound, format!("there is no backup {id} in {name}")));
+    }
+    repository.remove(id).await.map_err(|error| problem(&error))?;
+    forget(parts, known.keys()).await?;
+    rest.retain(|there| *there != id);
+    let said = match repository.prune(&rest).await {
+        Ok(pruned) => format!("backup {id} is removed from {name}, and {} chunks", pruned.chunks),
+        Err(error) => format!("backup {id} is removed from {name}; its chunks are not yet: {error}"),
+    };
+    Ok(Ended { said, backup: Some(id.to_string()) })
+}
+
+async fn forget(parts: &Parts, ids: impl Iterator<Item = &[u8; 16]>) -> Result<(), Problem> {
+    for id in ids {
+        let forgotten = parts.registry.know_backup(*id, None).await;
+        forgotten.map_err(|error| Problem::failed(format!("a backup is not forgotten: {error}")))?;
+    }
+    Ok(())
 }
 
 /// Those of the whole deployment and of each tenant alone are counted apart.

@@ -1,11 +1,11 @@
 //! Erasures and repositories: receipts are kept there, and what is there of what was erased is looked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_authority::Finding;
-use countersign_backup::{Manifest, Repository, Section};
-use countersign_model::Name;
+use countersign_backup::{BackupError, Manifest, ReceiptId, Repository, Section};
 use countersign_model::erasure::{Erased, Receipt, Receipts};
+use countersign_model::{Name, RequestId};
 
 use super::about::About;
 use super::repository::{self, problem};
@@ -19,7 +19,26 @@ pub(super) async fn keep(parts: &Parts, receipt: &Receipt) -> Vec<(Name, Option<
         let failed = keep_in(parts, name, receipt).await.err().map(|problem| problem.to_string());
         kept.push((name.clone(), failed));
     }
+    for (name, _) in unconfigured(parts, receipt) {
+        kept.push((name, Some(NOT_CONFIGURED.to_owned())));
+    }
     kept
+}
+
+const NOT_CONFIGURED: &str = "the configuration does not name this repository any more, though backups in it are known";
+
+/// Repositories that the configuration names no more, each with how many backups in it may have what was erased.
+fn unconfigured(parts: &Parts, receipt: &Receipt) -> BTreeMap<Name, u64> {
+    let mut found = BTreeMap::new();
+    for known in parts.registry.backups().into_values() {
+        let may_have_it = known.at <= receipt.finished.unwrap_or(receipt.begun)
+            && known.tenant.is_none_or(|tenant| tenant == receipt.tenant);
+        if may_have_it && !parts.config.backups.contains_key(&known.repository) {
+            let count: &mut u64 = found.entry(known.repository).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    found
 }
 
 async fn keep_in(parts: &Parts, name: &Name, receipt: &Receipt) -> Result<(), Problem> {
@@ -30,41 +49,120 @@ async fn keep_in(parts: &Parts, name: &Name, receipt: &Receipt) -> Result<(), Pr
     put(&repository, &receipts).await
 }
 
-fn damaged() -> Problem {
-    Problem::failed("a receipt of an erasure is damaged, or was taken away from the repository")
+/// What a repository has of receipts.
+#[derive(Default)]
+struct There {
+    receipts: Receipts,
+    /// Those that do not open, or are not what they are called.
+    damaged: Vec<ReceiptId>,
+    /// Those that were there before others came.
+    before: BTreeSet<ReceiptId>,
 }
 
-/// What was erased, as the repository knows it. Each copy says which one was there before it, so that one that is taken away
-/// is missed, unless all that came after it are taken away too.
-pub(super) async fn of(repository: &Repository) -> Result<Receipts, Problem> {
-    let kept = repository.receipts().await.map_err(|error| problem(&error))?;
-    let (mut ids, mut before) = (BTreeSet::from([[0; 16]]), Vec::new());
-    let mut receipts = Receipts::default();
-    for (id, bytes) in kept {
-        let (receipt, previous) = postcard::take_from_bytes::<Receipt>(&bytes).map_err(|_| damaged())?;
-        let previous: [u8; 16] = previous.try_into().map_err(|_| damaged())?;
-        if *receipt.id.as_bytes() != id {
-            return Err(damaged());
+impl There {
+    async fn of(repository: &Repository) -> Result<Self, Problem> {
+        let mut there = Self::default();
+        for (id, bytes) in repository.receipts().await.map_err(|error| problem(&error))? {
+            match bytes.ok().and_then(|bytes| opened(id, &bytes)) {
+                Some((receipt, before)) => {
+                    there.receipts.add(receipt);
+                    there.before.insert(before);
+                }
+                None => there.damaged.push(id),
+            }
         }
-        ids.insert(id);
-        before.push(previous);
-        receipts.add(receipt);
+        there.before.remove(&FIRST);
+        Ok(there)
     }
-    if before.iter().all(|previous| ids.contains(previous)) { Ok(receipts) } else { Err(damaged()) }
+
+    fn has(&self, id: &ReceiptId) -> bool {
+        self.receipts.find(RequestId::from_bytes(*id)).is_some()
+    }
+}
+
+/// Stands for the one before the first.
+const FIRST: ReceiptId = [0; 16];
+
+fn opened(id: ReceiptId, bytes: &[u8]) -> Option<(Receipt, ReceiptId)> {
+    let (receipt, before) = postcard::take_from_bytes::<Receipt>(bytes).ok()?;
+    (*receipt.id.as_bytes() == id).then_some((receipt, before.try_into().ok()?))
+}
+
+fn sealed_form(receipt: &Receipt, before: ReceiptId) -> Result<Vec<u8>, Problem> {
+    let mut bytes = postcard::to_allocvec(receipt).map_err(|_| Problem::failed("a receipt can't be written"))?;
+    bytes.extend(before);
+    Ok(bytes)
+}
+
+/// What was erased, as the repository knows it, if it has every receipt that it ever had. Backups name the receipts that were
+/// there when they were made, and each receipt one that was there before it: so one that is taken away is missed, unless
+/// everything that came after it is taken away too.
+pub(super) async fn of(repository: &Repository) -> Result<Receipts, Problem> {
+    let there = There::of(repository).await?;
+    if !there.damaged.is_empty() {
+        return Err(Problem::failed(format!(
+            "{} receipts of erasures in the repository are damaged",
+            there.damaged.len()
+        ))
+        .next("a backup by the deployment that made them writes them again"));
+    }
+    let mut named = there.before.clone();
+    for id in repository.backups().await.map_err(|error| problem(&error))? {
+        match repository.manifest(id, None).await {
+            Ok((manifest, _)) => named.extend(About::of_note(&manifest.note)?.more.receipts),
+            // It says nothing. Whether that is a reason to restore nothing is for whoever chooses a backup.
+            Err(BackupError::Damaged(_)) => {}
+            Err(error) => return Err(problem(&error)),
+        }
+    }
+    let missing = named.iter().filter(|id| !there.has(id)).count();
+    if missing > 0 {
+        return Err(Problem::failed(format!("{missing} receipts of erasures were taken away from the repository"))
+            .next(
+                "bring the folder receipts back from where it was copied: without it what was erased would come back",
+            ));
+    }
+    Ok(there.receipts)
 }
 
 /// Puts those that a repository has not there.
 async fn put(repository: &Repository, receipts: &Receipts) -> Result<(), Problem> {
-    let there = of(repository).await?;
-    let mut before = there.iter().last().map_or([0; 16], |last| *last.id.as_bytes());
+    let there = repository.receipt_ids().await.map_err(|error| problem(&error))?;
+    let mut before = there.last().copied().unwrap_or(FIRST);
     let finished = receipts.iter().filter(|receipt| receipt.finished.is_some());
-    for receipt in finished.filter(|receipt| there.find(receipt.id).is_none()) {
-        let mut bytes = postcard::to_allocvec(receipt).map_err(|_| Problem::failed("a receipt can't be written"))?;
-        bytes.extend(before);
-        before = *receipt.id.as_bytes();
-        repository.keep_receipt(before, &bytes).await.map_err(|error| problem(&error))?;
+    for receipt in finished.filter(|receipt| !there.contains(receipt.id.as_bytes())) {
+        let (id, bytes) = (*receipt.id.as_bytes(), sealed_form(receipt, before)?);
+        repository.keep_receipt(id, &bytes).await.map_err(|error| problem(&error))?;
+        before = id;
     }
     Ok(())
+}
+
+/// What a repository has of receipts once it has all of the deployment's.
+pub(super) struct Kept {
+    pub(super) ids: Vec<ReceiptId>,
+    /// How many are damaged that the deployment does not know.
+    pub(super) damaged: usize,
+}
+
+/// Puts every receipt that there is into a repository, also in place of those that are damaged there.
+pub(super) async fn put_all(parts: &Parts, repository: &Repository) -> Result<Kept, Problem> {
+    let receipts = parts.registry.receipts();
+    put(repository, &receipts).await?;
+    let there = There::of(repository).await?;
+    let mut kept = Kept { ids: there.receipts.iter().map(|receipt| *receipt.id.as_bytes()).collect(), damaged: 0 };
+    for id in there.damaged {
+        let known = receipts.find(RequestId::from_bytes(id)).filter(|receipt| receipt.finished.is_some());
+        match known {
+            Some(receipt) => {
+                let bytes = sealed_form(receipt, FIRST)?;
+                repository.replace_receipt(id, &bytes).await.map_err(|error| problem(&error))?;
+                kept.ids.push(id);
+            }
+            None => kept.damaged = kept.damaged.saturating_add(1),
+        }
+    }
+    Ok(kept)
 }
 
 /// Puts every receipt that there is into every repository, as far as they are there.
@@ -75,7 +173,7 @@ pub(super) async fn keep_all(parts: &Parts) {
     for name in parts.config.backups.keys() {
         let kept = async {
             let Some(repository) = repository::open_if_there(parts, name).await? else { return Ok(()) };
-            put_all(parts, &repository).await
+            put(&repository, &parts.registry.receipts()).await
         };
         if let Err(problem) = kept.await {
             let problem: Problem = problem;
@@ -84,23 +182,22 @@ pub(super) async fn keep_all(parts: &Parts) {
     }
 }
 
-/// Puts every receipt that there is into a repository.
-pub(super) async fn put_all(parts: &Parts, repository: &Repository) -> Result<(), Problem> {
-    put(repository, &parts.registry.receipts()).await
-}
-
 /// What backups still have of something that was erased.
 pub(super) async fn look_for(parts: &Parts, receipt: &Receipt) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in parts.config.backups.keys() {
         let place = format!("backups in {name}");
         findings.push(match look_in(parts, name, receipt).await {
-            Ok((0, _)) => Finding::nothing(place),
-            Ok((found, Opens::Nothing)) => {
+            Ok(Seen { found: 0, unlisted: 0, .. }) => Finding::nothing(place),
+            Ok(Seen { found: 0, unlisted, .. }) => {
+                let says = format!("{unlisted} chunks are in no backup, and may be of what was erased: the next backup removes them");
+                Finding { place, clean: false, found: unlisted, says }
+            }
+            Ok(Seen { found, opens: Opens::Nothing, .. }) => {
                 let says = "sealed under keys that were destroyed: nobody opens it any more".to_owned();
                 Finding { place, clean: true, found, says }
             }
-            Ok((found, Opens::Something)) => {
+            Ok(Seen { found, opens: Opens::Something, .. }) => {
                 let says = match receipt.erased {
                     Erased::Principal { .. } => "made before; every restore leaves it out, and it is gone when these backups are removed",
                     _ => "made before; every restore leaves it out. Whoever has the repository and all keys could open it until \
@@ -111,7 +208,20 @@ pub(super) async fn look_for(parts: &Parts, receipt: &Receipt) -> Vec<Finding> {
             Err(problem) => Finding { place, clean: false, found: 0, says: format!("could not be looked at: {problem}") },
         });
     }
+    for (name, backups) in unconfigured(parts, receipt) {
+        let says = format!("could not be looked at: {NOT_CONFIGURED}");
+        findings.push(Finding { place: format!("backups in {name}"), clean: false, found: backups, says });
+    }
     findings
+}
+
+/// What was found in a repository.
+struct Seen {
+    /// Backups that have it.
+    found: u64,
+    opens: Opens,
+    /// Chunks that no backup has, if they could be of it.
+    unlisted: u64,
 }
 
 /// Whether any of it still opens.
@@ -121,9 +231,10 @@ enum Opens {
     Something,
 }
 
-async fn look_in(parts: &Parts, name: &Name, receipt: &Receipt) -> Result<(u64, Opens), Problem> {
-    let Some(repository) = repository::open_if_there(parts, name).await? else { return Ok((0, Opens::Nothing)) };
-    if receipt.finished.is_some() && of(&repository).await?.find(receipt.id).is_none() {
+async fn look_in(parts: &Parts, name: &Name, receipt: &Receipt) -> Result<Seen, Problem> {
+    let none = Seen { found: 0, opens: Opens::Nothing, unlisted: 0 };
+    let Some(repository) = repository::open_if_there(parts, name).await? else { return Ok(none) };
+    if receipt.finished.is_some() && !There::of(&repository).await?.has(receipt.id.as_bytes()) {
         return Err(Problem::failed(
             "it has no copy of the receipt, so restores elsewhere would not heed it: make a backup",
         ));
@@ -145,7 +256,12 @@ async fn look_in(parts: &Parts, name: &Name, receipt: &Receipt) -> Result<(u64, 
             opens = Opens::Something;
         }
     }
-    Ok((found, opens))
+    // What is in them is sealed under keys that went with the tenant.
+    let unlisted = match receipt.erased {
+        Erased::Tenant => 0,
+        _ => repository.unlisted().await.map_err(|error| problem(&error))?,
+    };
+    Ok(Seen { found, opens, unlisted })
 }
 
 fn has(manifest: &Manifest, receipt: &Receipt) -> bool {

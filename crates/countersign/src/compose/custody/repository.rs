@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_backup::{
-    BackupError, BackupId, Damage, Header, KeysFailed, Place, Repository, S3, SectionKeys, Tools, Watch,
+    BackupError, BackupId, Damage, Header, KeysFailed, Place, Repository, RepositoryId, S3, SectionKeys, Tools, Watch,
 };
 use countersign_crypto::{Aad, SecretKey};
 use countersign_keys::{KeyError, KmsError, KmsSet, TenantKeys, own_of};
-use countersign_model::{Name, TenantId};
+use countersign_model::{Entropy, Name, TenantId};
 use zeroize::Zeroizing;
 
-use super::Parts;
 use super::jobs::Reach;
+use super::{Parts, list};
 use crate::config::Backup;
 use crate::deployment::Deployment;
 use crate::environment;
 use crate::problem::{Exit, Problem, io};
+use crate::relocate::replace;
+
+/// How long an object store's answer is waited for: whoever erases something waits for it too.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Under which label tenants' keys seal chunks.
 const LABEL: &str = "backup";
@@ -33,6 +37,8 @@ pub(super) fn problem(error: &BackupError) -> Problem {
         BackupError::Store(countersign_store::StoreError::Unavailable(_)) => Exit::Unavailable,
         BackupError::Keys { why: KeysFailed::Unavailable, .. } => Exit::Unavailable,
         BackupError::NoRepository => Exit::NotFound,
+        // Another disk is in its place: that says nothing of the one that is meant.
+        BackupError::Damaged(Damage::OtherRepository { .. }) => Exit::Unavailable,
         BackupError::Exists | BackupError::Cancelled => Exit::Conflict,
         _ => Exit::Failed,
     };
@@ -72,7 +78,7 @@ impl Asked<'_> {
             key_id,
             secret,
             ca_pem: None,
-            patience: Duration::from_secs(30),
+            patience: PATIENCE,
         };
         store.place().map_err(|error| problem(&error))
     }
@@ -153,25 +159,69 @@ pub(super) async fn open_at(place: Place, kms: &KmsSet, tools: Tools) -> Result<
     Repository::open(place, &header, &key, tools).map_err(|error| problem(&error))
 }
 
-fn tools(parts: &Parts) -> Tools {
-    // One process has the deployment at a time, and makes one backup at a time: a lock that it finds is one that it has left.
-    let digest = countersign_crypto::sha256(parts.registry.ca_pem().as_bytes());
-    let owner = digest.first_chunk().copied().unwrap_or_default();
-    Tools { clock: Arc::clone(&parts.clock), entropy: Arc::clone(&parts.entropy), owner }
+fn tools(parts: &Parts) -> Result<Tools, Problem> {
+    let owner = owner(&parts.deployment.data().join("writer"), &*parts.entropy)?;
+    Ok(Tools { clock: Arc::clone(&parts.clock), entropy: Arc::clone(&parts.entropy), owner })
+}
+
+/// What this deployment calls itself in a repository's lock. One process has the deployment at a time, and makes one backup at
+/// a time: a lock of that name is one that it has left. It is no fact, and in no backup: what is restored from one is another
+/// deployment, beside which the first may be alive.
+fn owner(path: &Path, entropy: &dyn Entropy) -> Result<[u8; 8], Problem> {
+    let read = || match std::fs::read(path) {
+        Ok(bytes) => Ok(<[u8; 8]>::try_from(bytes).ok()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io("read", path)(error)),
+    };
+    if let Some(owner) = read()? {
+        return Ok(owner);
+    }
+    let mut owner = [0; 8];
+    entropy.fill(&mut owner);
+    replace(path, &owner).map_err(io("write", path))?;
+    // Another job of this process may have made one at the same time.
+    Ok(read()?.unwrap_or(owner))
+}
+
+/// One that is there, or `None`, whatever is known of it.
+pub(super) async fn find(parts: &Parts, name: &Name) -> Result<Option<Repository>, Problem> {
+    let section = section(parts, name)?;
+    let opened = async { open_at(place(&parts.deployment, name, section, false)?, &parts.kms, tools(parts)?).await };
+    let repository = match opened.await {
+        Ok(repository) => repository,
+        Err(problem) if problem.exit == Exit::NotFound => return Ok(None),
+        Err(problem) => return Err(problem),
+    };
+    let known = list::known(parts, name);
+    let is_it = known.values().any(|known| known.repository_id == repository.id().0);
+    match known.values().next_back() {
+        Some(newest) if !is_it => {
+            let expected = repository.expect(RepositoryId(newest.repository_id));
+            let other =
+                expected.err().map_or_else(|| Problem::failed("it is another repository"), |error| problem(&error));
+            Err(other.next("is the right disk mounted? A new place gets a section, and so a name, of its own"))
+        }
+        _ => Ok(Some(repository)),
+    }
 }
 
 /// One that is there.
 pub(super) async fn open(parts: &Parts, name: &Name) -> Result<Repository, Problem> {
-    let place = place(&parts.deployment, name, section(parts, name)?, false)?;
-    open_at(place, &parts.kms, tools(parts)).await
+    let found = open_if_there(parts, name).await?;
+    found.ok_or_else(|| problem(&BackupError::NoRepository))
 }
 
-/// The same, or `None` if there is none yet.
+/// The same, or `None` if there is none yet. One in which backups are known and that is not there has got lost: that fails.
 pub(super) async fn open_if_there(parts: &Parts, name: &Name) -> Result<Option<Repository>, Problem> {
-    match open(parts, name).await {
-        Ok(repository) => Ok(Some(repository)),
-        Err(problem) if problem.exit == Exit::NotFound => Ok(None),
-        Err(problem) => Err(problem),
+    let found = find(parts, name).await?;
+    match list::known(parts, name).len() {
+        known if found.is_none() && known > 0 => {
+            let lost = format!("the repository {name} is not there, though {known} backups in it are known");
+            let next =
+                format!("is its disk mounted? If it is gone for good: countersign backup remove {name} --forget");
+            Err(Problem::new(Exit::Unavailable, lost).next(next))
+        }
+        _ => Ok(found),
     }
 }
 
@@ -187,7 +237,7 @@ pub(super) async fn open_or_make(parts: &Parts, name: &Name) -> Result<Repositor
     let wrapped = tokio::task::spawn_blocking(wrapping).await.map_err(|_| Problem::failed("it was interrupted"))?;
     let (key, wrapped) =
         wrapped.map_err(|error| Problem::failed(format!("a key for the repository can't be made: {error}")))?;
-    let made = Repository::create(place, &key, &wrapped, tools(parts)).await;
+    let made = Repository::create(place, &key, &wrapped, tools(parts)?).await;
     if made.is_err()
         && let Some(own) = own_of(&wrapped)
     {
@@ -242,5 +292,23 @@ impl Watch for Watched {
 
     fn is_cancelled(&self) -> bool {
         self.0.is_stopped()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_crypto::SystemEntropy;
+
+    use super::*;
+
+    #[test]
+    fn an_owner_stays_who_it_is_and_is_no_other_in_another_folder() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let of = |folder: &tempfile::TempDir| owner(&folder.path().join("writer"), &SystemEntropy).unwrap();
+        let first = of(&one);
+        assert_eq!(of(&one), first);
+        assert_ne!(of(&other), first);
+        std::fs::write(one.path().join("writer"), b"cut").unwrap();
+        assert_eq!(of(&one), of(&one));
     }
 }

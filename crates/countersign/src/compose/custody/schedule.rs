@@ -109,7 +109,7 @@ impl Custody {
         let what = match &task {
             Task::Backup { repository, .. } => format!("back up to {repository}, by the clock"),
             Task::Verify { repository, .. } => format!("verify the newest backup in {repository}, by the clock"),
-            Task::Restore { .. } => return,
+            Task::Restore { .. } | Task::Remove { .. } => return,
         };
         self.record(job, "backup_begun", Verdict::Intent, what, None).await;
         if let Err(error) = self.begin(Work { job, by: "schedule".to_owned(), task }).await {

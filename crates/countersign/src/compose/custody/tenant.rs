@@ -35,6 +35,8 @@ struct Then {
     at: Option<UnixMs>,
     /// By which what the source has is opened.
     keys: Arc<TenantKeys>,
+    /// The types by which it is stored.
+    types: RecordTypes,
 }
 
 pub(super) async fn run(
@@ -54,7 +56,13 @@ pub(super) async fn run(
     };
     let id = repository::id(text)?;
     let repository = repository::open(parts, name).await?;
-    let on_record = list::known(parts, name).get(&id.0).map(|known| known.digest);
+    let known = list::known(parts, name);
+    let unknown = || {
+        Problem::failed(format!("backup {id} is none that this deployment has made and knows of")).next(
+            "list shows those that it knows; a backup that is unknown is restored whole, into a deployment of its own",
+        )
+    };
+    let on_record = Some(known.get(&id.0).ok_or_else(unknown)?.digest);
     let (manifest, _) = repository.manifest(id, on_record).await.map_err(|error| problem(&error))?;
     let mut about = About::of_note(&manifest.note)?;
     let of_tenant = about.of(tenant, id)?.clone();
@@ -80,11 +88,17 @@ pub(super) async fn run(
     let mut watch = watch(reach);
     let laid = lay::records(&reader, &about, &folder.deployment(), (&receipts, &BTreeMap::new()), &mut watch).await?;
     let mut source = laid.store.moment(tenant).await.map_err(|error| failed(&error))?;
-    let then = Then { at: to, keys };
+    let then = Then { at: to, keys, types: about.types };
     let put = put_back(parts, tenant, &mut *source, &then, reach).await;
     drop((source, laid, folder));
-    let Put { back, deleted, same } = put?;
-    let said = format!("{back} records put back, {deleted} deleted that came later, {same} were as they are");
+    let Put { back, deleted, same, erased, types } = put?;
+    let mut said = format!("{back} records put back, {deleted} deleted that came later, {same} were as they are");
+    if erased > 0 {
+        said = format!("{said}; {erased} that were erased since are left out");
+    }
+    if !types.is_empty() {
+        said = format!("{said}; left out are all records of types that are no more: {}", types.join(", "));
+    }
     Ok(Ended { said, backup: Some(id.to_string()) })
 }
 
@@ -128,6 +142,10 @@ struct Put {
     back: u64,
     deleted: u64,
     same: u64,
+    /// Left out, because they were erased since.
+    erased: u64,
+    /// Types that are no more, of which there were records.
+    types: Vec<String>,
 }
 
 async fn put_back(
@@ -173,6 +191,11 @@ async fn put_back(
             }
         }
         out.flush().await?;
+    }
+    for (gone, of) in then.types.iter().filter(|(id, _)| types.record_type(*id).is_none()) {
+        if Records::of(&mut *source, gone).next().await?.is_some_and(|whole| whole.now.is_some()) {
+            making.put.types.push(of.name.to_string());
+        }
     }
     known(&mut *live, &mut *new).await?;
     drop(live);
@@ -233,6 +256,9 @@ impl Making<'_> {
             (_, None) => None,
         };
         let is_erased = self.receipts.is_record_erased(self.tenant, out.record_type, record);
+        if is_erased && wanted.is_some() {
+            self.put.erased = self.put.erased.saturating_add(1);
+        }
         let wanted = wanted.filter(|_| !is_erased);
         let (now, past, newest) = match here {
             Some(here) => {

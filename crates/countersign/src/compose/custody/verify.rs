@@ -35,7 +35,10 @@ pub(super) async fn run(
     let id = match backup {
         Some(text) => repository::id(text)?,
         None => {
-            let newest = known.iter().filter(|(_, known)| known.tenant.is_none()).max_by_key(|(_, known)| known.at);
+            let newest = known
+                .iter()
+                .filter(|(_, known)| known.tenant.is_none() && !list::is_incomplete(known))
+                .max_by_key(|(_, known)| known.at);
             let none = || Problem::new(Exit::NotFound, format!("there is no backup in {name} to try"));
             newest.map(|(id, _)| BackupId(*id)).ok_or_else(none)?
         }
@@ -48,7 +51,8 @@ pub(super) async fn run(
     };
     // What could not be reached, or was ended, says nothing of the backup.
     let is_judged = tried.as_ref().err().is_none_or(|problem| problem.exit == Exit::Failed);
-    if let (Some(known), true) = (known.get(&id.0), is_judged && !reach.is_stopped()) {
+    let tried_now = known.get(&id.0).filter(|known| !list::is_incomplete(known));
+    if let (Some(known), true) = (tried_now, is_judged && !reach.is_stopped()) {
         let verified = Some((parts.clock.now(), tried.is_ok()));
         let kept = parts.registry.know_backup(id.0, Some(KnownBackup { verified, ..known.clone() })).await;
         kept.map_err(|error| Problem::failed(format!("what came of it is not kept: {error}")))?;
@@ -107,6 +111,10 @@ async fn try_it(
         if counted != (tenant.records, tenant.past) {
             return Err(Problem::failed(format!("damaged: tenant {} has not as many records as it says", tenant.id)));
         }
+    }
+    if !about.more.without.is_empty() {
+        let names = list::named(&about.more.without);
+        return Err(Problem::failed(format!("what is in it is good, but it is without the tenants {names}")));
     }
     Ok(tried)
 }
@@ -173,13 +181,14 @@ async fn open_all(
                 let ids: Vec<_> = page.keys().copied().collect();
                 // A tenant that is no more has nothing to compare with.
                 let live = parts.stored.carry.these(tenant, record_type, &ids).await.unwrap_or_default();
-                for now in live {
-                    let Some(was) = page.get(&now.record) else { continue };
-                    if now.version != was.version || now.at != was.at {
+                for stored in live {
+                    let Some(was) = page.get(&stored.record) else { continue };
+                    if stored.version != was.version || stored.at != was.at {
                         continue;
                     }
-                    if !is_same(was, &now) {
-                        let message = format!("record {} is stored otherwise, though it has not changed", now.record);
+                    if !is_same(was, &stored) {
+                        let message =
+                            format!("record {} is stored otherwise, though it has not changed", stored.record);
                         return Err(Problem::failed(message));
                     }
                     tried.compared = tried.compared.saturating_add(1);

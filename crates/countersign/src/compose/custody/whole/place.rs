@@ -12,10 +12,10 @@ use countersign_model::{Name, TenantId};
 
 use super::super::about::About;
 use super::super::repository::{self, Asked, problem};
-use super::super::{cells, lay, receipts};
+use super::super::{cells, lay, list, receipts};
 use super::{Kms, Restored, Wanted, Watch};
 use crate::compose::{kms, registry_parts};
-use crate::config::{Config, Text};
+use crate::config::{Config, Text, Whole};
 use crate::deployment::Deployment;
 use crate::problem::{Exit, Problem};
 
@@ -54,7 +54,7 @@ pub(super) async fn fill(deployment: &Deployment, wanted: Wanted, watch: Watch<'
     let first = kms::open(deployment, &config)?;
     watch("opening the repository", 0, 0);
     let repository = repository::open_at(place.open()?, &first, Tools::system()).await?;
-    let receipts = receipts::of(&repository).await?;
+    let mut receipts = receipts::of(&repository).await?;
     let (manifest, digest) = choose(&repository, backup.as_deref()).await?;
     let (id, at) = (manifest.id, manifest.at);
     let about = About::of_note(&manifest.note)?;
@@ -81,25 +81,35 @@ pub(super) async fn fill(deployment: &Deployment, wanted: Wanted, watch: Watch<'
         Ok(())
     };
     lay::facts(&reader, deployment).await?;
+    // A copy of a receipt may not have got into the repository, though the facts have it.
+    let is_gone = |tenant| receipts.is_tenant_erased(tenant) || without.contains_key(&tenant);
+    let own = own_receipts(deployment, &config, kms.clone(), &is_gone)?;
+    own.iter().for_each(|receipt| receipts.add(receipt.clone()));
     lay::ledgers(&reader, deployment, &mut told).await?;
     let laid = lay::records(&reader, &about, deployment, (&receipts, &without), &mut told).await?;
     let (records, tenants, erased) = (laid.records, laid.tenants, laid.erased);
     drop(laid);
     let known = KnownBackup {
-        repository: repository_name(&config, &place.from, deployment)?,
+        repository: Name::new(UNCONFIGURED).map_err(|error| Problem::failed(error.to_string()))?,
         repository_id: repository.id().0,
         digest,
         at,
         tenant: None,
         verified: None,
     };
-    know(deployment, &config, kms, (&receipts, &without), (id, known)).await?;
+    let name = repository_name(&config, &place.from, deployment);
+    know(deployment, &config, kms, (&receipts, &without), (id, known, name)).await?;
     lay::put_config(deployment, &text)?;
 
     let mut restored = Restored { backup: id.to_string(), at: rfc3339(at), tenants, records, notes };
     let mut note = |text: String| restored.notes.push(text);
     if erased > 0 {
         note(format!("{erased} records that were erased since were left out"));
+    }
+    for tenant in &about.more.without {
+        note(format!(
+            "tenant {tenant} is not in the backup: its keys could not be had when it was made. It has no records"
+        ));
     }
     for (tenant, why) in &without {
         note(format!("tenant {tenant} has no records any more: {why}"));
@@ -117,7 +127,13 @@ async fn choose(repository: &Repository, named: Option<&str>) -> Result<(Manifes
     for id in repository.backups().await.map_err(|error| problem(&error))?.into_iter().rev() {
         // The newest that can't be read is not passed over: somebody has to say that an older one will do.
         let found = repository.manifest(id, None).await.map_err(|error| problem(&error))?;
-        if About::of_note(&found.0.note)?.of.is_none() {
+        let about = About::of_note(&found.0.note)?;
+        if about.of.is_none() && !about.more.without.is_empty() {
+            let names = list::named(&about.more.without);
+            return Err(Problem::failed(format!("the newest backup, {id}, is without the tenants {names}"))
+                .next(format!("name it with --backup {id}, or an older one that has them")));
+        }
+        if about.of.is_none() {
             return Ok(found);
         }
     }
@@ -136,6 +152,14 @@ fn configured(old: &str, how: &Kms) -> Result<(String, Config, Vec<String>), Pro
         config.postgres.address = Text::empty();
         config.postgres.server_ca = Text::empty();
     }
+    for (name, section) in &mut config.backups {
+        if section.every_ms.number() > 0 || section.verify_every_ms.number() > 0 {
+            notes.push(format!(
+                "nothing is backed up by the clock until every_ms and verify_every_ms of [backup.{name}] are set again: the                  deployment that was backed up may be alive, and it is its repository"
+            ));
+            (section.every_ms, section.verify_every_ms) = (Whole::new(0), Whole::new(0));
+        }
+    }
     if config == was {
         return Ok((old.to_owned(), config, notes));
     }
@@ -143,17 +167,28 @@ fn configured(old: &str, how: &Kms) -> Result<(String, Config, Vec<String>), Pro
     Ok((config.to_text(), config, notes))
 }
 
-/// What the repository is called in the configuration; the first of those that it has, if none is there.
-fn repository_name(config: &Config, from: &str, deployment: &Deployment) -> Result<Name, Problem> {
+/// What a repository is called that neither the configuration nor the facts name.
+const UNCONFIGURED: &str = "restored";
+
+/// What the repository is called in the configuration.
+fn repository_name(config: &Config, from: &str, deployment: &Deployment) -> Option<Name> {
     let is_it = |section: &crate::config::Backup| {
         let folder = section.folder.get().map(|folder| deployment.dir().join(folder));
         section.url.get() == Some(from) || folder.is_some_and(|folder| folder == Path::new(from))
     };
-    let found = config.backups.iter().find(|(_, section)| is_it(section)).or_else(|| config.backups.iter().next());
-    match found {
-        Some((name, _)) => Ok(name.clone()),
-        None => Name::new("restored").map_err(|error| Problem::failed(error.to_string())),
-    }
+    config.backups.iter().find(|(_, section)| is_it(section)).map(|(name, _)| name.clone())
+}
+
+/// The receipts among the facts of the backup.
+fn own_receipts(
+    deployment: &Deployment,
+    config: &Config,
+    kms: KmsSet,
+    is_gone: &dyn Fn(TenantId) -> bool,
+) -> Result<Arc<Receipts>, Problem> {
+    let opened = Registry::open_without(registry_parts(deployment, config, kms), is_gone);
+    let registry = opened.map_err(|error| Problem::failed(format!("facts can't be restored: {error}")))?;
+    Ok(registry.receipts())
 }
 
 /// Facts that are newer than the backup: what was erased, and the backup itself.
@@ -162,13 +197,19 @@ async fn know(
     config: &Config,
     kms: KmsSet,
     (receipts, without): (&Receipts, &BTreeMap<TenantId, String>),
-    (id, known): (BackupId, KnownBackup),
+    (id, mut known, name): (BackupId, KnownBackup, Option<Name>),
 ) -> Result<(), Problem> {
     let failed =
         |error: countersign_authority::RegistryError| Problem::failed(format!("facts can't be restored: {error}"));
     let is_gone = |tenant| receipts.is_tenant_erased(tenant) || without.contains_key(&tenant);
     let registry = Registry::open_without(registry_parts(deployment, config, kms), &is_gone).map_err(failed)?;
     registry.replay(receipts).await.map_err(failed)?;
+    let mut others = registry.backups().into_values();
+    // From a copy of it in another place it is still that repository.
+    let by_id = || others.find(|other| other.repository_id == known.repository_id).map(|other| other.repository);
+    if let Some(name) = name.or_else(by_id) {
+        known.repository = name;
+    }
     registry.know_backup(id.0, Some(known)).await.map_err(failed)?;
     lay::put_ca(deployment, &registry)
 }

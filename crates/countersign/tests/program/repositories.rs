@@ -1,0 +1,169 @@
+//! Repositories of backups that are not what they were: away, another's, damaged, with receipts or chunks that are missing, or
+//! with backups that somebody wants to be rid of.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::bench::{Bench, Ran, program, run};
+
+const ANN: &str = "ann@acme";
+
+fn world() -> Bench {
+    let bench = Bench::ready();
+    configure(&bench, &["nightly"]);
+    let rows: String = (0..20).map(|number| format!("c{number:02},Alpine Instruments {number},AT\n")).collect();
+    let file = bench.file("customers.csv", format!("id,company,country\n{rows}"));
+    bench.run(&["--as", ANN, "import", "customer", &file]).expect(0);
+    bench
+}
+
+/// Has the configuration name these repositories, each a folder of its name.
+fn configure(bench: &Bench, names: &[&str]) {
+    let config = bench.dir().join("countersign.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let rest = text.split("\n[backup.").next().unwrap();
+    let sections = names.iter().map(|name| format!("\n[backup.{name}]\nfolder = {:?}\n", bench.path(name)));
+    fs::write(&config, format!("{rest}{}", sections.collect::<String>())).unwrap();
+}
+
+fn json(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}\n{}", ran.out, ran.err))
+}
+
+fn back_up(bench: &Bench) -> String {
+    json(&bench.run(&["backup", "create", "nightly"]).expect(0))["backup"].as_str().unwrap().to_owned()
+}
+
+fn erase(bench: &Bench, record: &str) -> Value {
+    json(&bench.run(&["--as", ANN, "erase", "record", &format!("customer/{record}")]).expect(0))
+}
+
+fn states(bench: &Bench) -> Vec<String> {
+    let listed = json(&bench.run(&["backup", "list", "nightly"]));
+    listed["backups"].as_array().unwrap().iter().map(|one| one["state"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A whole restore of one backup, into a folder of this name.
+fn restore(bench: &Bench, name: &str, backup: &str) -> Ran {
+    let (dir, from, safe) = (bench.path(name), bench.path("nightly"), bench.dir().display().to_string());
+    run(program(&["--dir", &dir, "backup", "restore", "--from", &from, "--kms-from", &safe, "--backup", backup]))
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+/// No disk, an empty one, another one: nobody takes it for a repository without anything in it.
+#[test]
+fn a_repository_that_is_away_is_no_empty_one() {
+    let bench = world();
+    let first = back_up(&bench);
+    let (folder, away): (PathBuf, PathBuf) = (bench.path("nightly").into(), bench.path("away").into());
+    fs::rename(&folder, &away).unwrap();
+    let receipt = erase(&bench, "c07");
+    let copies = receipt["copies"].as_array().unwrap();
+    assert!(copies.len() == 1 && copies[0]["failed"].as_str().unwrap().contains("not there"), "{receipt}");
+    let prove = |receipt: &Value| {
+        let ran = bench.run(&["--as", ANN, "erase", "prove", receipt["receipt"].as_str().unwrap()]);
+        (ran.code, ran.out + &ran.err)
+    };
+    for is_mounted in [false, true] {
+        if is_mounted {
+            fs::create_dir(&folder).unwrap();
+        }
+        assert!(bench.run(&["backup", "create", "nightly"]).expect(6).err.contains("not there"));
+        assert!(!folder.join("repository").exists(), "nothing is made in the place of what is away");
+        let (code, said) = prove(&receipt);
+        assert!(code == 1 && said.contains("could not be looked at"), "{said}");
+        assert_eq!(states(&bench), ["missing"]);
+    }
+    // Another disk.
+    configure(&bench, &["nightly", "other"]);
+    bench.run(&["backup", "create", "other"]).expect(0);
+    fs::remove_dir(&folder).unwrap();
+    fs::rename(bench.path("other"), &folder).unwrap();
+    assert!(bench.run(&["backup", "create", "nightly"]).expect(6).err.contains("it is the repository"));
+    fs::rename(&folder, bench.path("other")).unwrap();
+    fs::rename(&away, &folder).unwrap();
+
+    // Back again: what has it is named, and can be removed.
+    let second = back_up(&bench);
+    assert_eq!(states(&bench), ["good", "good"]);
+    let (code, said) = prove(&receipt);
+    assert!(code == 1 && said.contains("made before"), "{said}");
+    bench.run(&["backup", "remove", "nightly", &first]).expect(0);
+    bench.run(&["backup", "remove", "nightly", &first]).expect(4);
+    assert_eq!(states(&bench), ["good"]);
+    assert_eq!(prove(&receipt), (0, prove(&receipt).1), "and of the other, which was made after it");
+    bench.run(&["backup", "verify", "nightly", "--backup", &second]).expect(0);
+    // Chunks that no backup has may be of it, and go with the next one.
+    let chunk = files(&folder.join("chunks")).into_iter().next().unwrap();
+    fs::copy(&chunk, chunk.with_file_name("00".repeat(16))).unwrap();
+    let (code, said) = prove(&receipt);
+    assert!(code == 1 && said.contains("in no backup"), "{said}");
+    let third = back_up(&bench);
+    assert_eq!(prove(&receipt).0, 0);
+    // What the configuration names no more can't be looked at, until it is known no more.
+    let later = erase(&bench, "c08");
+    configure(&bench, &["other"]);
+    let (code, said) = prove(&later);
+    assert!(code == 1 && said.contains("nightly") && said.contains("does not name"), "{said}");
+    bench.run(&["backup", "remove", "nightly", "--forget"]).expect(0);
+    assert!(!prove(&later).1.contains("nightly"));
+    assert!(folder.join("backups").join(third).exists(), "nothing is removed by forgetting");
+    bench.run(&["--as", ANN, "backup", "remove", "other", &first]).expect(3);
+}
+
+/// What says that something was erased can't be taken away from a repository, and damage to it keeps no backup from being made.
+#[test]
+fn receipts_that_are_missing_or_damaged() {
+    let bench = world();
+    let first = back_up(&bench);
+    erase(&bench, "c07");
+    erase(&bench, "c08");
+    back_up(&bench);
+    let receipts = PathBuf::from(bench.path("nightly")).join("receipts");
+    let kept = bench.path("kept");
+    // All of them, or one that no other names.
+    fs::rename(&receipts, &kept).unwrap();
+    assert!(restore(&bench, "none", &first).expect(1).err.contains("taken away"));
+    fs::create_dir(&receipts).unwrap();
+    let mut all = files(kept.as_ref());
+    all.sort();
+    fs::copy(&all[0], receipts.join(all[0].file_name().unwrap())).unwrap();
+    assert!(restore(&bench, "one", &first).expect(1).err.contains("taken away"));
+    // Damaged, and one that is none.
+    let damaged = receipts.join(all[1].file_name().unwrap());
+    fs::write(&damaged, b"nothing").unwrap();
+    fs::write(receipts.join("notes.txt"), b"nothing").unwrap();
+    assert!(restore(&bench, "damaged", &first).expect(1).err.contains("damaged"));
+    back_up(&bench);
+    let restored = restore(&bench, "all", &first).expect(0);
+    assert!(restored.err.contains("2 records"), "{}", restored.err);
+}
+
+/// A bit of a chunk is another one. Once a trial has found it, the next backup mends it, and what was made before is good again.
+#[test]
+fn a_damaged_chunk_is_mended_after_a_trial() {
+    let bench = world();
+    let first = back_up(&bench);
+    let all = files(&PathBuf::from(bench.path("nightly")).join("chunks"));
+    for path in all {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+    bench.run(&["backup", "verify", "nightly", "--backup", &first]).expect(1);
+    assert_eq!(states(&bench), ["damaged"]);
+    let second = back_up(&bench);
+    bench.run(&["backup", "verify", "nightly", "--backup", &second]).expect(0);
+    assert_eq!(states(&bench), ["good", "damaged"]);
+    restore(&bench, "restored", &second).expect(0);
+}
