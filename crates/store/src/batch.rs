@@ -1,6 +1,6 @@
 //! Changes that are made together or not at all.
 
-use countersign_crypto::Tag;
+use countersign_crypto::{Tag, sealed_epoch};
 use countersign_model::{FieldId, RecordId, TypeId, UnixMs};
 
 /// Changes of one tenant's records, made all or none, in their order.
@@ -23,6 +23,22 @@ impl Batch {
     /// Whether something is not any more after it, unless a history is kept.
     pub(crate) fn forgets(&self) -> bool {
         self.changes.iter().any(|change| !matches!(change, SealedChange::Insert { .. }))
+    }
+
+    /// Whether it brings cells.
+    #[must_use]
+    pub fn seals(&self) -> bool {
+        self.changes.iter().any(|change| change.cells().next().is_some())
+    }
+
+    /// Whether each of its cells names an epoch that there is by the batch's: from 1 to that. Those of a batch of before the
+    /// first epoch name none. Any other would be opened by nobody, and keep the keys of the tenant from ever being retired.
+    #[must_use]
+    pub fn names_epochs(&self) -> bool {
+        self.changes.iter().flat_map(SealedChange::cells).all(|cell| match sealed_epoch(cell) {
+            Some(epoch) => (1..=self.epoch).contains(&epoch),
+            None => self.epoch == 0,
+        })
     }
 }
 
@@ -105,6 +121,19 @@ pub enum SealedChange {
         /// The version it must have.
         version: u64,
     },
+}
+
+impl SealedChange {
+    /// The cells that it brings.
+    fn cells(&self) -> impl Iterator<Item = &[u8]> {
+        let (inserted, updated): (&[(FieldId, Vec<u8>)], &[(FieldId, Option<Vec<u8>>)]) = match self {
+            Self::Insert { cells, .. } => (cells, &[]),
+            Self::Update { cells, .. } => (&[], cells),
+            Self::Delete { .. } => (&[], &[]),
+        };
+        let inserted = inserted.iter().map(|(_, cell)| cell.as_slice());
+        inserted.chain(updated.iter().filter_map(|(_, cell)| cell.as_deref()))
+    }
 }
 
 impl std::fmt::Debug for SealedChange {

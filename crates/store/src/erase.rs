@@ -41,13 +41,20 @@ pub trait Erases: Send + Sync {
         tags: &[Tag],
     ) -> Result<Vec<RecordId>, StoreError>;
 
-    /// Removes everything that is kept of deleted records, a row that was put back since among it, and sees to it that what
-    /// was deleted is not in the files any more either, as far as that is up to this program: in PostgreSQL it is for
-    /// `VACUUM` and the server's log. Durable when it returns; doing it twice is doing it once.
+    /// Removes everything that is kept of deleted records, a row that was put back since among it. Durable when it returns;
+    /// doing it twice is doing it once. Of its files the backend rids itself by [`Self::sweep`].
     ///
     /// # Errors
-    /// As [`crate::Store::write`]. [`crate::Unavailable::Busy`] if somebody still reads what was there: try again.
+    /// As [`crate::Store::write`].
     async fn purge(&self, tenant: TenantId, record_type: TypeId, records: &[RecordId]) -> Result<Traces, StoreError>;
+
+    /// Sees to it that what was deleted before is not in the files any more either, as far as that is up to this program: in
+    /// PostgreSQL it is for `VACUUM` and the server's log. `false` if somebody still reads what was there: then it is to be
+    /// tried again. No writer waits for it.
+    ///
+    /// # Errors
+    /// As [`crate::Store::write`].
+    async fn sweep(&self, tenant: TenantId) -> Result<bool, StoreError>;
 
     /// What there is of these records.
     ///

@@ -8,7 +8,8 @@ pub enum StoreError {
     #[error("the store has no such tenant")]
     UnknownTenant,
     /// Ours: the record types in force do not have the type or the field, or the field has no index; or a change
-    /// names a field twice, or a cell of an indexed field without its tag. Also what a request meets that was judged
+    /// names a field twice, or a cell of an indexed field without its tag, or has a cell that names no key epoch up to the
+    /// batch's. Also what a request meets that was judged
     /// by record types that have just been replaced.
     #[error("the record types in force do not have this type, this field, or this index")]
     UnknownField,

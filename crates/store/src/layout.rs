@@ -195,8 +195,12 @@ impl Layout {
         if findable && record_type.has(cells) { Ok(()) } else { Err(StoreError::UnknownField) }
     }
 
-    /// Refuses a batch that names what the record types in force do not have, before anything of it is made.
+    /// Refuses a batch that names what the record types in force do not have, or epochs that there are not, before anything
+    /// of it is made.
     pub(crate) fn check_batch(&self, batch: &Batch) -> Result<(), StoreError> {
+        if !batch.names_epochs() {
+            return Err(StoreError::UnknownField);
+        }
         for change in &batch.changes {
             let known = match change {
                 SealedChange::Insert { record_type, cells, tags, .. } => {

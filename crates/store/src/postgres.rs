@@ -18,6 +18,7 @@ mod history;
 mod moment;
 mod once;
 mod read;
+mod replacing;
 mod reseal;
 mod sql;
 mod stepwise;
@@ -42,12 +43,14 @@ use self::epoch::Seals;
 use self::failure::{damaged, fault};
 use self::group::Groups;
 use self::read::{Reading, is_short};
+use self::replacing::Replacing;
 use self::sql::Text;
 use self::types::Types;
 use self::write::Writing;
 use crate::error::{StoreError, Unavailable};
 use crate::history::KEEP_MS;
 use crate::layout::Layout;
+use crate::seals::Needs;
 use crate::{Batch, Done, Rejected, Scan, SealedRow, Store};
 
 /// Sealed records in PostgreSQL. Cheap to share behind an [`Arc`].
@@ -65,6 +68,7 @@ struct Shared {
     tenants: RwLock<HashSet<TenantId>>,
     groups: Groups,
     seals: Seals,
+    replacing: Arc<Replacing>,
     /// For how long what records were before is kept, in milliseconds.
     keep_ms: AtomicU64,
     /// How many batches were made.
@@ -79,9 +83,10 @@ impl PostgresStore {
     /// brings the tables up to the record types that it is told of; otherwise it waits for whoever does.
     #[must_use]
     pub fn new(pool: Arc<Pool>, schema: Option<Arc<Pool>>, entropy: Arc<dyn Entropy>) -> Self {
-        let (types, tenants, groups, seals, batches) = Default::default();
+        let (types, tenants, groups, seals, replacing, batches) = Default::default();
         let keep_ms = AtomicU64::new(KEEP_MS);
-        Self { shared: Arc::new(Shared { pool, schema, entropy, types, tenants, groups, seals, keep_ms, batches }) }
+        let shared = Shared { pool, schema, entropy, types, tenants, groups, seals, replacing, keep_ms, batches };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Lets each key of a tenant seal so many values, at the most and unless it is set [`SEALS_MAX`](crate::SEALS_MAX). Stores
@@ -189,14 +194,15 @@ impl Shared {
         self.know(tenant).await?;
         let types = self.types();
         types.layout.check_batch(batch)?;
-        if let Err(rejected) = self.admit(tenant, batch).await? {
+        self.replacing.over(tenant).await?;
+        if let Err(rejected) = self.charge(tenant, &Needs::of_batch(batch)).await? {
             return Ok(Err(rejected));
         }
         let mut id = [0; 16];
         self.entropy.fill(&mut id);
         let id = Uuid::from_bytes(id);
-        let writing =
-            Writing { pool: &self.pool, types: &types, seals: &self.seals, tenant, id, batch, keeps: self.keeps() };
+        let (pool, replacing, keeps) = (&self.pool, &*self.replacing, self.keeps());
+        let writing = Writing { pool, types: &types, replacing, tenant, id, batch, keeps };
         let made = writing.make().await?;
         if self.batches.fetch_add(1, Ordering::Relaxed).is_multiple_of(PURGE_EVERY) {
             writing.purge();

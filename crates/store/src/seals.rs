@@ -217,13 +217,7 @@ impl Blocks {
 
 /// Whether a batch must be of the tenant's epoch: it brings cells or tags, or looks for tags of all epochs that there are.
 pub(crate) fn needs_epoch(batch: &Batch) -> bool {
-    batch.epoch > 0
-        || !batch.requires.is_empty()
-        || batch.changes.iter().any(|change| match change {
-            SealedChange::Insert { cells, .. } => !cells.is_empty(),
-            SealedChange::Update { cells, .. } => cells.iter().any(|(_, cell)| cell.is_some()),
-            SealedChange::Delete { .. } => false,
-        })
+    batch.epoch > 0 || !batch.requires.is_empty() || batch.seals()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{Bare, CLIENTS, Place, READS, SETTINGS, Turns, WRITES, turn, turns};
 use crate::Options;
 use crate::load::{Load, Measured, request};
 use crate::report::{Report, Row, Target};
-use crate::stack::{POINT_FIELDS, unbudgeted};
+use crate::stack::POINT_FIELDS;
 use crate::timing::median;
 
 /// More than can be written in one turn.
@@ -98,7 +98,7 @@ impl Side {
     fn start(options: &Options, kept: Kept) -> Result<Self> {
         let deployment = Deployment::temporary_in(&options.program, &options.disk)?;
         let mut server = deployment.demo()?;
-        unbudgeted(&deployment)?;
+        deployment.without_budgets()?;
         let mut postgres = None;
         if kept != Kept::Folder {
             server.stop()?;

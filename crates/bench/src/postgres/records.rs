@@ -36,10 +36,14 @@ impl Place {
         Ok(Self { customer, key, read, fields, indexed, types })
     }
 
-    /// A new sealed customer: noise of the right length, as sealed cells are. Its key's tag comes with it.
+    /// A new sealed customer: noise of the right length that names the first epoch, as sealed cells are. Its key's tag comes
+    /// with it.
     pub fn sealed(&self) -> (SealedChange, Tag) {
         let mut noise = vec![0; self.fields * CELL_BYTES];
         SystemEntropy.fill(&mut noise);
+        for cell in noise.chunks_mut(CELL_BYTES) {
+            cell.iter_mut().zip([1, 0, 0, 0, 1]).for_each(|(byte, named)| *byte = named);
+        }
         let all = (0u8..=u8::MAX).map(FieldId);
         let cells = all.zip(noise.chunks(CELL_BYTES)).map(|(field, cell)| (field, cell.to_vec())).collect();
         let tags: Vec<(FieldId, Tag)> = self.indexed.iter().map(|field| (*field, noise_tag())).collect();

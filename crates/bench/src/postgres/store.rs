@@ -91,7 +91,7 @@ impl Filled {
         let (change, key) = self.place.sealed();
         let done = self
             .store
-            .write(self.tenant, Batch { changes: vec![change], requires: Vec::new(), once: None, ..Batch::default() })
+            .write(self.tenant, Batch { changes: vec![change], epoch: 1, ..Batch::default() })
             .await?;
         done.map_err(|rejected| anyhow::anyhow!("{rejected:?}"))?;
         Ok(key)

@@ -65,6 +65,14 @@ pub trait Reseals: Carry {
     /// As [`crate::Store::write`]. Doing it twice is doing it once.
     async fn raise(&self, tenant: TenantId, epoch: u32) -> Result<(), StoreError>;
 
+    /// Puts a tenant that is at a later epoch down to this one, and says whether it was: for a tenant whose store was brought to
+    /// one that nobody has issued. The caller knows this one to be the newest that was issued, and sees to it that none is
+    /// issued until it is done; else values of the older one could be stored beside those of the newer.
+    ///
+    /// # Errors
+    /// As [`Self::raise`]. Doing it twice is doing it once.
+    async fn lower(&self, tenant: TenantId, epoch: u32) -> Result<bool, StoreError>;
+
     /// Replaces these cells and tags in records that still have that version, which stays as it is; nothing of it is
     /// history. Notes how far it has come, to be found by [`Self::progress`], in the same transaction. How many of the
     /// rows were replaced; [`Rejected::Epoch`] if that would be more than a key may seal, or if `epoch`, the one that

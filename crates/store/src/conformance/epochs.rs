@@ -58,6 +58,9 @@ fn again(row: &CarriedRow, epoch: u32, past: bool) -> Resealed {
 /// If the store does not do what it must.
 pub async fn reseals<S: Store + Reseals + 'static>(make: impl AsyncFn(u32, u64) -> S) {
     floor(&make(50, crate::SEALS_MAX).await).await;
+    admitted(&make(58, crate::SEALS_MAX).await).await;
+    lowered(&make(59, crate::SEALS_MAX).await).await;
+    named(&make(60, crate::SEALS_MAX).await).await;
     race(Arc::new(make(51, crate::SEALS_MAX).await)).await;
     replaced(&make(52, crate::SEALS_MAX).await).await;
     limit(&make(53, 100).await).await;
@@ -77,10 +80,11 @@ async fn floor<S: Store + Reseals>(store: &S) {
     assert_eq!(store.epoch(one).await, Ok(0), "of before the first epoch");
     assert_eq!(store.write(one, of(1, vec![book(2, 1)])).await, Ok(Ok(())));
     assert_eq!(store.epoch(one).await, Ok(1));
-    assert_eq!(store.write(one, batch(vec![book(3, 1)])).await, Ok(epoch), "cells of no epoch");
+    assert_eq!(store.write(one, batch(vec![insert(3, 1)])).await, Ok(epoch), "cells of no epoch");
     assert_eq!(store.write(one, of(3, vec![book(3, 3)])).await, Ok(Ok(())));
     for below in [0, 1, 2] {
-        assert_eq!(store.write(one, of(below, vec![book(4, below)])).await, Ok(epoch));
+        let brings = if below == 0 { insert(4, 1) } else { book(4, below) };
+        assert_eq!(store.write(one, of(below, vec![brings])).await, Ok(epoch));
         let asking = Requirement::Absent { record_type: BOOK, field: KEY, tags: vec![tag(77)] };
         let asks = Batch { requires: vec![asking], epoch: below, ..Batch::default() };
         assert_eq!(store.write(one, asks).await, Ok(epoch), "what looks for tags must know all of them");
@@ -101,6 +105,79 @@ async fn floor<S: Store + Reseals>(store: &S) {
     assert_eq!(store.epoch(tenant(2)).await, Ok(0), "each tenant has its own");
     assert_eq!(store.epoch(tenant(3)).await, Err(StoreError::UnknownTenant));
     assert_eq!(store.raise(tenant(3), 1).await, Err(StoreError::UnknownTenant));
+}
+
+/// A batch that is not made raises nothing, whatever it is not made for.
+async fn admitted<S: Store + Reseals>(store: &S) {
+    let one = tenant(1);
+    library_of(store, one).await;
+    store.write(one, of(1, vec![book(1, 1), book(2, 1)])).await.unwrap().unwrap();
+    let missing = Requirement::Exists { record_type: BOOK, field: KEY, tags: vec![tag_in(77, 9)] };
+    let present = Requirement::Absent { record_type: BOOK, field: KEY, tags: vec![tag_in(1, 1)] };
+    let requiring = |requirement| Batch { requires: vec![requirement], ..of(9, vec![book(3, 9)]) };
+    for (batch, rejected) in [
+        (of(9, vec![book(3, 9), annotate(1, 7, 9)]), Rejected::Stale { change: 1 }),
+        (of(9, vec![delete(1, 7)]), Rejected::Stale { change: 0 }),
+        (requiring(missing), Rejected::Missing { requirement: 0 }),
+        (requiring(present), Rejected::Present { requirement: 0, existing: record(1) }),
+    ] {
+        assert_eq!(store.write(one, batch).await, Ok(Err(rejected)));
+        assert_eq!(store.epoch(one).await, Ok(1));
+    }
+    let wrong =
+        Resealed { record: record(1), version: 1, past: false, cells: vec![(FieldId(9), vec![])], tags: vec![] };
+    assert_eq!(store.reseal(one, BOOK, 9, vec![wrong], None).await, Err(StoreError::UnknownField));
+    assert_eq!(store.epoch(one).await, Ok(1));
+    let id = [8; 32];
+    let once = || Some(Once { id, at: UnixMs(1), done: crate::Done { request: [1; 32], answer: vec![] } });
+    assert_eq!(store.write(one, Batch { once: once(), ..of(1, vec![]) }).await, Ok(Ok(())));
+    assert_eq!(store.write(one, Batch { once: once(), ..of(9, vec![]) }).await, Ok(Err(Rejected::Done)));
+    assert_eq!(store.epoch(one).await, Ok(1));
+    // What was made of nothing of that stays possible.
+    assert_eq!(store.write(one, of(1, vec![book(3, 1)])).await, Ok(Ok(())));
+    assert_eq!(store.write(one, of(2, vec![book(4, 2)])).await, Ok(Ok(())));
+    assert_eq!(store.epoch(one).await, Ok(2));
+}
+
+/// An epoch that nobody has keys of is put down, and never below what is asked for.
+async fn lowered<S: Store + Reseals>(store: &S) {
+    let one = tenant(1);
+    library_of(store, one).await;
+    assert_eq!(store.lower(one, 3).await, Ok(false), "it is at none");
+    assert_eq!(store.epoch(one).await, Ok(0));
+    store.write(one, of(u32::MAX, vec![book(1, 1)])).await.unwrap().unwrap();
+    assert_eq!(store.write(one, of(2, vec![book(2, 2)])).await, Ok(Err(Rejected::Epoch)));
+    store.note_progress(one, Some(vec![7])).await.unwrap();
+    assert_eq!(store.lower(one, 2).await, Ok(true));
+    assert_eq!((store.epoch(one).await, store.progress(one).await), (Ok(2), Ok(Some(vec![7]))));
+    assert_eq!(store.write(one, of(1, vec![book(2, 1)])).await, Ok(Err(Rejected::Epoch)));
+    assert_eq!(store.write(one, of(2, vec![book(2, 2)])).await, Ok(Ok(())));
+    for epoch in [2, 3, u32::MAX] {
+        assert_eq!(store.lower(one, epoch).await, Ok(false));
+    }
+    assert_eq!(store.epoch(one).await, Ok(2));
+    assert_eq!(store.lower(tenant(3), 1).await, Err(StoreError::UnknownTenant));
+}
+
+/// Cells name epochs that there are by their batch's.
+async fn named<S: Store + Reseals>(store: &S) {
+    let one = tenant(1);
+    library_of(store, one).await;
+    store.write(one, of(3, vec![book(1, 1), book(2, 3)])).await.unwrap().unwrap();
+    let noted = |cell: Vec<u8>| vec![update(1, 1, &cell)];
+    let short = sealed(1, 3)[..SealKey::OVERHEAD_BYTES - 1].to_vec();
+    let other = [vec![2], sealed(1, 3)[1..].to_vec()].concat();
+    for cell in [sealed(1, 0), sealed(1, 4), sealed(1, u32::MAX), short, other, vec![]] {
+        assert_eq!(store.write(one, of(3, noted(cell.clone()))).await, Err(StoreError::UnknownField), "{cell:?}");
+    }
+    for epoch in [0, 4, u32::MAX] {
+        assert_eq!(store.write(one, of(3, vec![book(9, 3), book(10, epoch)])).await, Err(StoreError::UnknownField));
+    }
+    // None of a batch of before the first epoch names any.
+    assert_eq!(store.write(one, of(0, noted(sealed(1, 1)))).await, Err(StoreError::UnknownField));
+    assert_eq!((store.epoch(one).await, store.count(one, BOOK).await), (Ok(3), Ok(2)));
+    assert!(store.counts(one).await.unwrap().iter().all(|count| [1, 3].contains(&count.key.epoch)));
+    assert_eq!(store.write(one, of(3, noted(sealed(1, 2)))).await, Ok(Ok(())));
 }
 
 /// Writers of both epochs at once while the epoch is raised: what is stored of the older one was stored before anything of

@@ -43,6 +43,7 @@ pub(super) async fn records(store: &impl Store) {
     write(store, one, vec![delete(2, 2)]).await.unwrap();
     assert_eq!(erasing.gone(one, BOOK, KEY, &[tag(2), tag(9)]).await.unwrap(), [record(2)]);
     assert_eq!(erasing.purge(one, BOOK, &[record(2)]).await.unwrap(), both(0, 2, 1));
+    assert!(erasing.sweep(one).await.unwrap());
     assert!(erasing.traces(one, BOOK, &[record(2)]).await.unwrap().is_none());
     assert!(erasing.gone(one, BOOK, KEY, &[tag(2)]).await.unwrap().is_empty());
     assert!(erasing.purge(one, BOOK, &[record(2)]).await.unwrap().is_none(), "twice is once");

@@ -1,6 +1,6 @@
 //! The records that the suite works with: books on shelves, and loans that refer to them.
 
-use countersign_crypto::Tag;
+use countersign_crypto::{SealKey, Tag};
 use countersign_model::{FieldId, FieldSet, RecordId, RecordTypes, TenantId, TypeId};
 
 use crate::{Access, Batch, Rejected, Scan, SealedChange, SealedRow, Store, types_file};
@@ -46,9 +46,9 @@ pub(crate) fn tag(value: u64) -> Tag {
     Tag(spread.to_be_bytes())
 }
 
-/// Stands for a sealed cell of `value`.
+/// Stands for a cell of `value`, of before the first epoch.
 pub(crate) fn cell(value: u64) -> Vec<u8> {
-    let mut bytes = vec![1; 45];
+    let mut bytes = vec![2; 45];
     bytes.extend_from_slice(&value.to_be_bytes());
     bytes
 }
@@ -88,6 +88,25 @@ pub(crate) fn loan(number: u64, book: u64) -> SealedChange {
         cells: vec![(KEY, cell(number)), (LOAN_BOOK, cell(book))],
         tags: vec![(KEY, tag(number)), (LOAN_BOOK, tag(book))],
     }
+}
+
+/// The same changes with cells that name this epoch.
+pub(crate) fn under(epoch: u32, mut changes: Vec<SealedChange>) -> Vec<SealedChange> {
+    let name = |cell: &mut Vec<u8>| {
+        let mut named = vec![1];
+        named.extend(epoch.to_be_bytes());
+        named.resize(SealKey::OVERHEAD_BYTES, 7);
+        named.append(cell);
+        *cell = named;
+    };
+    for change in &mut changes {
+        match change {
+            SealedChange::Insert { cells, .. } => cells.iter_mut().for_each(|(_, cell)| name(cell)),
+            SealedChange::Update { cells, .. } => cells.iter_mut().filter_map(|(_, cell)| cell.as_mut()).for_each(name),
+            SealedChange::Delete { .. } => {}
+        }
+    }
+    changes
 }
 
 pub(crate) fn batch(changes: Vec<SealedChange>) -> Batch {

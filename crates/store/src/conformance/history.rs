@@ -193,12 +193,12 @@ pub(super) async fn rewinding(store: &impl Store) {
     assert_eq!(history.since(one).await, Ok(UnixMs(95)));
     // A newer key.
     history.keep(1000);
-    let newer = Batch { at: UnixMs(100), epoch: 2, ..batch(vec![insert(8, 4)]) };
+    let newer = Batch { at: UnixMs(100), epoch: 2, ..batch(under(2, vec![insert(8, 4)])) };
     store.write(one, newer).await.unwrap().unwrap();
     assert_eq!(rewind(99, 110).await, Err(NotRewound::Epoch));
     assert_eq!(history.rewind(one, UnixMs(99), UnixMs(110), 2).await.unwrap().unwrap().changed, 1);
     // Two had the same key, as a clock says that was set back.
-    let epoch = |at: u64, changes| Batch { at: UnixMs(at), epoch: 2, ..batch(changes) };
+    let epoch = |at: u64, changes| Batch { at: UnixMs(at), epoch: 2, ..batch(under(2, changes)) };
     store.write(one, epoch(200, vec![insert(20, 4)])).await.unwrap().unwrap();
     store.write(one, epoch(300, vec![delete(20, 1)])).await.unwrap().unwrap();
     let again = tagged(21, &[(KEY, 20)]);

@@ -1,66 +1,38 @@
 //! The key epoch that each tenant is at, and how much its keys have sealed.
 //!
 //! INVARIANT epoch-floor: whoever stores holds a lock of the tenant's, shared, from its first statement to its commit, and
-//! looks at the epoch after it has the lock; whoever raises the epoch has that lock alone. So a writer of the older epoch
-//! that was under way is over before the newer one is stored, and one that comes later sees it. The lock is an advisory one,
-//! in the server's memory: a lock of the row would be written to the table by every writer.
+//! looks at the epoch after it has the lock; whoever raises the epoch has that lock alone: mostly the first batch of the new
+//! epoch, which raises it in its own transaction, or not at all. So a writer of the older epoch that was under way is over
+//! before the newer one is stored, and one that comes later sees it. The lock is an advisory one, in the server's memory: a
+//! lock of the row would be written to the table by every writer.
 //!
 //! INVARIANT seal-limit: blocks are set aside in transactions of their own, with the rows of their keys locked in one order,
 //! so several stores on one database share a key's limit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use countersign_model::{FieldId, TenantId, TypeId};
 use countersign_postgres::{PgError, Pool, Row, Scope, Step, ToSql, Transaction};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use super::failure::{damaged, fault};
-use super::write::Ended;
 use super::{Shared, write};
-use crate::batch::{Batch, Rejected};
+use crate::batch::Rejected;
 use crate::error::{StoreError, Unavailable};
-use crate::seals::{Blocks, CellKey, Needs, SealCount, SealLimit, Wanted, is_near, needs_epoch};
+use crate::seals::{Blocks, CellKey, Needs, SealCount, SealLimit, Wanted, is_near};
 
 /// What this store knows of epochs and counts, between its transactions.
 #[derive(Default)]
 pub(super) struct Seals {
     pub(super) limit: SealLimit,
-    /// The epochs of tenants as they were last seen: they are that or newer.
-    epochs: RwLock<HashMap<TenantId, u32>>,
     blocks: Mutex<HashMap<TenantId, Blocks>>,
     /// Held while blocks are set aside, so that many who need one set aside one; by the last byte of the tenant's id.
     setting_aside: [tokio::sync::Mutex<()>; 16],
 }
 
 impl Seals {
-    fn known(&self, tenant: TenantId) -> u32 {
-        self.epochs.read().get(&tenant).copied().unwrap_or(0)
-    }
-
-    fn note(&self, tenant: TenantId, epoch: u32) {
-        let mut epochs = self.epochs.write();
-        let known = epochs.entry(tenant).or_default();
-        *known = epoch.max(*known);
-    }
-
-    /// What becomes of writing under way for an epoch that is not the one that the tenant was found at. An older one of the
-    /// tenant's is raised, and it has to begin anew.
-    pub(super) async fn elsewhere(
-        &self,
-        pool: &Arc<Pool>,
-        tenant: TenantId,
-        epoch: u32,
-        found: u32,
-    ) -> Result<Rejected, Ended> {
-        if found < epoch {
-            raise(pool, tenant, epoch).await?;
-            return Err(PgError::Contention.into());
-        }
-        self.note(tenant, found);
-        Ok(Rejected::Epoch)
-    }
-
     fn take(&self, tenant: TenantId, needs: &Needs) -> Result<(), Vec<Wanted>> {
         self.blocks.lock().entry(tenant).or_default().take(needs, self.limit.max())
     }
@@ -70,6 +42,37 @@ impl Seals {
 pub(super) fn lock(tenant: TenantId) -> i64 {
     let (high, low) = tenant.uuid().as_u64_pair();
     i64::from_be_bytes((high ^ low).to_be_bytes())
+}
+
+/// How the tenant's lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// By many: who finds the epoch that it is of.
+    Shared,
+    /// By nobody else: who raises it.
+    Alone,
+}
+
+impl Hold {
+    /// The function that waits for it.
+    pub(super) const fn function(self) -> &'static str {
+        match self {
+            Self::Shared => "pg_advisory_xact_lock_shared",
+            Self::Alone => "pg_advisory_xact_lock",
+        }
+    }
+
+    /// The statement that says which epoch the tenant is at, for a batch of that epoch: who is alone raises it before.
+    pub(super) fn at(self, tenant: TenantId, epoch: u32) -> Step<'static> {
+        match self {
+            Self::Shared => asks(tenant),
+            Self::Alone => {
+                let text = "INSERT INTO key_epoch AS k (tenant, epoch) VALUES ($1, $2) ON CONFLICT (tenant) \
+                     DO UPDATE SET epoch = greatest(k.epoch, excluded.epoch) RETURNING k.epoch";
+                Step { text: text.into(), params: vec![Box::new(tenant.uuid()), Box::new(i64::from(epoch))] }
+            }
+        }
+    }
 }
 
 /// The statement that asks which epoch the tenant is at, for whoever has the tenant's lock.
@@ -84,23 +87,17 @@ pub(super) fn answer(rows: &[Row]) -> Result<u32, StoreError> {
 }
 
 impl Shared {
-    /// What can be said of a batch before anything is asked: whether it is of the tenant's epoch, as far as is known, and
-    /// whether its keys may seal so much more. A newer epoch is the tenant's from then on.
-    pub(super) async fn admit(&self, tenant: TenantId, batch: &Batch) -> Result<Result<(), Rejected>, StoreError> {
-        let known = self.seals.known(tenant);
-        if needs_epoch(batch) && batch.epoch < known {
-            return Ok(Err(Rejected::Epoch));
-        }
-        if batch.epoch > known {
-            self.raise(tenant, batch.epoch).await?;
-        }
-        self.charge(tenant, &Needs::of_batch(batch)).await
+    /// Raises the epoch. `false` if the tenant is there already, or further.
+    pub(super) async fn raise(&self, tenant: TenantId, epoch: u32) -> Result<bool, StoreError> {
+        self.replacing.over(tenant).await?;
+        raise(&self.pool, tenant, epoch).await.map_err(fault)
     }
 
-    pub(super) async fn raise(&self, tenant: TenantId, epoch: u32) -> Result<(), StoreError> {
-        raise(&self.pool, tenant, epoch).await.map_err(fault)?;
-        self.seals.note(tenant, epoch);
-        Ok(())
+    /// Puts it down. `false` if the tenant is there already, or not as far.
+    pub(super) async fn lower(&self, tenant: TenantId, epoch: u32) -> Result<bool, StoreError> {
+        self.replacing.over(tenant).await?;
+        let text = "UPDATE key_epoch SET epoch = $2 WHERE tenant = $1 AND epoch > $2";
+        change(&self.pool, tenant, epoch, text).await.map_err(fault)
     }
 
     /// Counts values, all of them or none.
@@ -249,22 +246,29 @@ async fn set_aside(
 }
 
 /// Raises the epoch, once all writers of older ones that are under way are over.
-pub(super) async fn raise(pool: &Arc<Pool>, tenant: TenantId, epoch: u32) -> Result<(), PgError> {
-    let alone: Arc<str> = "SELECT pg_advisory_xact_lock($1)".into();
-    let raise: Arc<str> = "INSERT INTO key_epoch AS k (tenant, epoch) VALUES ($1, $2) ON CONFLICT (tenant) \
-         DO UPDATE SET epoch = excluded.epoch WHERE k.epoch < excluded.epoch"
-        .into();
-    let (id, epoch) = (tenant.uuid(), i64::from(epoch));
+pub(super) async fn raise(pool: &Arc<Pool>, tenant: TenantId, epoch: u32) -> Result<bool, PgError> {
+    let text = "INSERT INTO key_epoch AS k (tenant, epoch) VALUES ($1, $2) ON CONFLICT (tenant) \
+         DO UPDATE SET epoch = excluded.epoch WHERE k.epoch < excluded.epoch";
+    change(pool, tenant, epoch, text).await
+}
+
+/// A change of the epoch by whoever is alone. Whether it changed anything.
+async fn change(pool: &Arc<Pool>, tenant: TenantId, epoch: u32, text: &str) -> Result<bool, PgError> {
+    let alone: Arc<str> = format!("SELECT {}($1)", Hold::Alone.function()).into();
+    let (text, id, epoch): (Arc<str>, _, _) = (text.into(), tenant.uuid(), i64::from(epoch));
+    let changed = AtomicBool::new(false);
     pool.patiently(async || {
-        let raised = async {
+        let done = async {
             let mut transaction: Transaction = pool.begin(Scope::Tenant(tenant)).await?;
             transaction.query(&alone, &[&lock(tenant)]).await?;
-            transaction.execute(&raise, &[&id, &epoch]).await?;
+            // A commit whose answer was lost may have been the one.
+            changed.fetch_or(transaction.execute(&text, &[&id, &epoch]).await? > 0, Ordering::Relaxed);
             write::commit(transaction).await
         };
-        again(raised.await)
+        again(done.await)
     })
-    .await
+    .await?;
+    Ok(changed.into_inner())
 }
 
 /// What may have been done, as something that was not: doing it twice is doing it once.

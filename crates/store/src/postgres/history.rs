@@ -146,11 +146,13 @@ impl Shared {
         if moments.0 > moments.1 {
             return Ok(Err(NotRewound::Later));
         }
+        let _replaces = self.replacing.begin(tenant);
         let mut pace = self.pool.pace();
         loop {
             match self.rewind(tenant, moments, epoch).await {
                 Ok(done) => return Ok(done),
                 Err(Ended::Store(error)) => return Err(error),
+                Err(Ended::Behind) => return Err(StoreError::Damaged),
                 Err(Ended::Database(error)) if error.is_retryable() && pace.wait().await => {}
                 Err(Ended::Database(error)) => return Err(fault(error)),
             }

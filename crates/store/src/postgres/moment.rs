@@ -1,7 +1,8 @@
 //! A tenant's rows at one moment, and ones that are replaced as a whole.
 //!
 //! A moment is a transaction that reads, with one snapshot for all of its statements. A replacement is one transaction, too, and
-//! has the tenant's lock ([`super::epoch`]) alone: whoever wants to write meanwhile waits, and fails after a while.
+//! has the tenant's lock ([`super::epoch`]) alone: whoever wants to write meanwhile waits ([`super::replacing`]), and fails after a
+//! while.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use countersign_postgres::{PgError, Scope, ToSql, Transaction};
 use uuid::Uuid;
 
 use super::carry::{Columns, carried, insert, past, past_page, present_page};
-use super::epoch::lock;
+use super::epoch::{Hold, lock};
 use super::failure::fault;
+use super::replacing::Replaces;
 use super::types::Types;
 use super::write::{commit, time};
 use super::{PostgresStore, Shared, once};
@@ -99,6 +101,8 @@ struct PostgresReplacement {
     tenant: TenantId,
     /// Types of which nothing is left of what there was.
     emptied: HashSet<TypeId>,
+    /// Ends after the transaction.
+    replaces: Replaces,
 }
 
 impl PostgresReplacement {
@@ -198,8 +202,10 @@ impl Replacement for PostgresReplacement {
         for place in (0..=u16::MAX).take(count) {
             self.emptied(TypeId(place)).await?;
         }
-        let Self { transaction, .. } = *self;
-        commit(transaction).await.map_err(fault)
+        let Self { transaction, replaces, .. } = *self;
+        let committed = commit(transaction).await.map_err(fault);
+        drop(replaces);
+        committed
     }
 }
 
@@ -221,15 +227,16 @@ impl Shared {
     async fn replacement(self: &Arc<Self>, tenant: TenantId) -> Result<PostgresReplacement, StoreError> {
         self.know(tenant).await?;
         let types = self.types();
-        let text: Arc<str> = "SELECT pg_advisory_xact_lock($1)".into();
+        let text: Arc<str> = format!("SELECT {}($1)", Hold::Alone.function()).into();
+        let replaces = self.replacing.begin(tenant);
         let begun = self.pool.patiently(async || {
             let mut transaction = self.pool.begin_lasting(Scope::Tenant(tenant)).await?;
             transaction.query(&text, &[&lock(tenant)]).await?;
             Ok::<_, PgError>(transaction)
         });
         let transaction = begun.await.map_err(fault)?;
-        let mut replacement =
-            PostgresReplacement { shared: Arc::clone(self), transaction, types, tenant, emptied: HashSet::new() };
+        let (shared, emptied) = (Arc::clone(self), HashSet::new());
+        let mut replacement = PostgresReplacement { shared, transaction, types, tenant, emptied, replaces };
         replacement.empty("once").await?;
         Ok(replacement)
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use countersign_model::{FieldId, TenantId, TypeId};
 use countersign_postgres::{PgError, Scope, Step, ToSql};
 
-use super::epoch::{again, answer, asks, lock};
+use super::epoch::{Hold, again, answer, lock, raise};
 use super::failure::{damaged, fault};
 use super::write::{Ended, commit, number};
 use super::{PostgresStore, Shared};
@@ -59,9 +59,10 @@ impl Shared {
         rows: &[&Resealed],
         progress: Option<&[u8]>,
     ) -> Result<Result<usize, Rejected>, Ended> {
-        let locks =
-            Step { text: "SELECT pg_advisory_xact_lock_shared($1)".into(), params: vec![Box::new(lock(tenant))] };
-        let mut steps = vec![locks, asks(tenant)];
+        let hold = Hold::Shared;
+        let locks = format!("SELECT {}($1)", hold.function());
+        let locks = Step { text: locks.into(), params: vec![Box::new(lock(tenant))] };
+        let mut steps = vec![locks, hold.at(tenant, epoch)];
         steps.extend(rows.iter().map(|row| replaces(tenant, record_type, row)));
         if progress.is_some() {
             steps.push(notes(tenant, progress));
@@ -72,7 +73,7 @@ impl Shared {
         let found = answer(&done.next().unwrap_or(Err(PgError::Lost))?.rows)?;
         if found != epoch {
             transaction.roll_back().await?;
-            return self.seals.elsewhere(&self.pool, tenant, epoch, found).await.map(Err);
+            return if found < epoch { Err(Ended::Behind) } else { Ok(Err(Rejected::Epoch)) };
         }
         let mut replaced: u64 = 0;
         for (place, one) in done.enumerate() {
@@ -96,7 +97,9 @@ impl Shared {
     ) -> Result<Result<usize, Rejected>, Ended> {
         let mut pace = self.pool.pace();
         loop {
+            self.replacing.over(tenant).await?;
             match self.replace(tenant, record_type, epoch, rows, progress).await {
+                Err(Ended::Behind) => drop(raise(&self.pool, tenant, epoch).await?),
                 Err(Ended::Database(error)) => {
                     // Doing it twice is doing it once.
                     let passing = error.is_retryable() || error == PgError::Unknown;
@@ -130,6 +133,7 @@ impl Shared {
         let ended = |ended| match ended {
             Ended::Database(error) => fault(error),
             Ended::Store(error) => error,
+            Ended::Behind => StoreError::Damaged,
         };
         match self.replace_patiently(tenant, record_type, epoch, &rows, progress).await {
             Err(Ended::Database(PgError::Unique { .. })) => {}
@@ -154,7 +158,7 @@ impl Reseals for PostgresStore {
     async fn epoch(&self, tenant: TenantId) -> Result<u32, StoreError> {
         let shared = &self.shared;
         shared.know(tenant).await?;
-        let (text, id): (Arc<str>, _) = (asks(tenant).text, tenant.uuid());
+        let (text, id): (Arc<str>, _) = (super::epoch::asks(tenant).text, tenant.uuid());
         let scope = Scope::Tenant(tenant);
         let asked = shared.pool.patiently(async || shared.pool.begin(scope).await?.read(&text, &[&id]).await);
         answer(&asked.await.map_err(fault)?)
@@ -163,7 +167,15 @@ impl Reseals for PostgresStore {
     async fn raise(&self, tenant: TenantId, epoch: u32) -> Result<(), StoreError> {
         self.run(move |shared| async move {
             shared.know(tenant).await?;
-            shared.raise(tenant, epoch).await
+            shared.raise(tenant, epoch).await.map(drop)
+        })
+        .await
+    }
+
+    async fn lower(&self, tenant: TenantId, epoch: u32) -> Result<bool, StoreError> {
+        self.run(move |shared| async move {
+            shared.know(tenant).await?;
+            shared.lower(tenant, epoch).await
         })
         .await
     }

@@ -6,7 +6,7 @@ use countersign_crypto::Tag;
 use countersign_model::{FieldId, RecordId, TypeId};
 use countersign_postgres::{Done, PgError, Scope, Step, ToSql, Transaction};
 
-use super::epoch::{answer, asks};
+use super::epoch::{Hold, answer};
 use super::once;
 use super::sql::Text;
 use super::write::{Ended, Verdict, Writing, commit, holder, number, verdict};
@@ -15,17 +15,18 @@ use crate::error::StoreError;
 use crate::layout::Index;
 use crate::seals::needs_epoch;
 
-pub(super) async fn attempt(writing: &Writing<'_>) -> Result<Verdict, Ended> {
+pub(super) async fn attempt(writing: &Writing<'_>, hold: Hold) -> Result<Verdict, Ended> {
     let mut transaction = writing.pool.begin(Scope::Tenant(writing.tenant)).await?;
-    if run(&mut transaction, &writing.note()).await?.touched == 0 {
+    if run(&mut transaction, &writing.note(hold)).await?.touched == 0 {
         transaction.roll_back().await?;
         return writing.confirm().await;
     }
     if needs_epoch(writing.batch) {
-        let found = answer(&run(&mut transaction, &asks(writing.tenant)).await?.rows)?;
+        let at = hold.at(writing.tenant, writing.batch.epoch);
+        let found = answer(&run(&mut transaction, &at).await?.rows)?;
         if found != writing.batch.epoch {
             transaction.roll_back().await?;
-            return writing.elsewhere(found).await;
+            return writing.elsewhere(found);
         }
     }
     let mut touched = 1;

@@ -15,10 +15,11 @@ use countersign_model::{FieldId, RecordId, TenantId, TypeId, UnixMs};
 use countersign_postgres::{Done, Outcome, PgError, Pool, Row, Scope, Step, ToSql, Transaction};
 use uuid::Uuid;
 
-use super::epoch::{self, Seals};
+use super::epoch::{self, Hold};
 use super::failure::{damaged, fault};
 use super::history::FORGET;
 use super::once;
+use super::replacing::Replacing;
 use super::sql::Text;
 use super::stepwise;
 use super::types::Types;
@@ -34,6 +35,8 @@ pub(super) enum Ended {
     Database(PgError),
     /// What the batch itself has, or what was found stored.
     Store(StoreError),
+    /// The tenant is at an older epoch, which has to be raised.
+    Behind,
 }
 
 impl From<PgError> for Ended {
@@ -52,7 +55,7 @@ impl From<StoreError> for Ended {
 pub(super) struct Writing<'a> {
     pub(super) pool: &'a Arc<Pool>,
     pub(super) types: &'a Types,
-    pub(super) seals: &'a Seals,
+    pub(super) replacing: &'a Replacing,
     pub(super) tenant: TenantId,
     pub(super) id: Uuid,
     pub(super) batch: &'a Batch,
@@ -68,14 +71,19 @@ impl Writing<'_> {
         let mut doubt = false;
         // It is not simply made: a step at a time says why.
         let mut stepwise = false;
+        let mut hold = Hold::Shared;
         loop {
-            let made = if stepwise { stepwise::attempt(self).await.map(Some) } else { self.attempt().await };
+            if let Err(busy) = self.replacing.over(self.tenant).await {
+                return Err(if doubt { StoreError::Unknown } else { busy });
+            }
+            let made = if stepwise { stepwise::attempt(self, hold).await.map(Some) } else { self.attempt(hold).await };
             match made {
                 Ok(Some(verdict)) => return Ok(verdict),
                 Ok(None) => {
                     stepwise = true;
                     continue;
                 }
+                Err(Ended::Behind) => hold = Hold::Alone,
                 Err(Ended::Store(error)) => return Err(if doubt { StoreError::Unknown } else { error }),
                 Err(Ended::Database(error)) => {
                     doubt |= error == PgError::Unknown;
@@ -90,11 +98,11 @@ impl Writing<'_> {
     }
 
     /// Everything at once. `None` if it can't be made like that.
-    async fn attempt(&self) -> Result<Option<Verdict>, Ended> {
-        let mut steps = vec![self.note()];
+    async fn attempt(&self, hold: Hold) -> Result<Option<Verdict>, Ended> {
+        let mut steps = vec![self.note(hold)];
         let asks = needs_epoch(self.batch);
         if asks {
-            steps.push(epoch::asks(self.tenant));
+            steps.push(hold.at(self.tenant, self.batch.epoch));
         }
         let once = self.batch.once.iter().flat_map(|once| once::notes(self.tenant, once));
         steps.extend(once);
@@ -116,7 +124,7 @@ impl Writing<'_> {
             let found = epoch::answer(&done.next().unwrap_or(Err(PgError::Lost))?.rows)?;
             if found != self.batch.epoch {
                 transaction.roll_back().await?;
-                return self.elsewhere(found).await.map(Some);
+                return self.elsewhere(found).map(Some);
             }
         }
         if self.batch.once.is_some() {
@@ -160,16 +168,18 @@ impl Writing<'_> {
     }
 
     /// The batch's id, stored with it, under the tenant's lock.
-    pub(super) fn note(&self) -> Step<'_> {
-        let text = "INSERT INTO written (tenant, id, at) SELECT $1::uuid, $2::uuid, now() \
-             FROM pg_advisory_xact_lock_shared($3) ON CONFLICT DO NOTHING";
+    pub(super) fn note(&self, hold: Hold) -> Step<'_> {
+        let text = format!(
+            "INSERT INTO written (tenant, id, at) SELECT $1::uuid, $2::uuid, now() FROM {}($3) ON CONFLICT DO NOTHING",
+            hold.function()
+        );
         let lock = epoch::lock(self.tenant);
         Step { text: text.into(), params: vec![Box::new(self.tenant.uuid()), Box::new(self.id), Box::new(lock)] }
     }
 
     /// The tenant is at another epoch.
-    pub(super) async fn elsewhere(&self, found: u32) -> Result<Verdict, Ended> {
-        self.seals.elsewhere(self.pool, self.tenant, self.batch.epoch, found).await.map(Err)
+    pub(super) const fn elsewhere(&self, found: u32) -> Result<Verdict, Ended> {
+        if found < self.batch.epoch { Err(Ended::Behind) } else { Ok(Err(Rejected::Epoch)) }
     }
 
     /// The batch was made by an earlier attempt. That one may have been committed without the standbys; this commit, which

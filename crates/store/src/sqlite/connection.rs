@@ -16,7 +16,7 @@ use crate::error::StoreError;
 use crate::layout::Layout;
 
 /// How long to wait for a file that is being closed elsewhere in this program.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// The write-ahead log is cut back to this after it was copied into the file.
 const LOG_BYTES_KEPT: u32 = 4 << 20;
 

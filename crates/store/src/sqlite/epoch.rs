@@ -49,7 +49,7 @@ impl Seals {
     }
 
     /// Admits a batch into the transaction: whether it is of the tenant's epoch, and what it seals is set aside. A newer
-    /// epoch is the tenant's from then on.
+    /// epoch is the tenant's once the batch is made ([`Self::raise`]).
     pub(super) fn admit(
         &self,
         connection: &Connection,
@@ -59,7 +59,6 @@ impl Seals {
         if needs_epoch(batch) && batch.epoch < known.epoch {
             return Ok(Err(Rejected::Epoch));
         }
-        self.raise(connection, known, batch.epoch)?;
         self.charge(connection, known, &Needs::of_batch(batch))
     }
 
@@ -70,6 +69,17 @@ impl Seals {
             known.changed = true;
         }
         Ok(())
+    }
+
+    /// Whether it was further.
+    pub(super) fn lower(&self, connection: &Connection, known: &mut Known, epoch: u32) -> Result<bool, StoreError> {
+        let lowers = known.epoch > epoch;
+        if lowers {
+            put(connection, EPOCH, &epoch.to_string())?;
+            known.epoch = epoch;
+            known.changed = true;
+        }
+        Ok(lowers)
     }
 
     /// Counts values, all of them or none.

@@ -1,22 +1,25 @@
-//! Removing for good: rows of the past and answers go in one transaction, then the log is copied into the file and cut to
-//! nothing, so that what SQLite has overwritten (`secure_delete`) is overwritten in the file and in no log any more.
+//! Removing for good: rows of the past and answers go in one transaction. Then the log is copied into the file and cut to
+//! nothing, so that what SQLite has overwritten (`secure_delete`) is overwritten in the file and in no log any more: as soon as
+//! nobody reads an older state, which may be hours, as of a backup.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use countersign_crypto::Tag;
 use countersign_model::{FieldId, RecordId, TenantId, TypeId};
 use rusqlite::Connection;
 
+use super::connection::PATIENCE;
 use super::failure::fault;
 use super::{Shared, SqliteStore};
-use crate::Unavailable;
 use crate::erase::{Erases, Traces, names};
 use crate::error::StoreError;
 
-/// For how long readers that are at work are waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// So often it is tried to empty the log while somebody waits for it: requests that read are over by then.
+const TRIES: usize = 20;
+/// The time between. Writers go on in it.
+const PAUSE: Duration = Duration::from_millis(20);
 
 fn has(connection: &Connection, table: &str) -> Result<bool, StoreError> {
     let text = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
@@ -82,19 +85,12 @@ fn purge(connection: &mut Connection, TypeId(place): TypeId, records: &[RecordId
     Ok(traces)
 }
 
-/// Empties the write-ahead log into the file. Whoever reads an old state keeps it from that for as long.
-fn empty_log(connection: &Connection) -> Result<(), StoreError> {
-    let began = Instant::now();
-    loop {
-        let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(fault)?;
-        if busy == 0 {
-            return Ok(());
-        }
-        if began.elapsed() > PATIENCE {
-            return Err(StoreError::Unavailable(Unavailable::Busy));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+/// Empties the write-ahead log into the file, if nobody reads an older state. Waits for nobody: it keeps writers out.
+fn empty_log(connection: &Connection) -> Result<bool, StoreError> {
+    connection.busy_timeout(Duration::ZERO).map_err(fault)?;
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(fault)?;
+    connection.busy_timeout(PATIENCE).map_err(fault)?;
+    Ok(busy == 0)
 }
 
 fn beside(path: &Path) -> Vec<PathBuf> {
@@ -137,11 +133,18 @@ impl Shared {
         let tenant = self.tenant(id)?;
         let layout = self.prepare(&tenant)?;
         layout.record_type(record_type)?;
-        tenant.with_writer(|connection| {
-            let traces = purge(connection, record_type, records)?;
-            empty_log(connection)?;
-            Ok(traces)
-        })
+        tenant.with_writer(|connection| purge(connection, record_type, records))
+    }
+
+    fn sweep(&self, id: TenantId) -> Result<bool, StoreError> {
+        let tenant = self.tenant(id)?;
+        for _ in 0..TRIES {
+            if tenant.with_writer(|connection| empty_log(connection))? {
+                return Ok(true);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(false)
     }
 
     fn traces(&self, id: TenantId, record_type: TypeId, records: &[RecordId]) -> Result<Traces, StoreError> {
@@ -215,6 +218,10 @@ impl Erases for SqliteStore {
     async fn purge(&self, tenant: TenantId, record_type: TypeId, records: &[RecordId]) -> Result<Traces, StoreError> {
         let records = records.to_vec();
         self.blocking(move |shared| shared.purge(tenant, record_type, &records)).await
+    }
+
+    async fn sweep(&self, tenant: TenantId) -> Result<bool, StoreError> {
+        self.blocking(move |shared| shared.sweep(tenant)).await
     }
 
     async fn traces(&self, tenant: TenantId, record_type: TypeId, records: &[RecordId]) -> Result<Traces, StoreError> {

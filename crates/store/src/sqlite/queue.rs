@@ -136,7 +136,7 @@ fn commit(tenant: &Tenant, layout: (&Layout, bool), group: &[Pending]) -> Result
             // Alone, it needs no savepoint, for which SQLite would copy every page that it changes.
             let verdict = match before(tenant, connection, layout.0, only, &mut known)? {
                 Some(verdict) => verdict,
-                None => Ok(write::apply(connection, layout, &only.batch)?),
+                None => Ok(apply(tenant, connection, layout, &only.batch, &mut known)?),
             };
             let made = matches!(verdict, Ok(Ok(())));
             execute(connection, if made { "COMMIT" } else { "ROLLBACK" })?;
@@ -151,7 +151,7 @@ fn commit(tenant: &Tenant, layout: (&Layout, bool), group: &[Pending]) -> Result
                 continue;
             }
             execute(connection, "SAVEPOINT batch")?;
-            let verdict = write::apply(connection, layout, &pending.batch)?;
+            let verdict = apply(tenant, connection, layout, &pending.batch, &mut known)?;
             if verdict.is_err() {
                 execute(connection, "ROLLBACK TO batch")?;
             }
@@ -181,6 +181,21 @@ fn before(
     }
     let admitted = tenant.seals.admit(connection, known, &pending.batch)?;
     Ok(admitted.err().map(|rejected| Ok(Err(rejected))))
+}
+
+/// Makes it. What is not made raises no epoch.
+fn apply(
+    tenant: &Tenant,
+    connection: &Counted,
+    layout: (&Layout, bool),
+    batch: &Batch,
+    known: &mut Known,
+) -> Result<Result<(), Rejected>, StoreError> {
+    let made = write::apply(connection, layout, batch)?;
+    if made.is_ok() {
+        tenant.seals.raise(connection, known, batch.epoch)?;
+    }
+    Ok(made)
 }
 
 fn execute(connection: &Counted, sql: &str) -> Result<(), StoreError> {

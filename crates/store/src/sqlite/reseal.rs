@@ -96,6 +96,13 @@ impl Reseals for SqliteStore {
         self.put_counts(tenant, epoch, Vec::new()).await
     }
 
+    async fn lower(&self, tenant: TenantId, epoch: u32) -> Result<bool, StoreError> {
+        let lowered = self.blocking(move |shared| {
+            shared.sealing(tenant, |connection, tenant, known| tenant.seals.lower(connection, known, epoch).map(Ok))
+        });
+        lowered.await?.map_err(|_| StoreError::Damaged)
+    }
+
     async fn reseal(
         &self,
         tenant: TenantId,

@@ -8,6 +8,7 @@ mod crash;
 mod epochs;
 mod faults;
 mod many;
+mod sweeping;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn conforms() {

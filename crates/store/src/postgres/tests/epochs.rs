@@ -7,7 +7,7 @@ use countersign_postgres::Transaction;
 
 use super::*;
 use crate::SealedChange;
-use crate::carry::{Carry, Reseals};
+use crate::carry::{Carry, Moments, Reseals};
 use crate::conformance::fixture::*;
 
 fn of(epoch: u32, number: u64) -> Batch {
@@ -35,11 +35,11 @@ async fn an_epoch_is_raised_after_writers_of_the_older_one() {
     // It has asked for the epoch and stored something, and is slow to commit.
     let batch = of(1, 2);
     let types = store.shared.types();
-    let (pool, seals, id) = (&store.shared.pool, &store.shared.seals, Uuid::from_u128(7));
-    let writing = Writing { pool, types: &types, seals, tenant: tenant(1), id, batch: &batch, keeps: true };
+    let (pool, replacing, id) = (&store.shared.pool, &*store.shared.replacing, Uuid::from_u128(7));
+    let writing = Writing { pool, types: &types, replacing, tenant: tenant(1), id, batch: &batch, keeps: true };
     let mut slow: Transaction = pool.begin(Scope::Tenant(tenant(1))).await.unwrap();
     let change = writing.change(&batch.changes[0]).unwrap();
-    let steps = [writing.note(), epoch::asks(tenant(1)), change];
+    let steps = [writing.note(epoch::Hold::Shared), epoch::asks(tenant(1)), change];
     let done = slow.together(&steps).await.unwrap();
     assert_eq!(epoch::answer(&done[1].as_ref().unwrap().rows), Ok(1));
     let raising = tokio::spawn({
@@ -114,4 +114,52 @@ async fn tables_of_before_are_brought_up_to_date() {
     assert_eq!(store.epoch(tenant(1)).await, Ok(0));
     store.write(tenant(1), of(1, 2)).await.unwrap().unwrap();
     assert_eq!(server.sql("before", "SELECT epoch FROM countersign.key_epoch").unwrap(), "1");
+}
+
+/// A tenant of which everything is being replaced: its writers wait without a connection that others need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_replacement_holds_no_connection() {
+    let server = Postgres::start().unwrap();
+    let store = Arc::new(store(&server, "replacing", 2).await);
+    let [mine, other] = [tenant(1), tenant(2)];
+    library_of(&*store, mine).await;
+    store.create_tenant(other).await.unwrap();
+    store.write(mine, of(1, 1)).await.unwrap().unwrap();
+    store.write(other, of(1, 1)).await.unwrap().unwrap();
+    for commits in [true, false] {
+        let replacement = store.replacement(mine).await.unwrap();
+        let mut waiting = tokio::task::JoinSet::new();
+        for number in 0..8 {
+            let store = Arc::clone(&store);
+            waiting.spawn(async move {
+                match number {
+                    0 => store.raise(mine, 1).await.map(Ok),
+                    1 => store.reseal(mine, BOOK, 1, vec![], Some(vec![1])).await.map(|done| done.map(drop)),
+                    _ => store.write(mine, of(1, 100 + number)).await,
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for number in 0..20 {
+            assert_eq!(everything(&*store, other).await.len(), 1 + number);
+            store.write(other, of(1, 1000 + number as u64)).await.unwrap().unwrap();
+        }
+        assert!(waiting.try_join_next().is_none(), "others do not wait for them");
+        if commits {
+            replacement.commit().await.unwrap();
+            while let Some(done) = waiting.join_next().await {
+                done.unwrap().unwrap().unwrap();
+            }
+            assert_eq!(everything(&*store, mine).await.len(), 6);
+        } else {
+            while let Some(done) = waiting.join_next().await {
+                assert_eq!(done.unwrap(), Err(StoreError::Unavailable(Unavailable::Busy)));
+            }
+            drop(replacement);
+            store.write(mine, of(1, 2)).await.unwrap().unwrap();
+        }
+        store.erasing().unwrap().remove_tenant(other).await.unwrap();
+        store.create_tenant(other).await.unwrap();
+        store.write(other, of(1, 1)).await.unwrap().unwrap();
+    }
 }

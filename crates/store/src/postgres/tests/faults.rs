@@ -67,8 +67,8 @@ async fn what_was_deleted_since_does_not_come_back() {
     let first = batch(vec![insert(1, 1)]);
     let types = store.shared.types();
     let id = Uuid::from_u128(7);
-    let (pool, seals) = (&store.shared.pool, &store.shared.seals);
-    let writing = Writing { pool, types: &types, seals, tenant: tenant(1), id, batch: &first, keeps: true };
+    let (pool, replacing) = (&store.shared.pool, &*store.shared.replacing);
+    let writing = Writing { pool, types: &types, replacing, tenant: tenant(1), id, batch: &first, keeps: true };
     assert_eq!(writing.make().await, Ok(Ok(())));
     let SealedChange::Insert { record_type, record, .. } = insert(1, 1) else { panic!() };
     write(&store, tenant(1), vec![SealedChange::Delete { record_type, record, version: 1 }]).await.unwrap();
