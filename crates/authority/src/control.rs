@@ -23,7 +23,7 @@ use countersign_guard::{Permit, Refusal, Settlement};
 use countersign_model::TenantId;
 use countersign_model::access::AccessControl;
 use countersign_model::control::Control;
-use countersign_model::facts::{OPERATORS, Principal, User};
+use countersign_model::facts::{Facts, OPERATORS, Principal, User};
 use countersign_model::query::Judged;
 use countersign_model::{Name, TokenId, UnixMs};
 use countersign_services::{KmsFailure, ServiceFailure};
@@ -69,8 +69,12 @@ impl Authority {
         let control = control.clone();
         let is_operators = permit.principal().tenant_name.as_str() == OPERATORS;
         let facts = &permit.state().facts;
-        let asked = describe(&control);
-        let asked = asked.map(|said| if is_operators { describe::in_ids(&said, &control, facts) } else { said });
+        let said_of = control.clone();
+        let in_ids = |said: String, facts: &Facts| match is_operators {
+            true => describe::in_ids(&said, &said_of, facts),
+            false => said,
+        };
+        let asked = describe(&control).map(|said| in_ids(said, facts));
         if is_change(&control) {
             permit.intend(Vec::new(), asked.clone()).await?;
         }
@@ -78,7 +82,7 @@ impl Authority {
         let settlement = match &outcome {
             Ok(done) => Settlement {
                 affected: done.affected,
-                detail: done.detail.clone().or(asked),
+                detail: done.detail.clone().map(|said| in_ids(said, &self.facts())).or(asked),
                 made: done.made,
                 accesses: done.accesses.clone(),
                 ..Settlement::default()

@@ -203,6 +203,7 @@ fn values(facts: &Facts<'_>) -> Values {
         Culprit::Service { role, name: Some(name) } => values.set("service", format!("{role}/{name}")),
         Culprit::Service { role, name: None } => values.set("service", role),
         Culprit::TenantKey(tenant) => values.set("key", tenant),
+        Culprit::Erased(_) => {}
     }
     values.set("requests", radius.requests);
     values.set("refused", radius.refused);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
 use crate::control::ControlAction;
-use crate::id::{IncidentId, SessionId, TokenId};
+use crate::id::{IncidentId, SessionId, TenantId, TokenId};
 use crate::name::Name;
 
 /// What was in the wrong hands.
@@ -31,6 +31,8 @@ pub enum Culprit {
     },
     /// The key that wraps a tenant's keys.
     TenantKey(Name),
+    /// What belonged to this tenant, and was erased since. Nobody can ask for it.
+    Erased(TenantId),
 }
 
 /// A request about breaches.

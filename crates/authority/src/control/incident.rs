@@ -7,6 +7,7 @@ mod clock;
 mod contacts;
 mod contain;
 pub(crate) mod fact;
+pub(crate) mod names;
 mod notices;
 mod reach;
 pub(crate) mod view;

@@ -23,6 +23,7 @@ use super::fact::{
     TenantFact, TypesFact, Write,
 };
 use crate::control::incident::fact::IncidentFact;
+use crate::control::incident::names::names_key;
 use crate::error::RegistryError;
 use crate::identity::fact::Roster;
 
@@ -285,9 +286,17 @@ impl Change {
         Ok(())
     }
 
-    /// Keeps an incident as it now is.
+    /// Keeps an incident as it now is: what it says of tenants by names apart, under the key of each.
     pub(crate) fn put_incident(&mut self, id: IncidentId, incident: IncidentFact) -> Result<(), RegistryError> {
-        self.put(Kind::Incident, id.as_bytes(), &incident)?;
+        let mut stored = incident.clone();
+        for tenant in incident.named(|name| self.facts.tenant_names.get(name).copied()) {
+            let name = self.facts.tenants.get(&tenant).map(|tenant| tenant.name.clone());
+            let names = stored.take_names(tenant, name.as_ref());
+            if name.is_some() {
+                self.put_of(tenant, Kind::IncidentNames, &names_key(id, tenant), &names)?;
+            }
+        }
+        self.put(Kind::Incident, id.as_bytes(), &stored)?;
         self.incidents.push((id, Arc::new(incident)));
         Ok(())
     }
@@ -412,6 +421,7 @@ impl Change {
         for tenant in &self.erased_tenants {
             Arc::make_mut(&mut registry.wrapped.0.write()).remove(tenant);
             registry.tenant_keys.forget(*tenant);
+            registry.db.lock().own(*tenant, None);
             registry.contacts.write().remove(tenant);
             registry.providers.write().remove(tenant);
         }

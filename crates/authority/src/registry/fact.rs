@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Erasure = 19,
     Backup = 20,
     TenantFactsKey = 21,
+    /// What an incident says of one tenant by names: not to be read any more once the tenant was erased.
+    IncidentNames = 22,
 }
 
 impl Kind {
@@ -65,6 +67,7 @@ impl Kind {
             19 => Self::Erasure,
             20 => Self::Backup,
             21 => Self::TenantFactsKey,
+            22 => Self::IncidentNames,
             _ => return None,
         })
     }
@@ -94,6 +97,7 @@ impl Kind {
             Self::Erasure => "erasure",
             Self::Backup => "backup",
             Self::TenantFactsKey => "tenant's facts key",
+            Self::IncidentNames => "names in an incident",
         }
     }
 }

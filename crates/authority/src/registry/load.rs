@@ -20,6 +20,7 @@ use super::fact::{
 };
 use super::fact::{TenantFact, TypesFact, damaged};
 use crate::control::incident::fact::IncidentFact;
+use crate::control::incident::names::Names;
 use crate::error::RegistryError;
 use crate::identity::fact::{Roster, ServiceFact, TrustDomainFact, service_key};
 
@@ -57,7 +58,8 @@ struct Loading {
     roster: Roster,
     providers: HashMap<TenantId, Arc<ProviderFact>>,
     grants: BTreeMap<GrantId, Arc<GrantFact>>,
-    incidents: BTreeMap<IncidentId, Arc<IncidentFact>>,
+    incidents: BTreeMap<IncidentId, IncidentFact>,
+    incident_names: Vec<(IncidentId, TenantId, Names)>,
     contacts: HashMap<TenantId, Arc<Contacts>>,
     erasures: BTreeMap<RequestId, ErasureFact>,
     backups: BTreeMap<[u8; 16], KnownBackup>,
@@ -137,8 +139,13 @@ impl Loading {
                 self.grants.insert(GrantId::from_bytes(uuid(kind, id)?), Arc::new(fact::read(kind, id, body)?));
             }
             Kind::Incident => {
-                let stored = fact::read(kind, id, body)?;
-                self.incidents.insert(IncidentId::from_bytes(uuid(kind, id)?), Arc::new(stored));
+                self.incidents.insert(IncidentId::from_bytes(uuid(kind, id)?), fact::read(kind, id, body)?);
+            }
+            Kind::IncidentNames => {
+                let (incident, tenant) = id.split_at_checked(16).ok_or_else(|| damaged(kind, id))?;
+                let (incident, tenant) = (uuid(kind, incident)?, uuid(kind, tenant)?);
+                let names = fact::read(kind, id, body)?;
+                self.incident_names.push((IncidentId::from_bytes(incident), TenantId::from_bytes(tenant), names));
             }
             Kind::Contacts => {
                 self.contacts.insert(TenantId::from_bytes(uuid(kind, id)?), Arc::new(fact::read(kind, id, body)?));
@@ -181,6 +188,11 @@ impl Loading {
         if let Some((id, _)) = self.users.iter().find(|(_, user)| !self.tenants.contains_key(&user.tenant)) {
             return Err(damaged(Kind::User, id.as_bytes()));
         }
+        for (incident, tenant, names) in self.incident_names {
+            if let Some(incident) = self.incidents.get_mut(&incident) {
+                incident.put_names(tenant, names);
+            }
+        }
         let epoch = self.epoch.ok_or(missing(Kind::Epoch))?;
         let types = self.types.ok_or(missing(Kind::Types))?;
         let policies = self.policies.ok_or(missing(Kind::Policies))?;
@@ -205,7 +217,7 @@ impl Loading {
             facts_keys: self.facts_keys,
             providers: self.providers,
             grants: self.grants,
-            incidents: self.incidents,
+            incidents: self.incidents.into_iter().map(|(id, incident)| (id, Arc::new(incident))).collect(),
             contacts: self.contacts,
             erasures: self.erasures,
             backups: self.backups,

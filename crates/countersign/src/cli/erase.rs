@@ -85,6 +85,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
         }
     }
     let id = receipt.get("receipt").and_then(Value::as_str).unwrap_or_default();
+    if receipt.get("finished").is_none_or(Value::is_null) {
+        context.terminal.note(
+            "nobody can read it any more, but something still reads the files as they were, such as a backup: it goes from \
+             the files once that is over, and the receipt says `finished` then",
+        );
+    }
     context.terminal.note(&format!("erased; see what is left of it: countersign erase prove {id}"));
     Ok(())
 }

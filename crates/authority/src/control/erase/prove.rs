@@ -72,7 +72,9 @@ impl Authority {
             receipt.ok_or_else(|| ControlFailure::NotFound { what: "receipt", name: id.to_string() })?.clone();
         let mut findings = match receipt.finished {
             Some(_) => Vec::new(),
-            None => vec![Finding::unknown("receipt", "the erasure is not finished: it is at the next start")],
+            None => {
+                vec![Finding::unknown("receipt", "the erasure is not finished: it is tried again every half minute")]
+            }
         };
         match &receipt.erased {
             Erased::Records { .. } => findings.extend(self.look_for_records(permit, &receipt).await?),

@@ -3,7 +3,7 @@
 use countersign_guard::{Permit, Refusal};
 use countersign_model::erasure::{Counts, Erased, Receipt};
 use countersign_model::request::Action;
-use countersign_model::{FieldId, FieldSet, RecordId, Service, TypeId, Value};
+use countersign_model::{FieldId, FieldSet, RecordId, Service, TenantId, TypeId, Value};
 use countersign_services::Call;
 use countersign_store::{Access, Rejected, Requirement, Scan};
 
@@ -50,10 +50,16 @@ impl Authority {
             let rejected = match erased.map_err(called("store"))? {
                 Ok(traces) => {
                     fact.receipt.counts = counts(&traces);
-                    fact.receipt.finished = Some(self.registry.clock().now());
                     fact.absent.clear();
+                    // Nobody reads it any more, whatever is still in the files: that is finished later then.
+                    if self.is_swept(fact.receipt.tenant).await {
+                        fact.receipt.finished = Some(self.registry.clock().now());
+                    }
                     self.intend(&fact).await?;
-                    let copies = self.copy_receipt(&fact.receipt).await;
+                    let copies = match fact.receipt.finished {
+                        Some(_) => self.copy_receipt(&fact.receipt).await,
+                        None => Vec::new(),
+                    };
                     return Ok(self.erased(permit, &fact.receipt, copies));
                 }
                 Err(rejected) => rejected,
@@ -72,6 +78,14 @@ impl Authority {
             }
         }
         Err(ControlFailure::Unavailable("store"))
+    }
+
+    /// Whether nothing that was erased is in the store's files any more.
+    async fn is_swept(&self, tenant: TenantId) -> bool {
+        match self.store.as_ref().and_then(|store| store.erasing()) {
+            Some(erasing) => erasing.sweep(tenant).await.unwrap_or_default(),
+            None => false,
+        }
     }
 
     async fn find_to_erase(

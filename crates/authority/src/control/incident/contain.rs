@@ -95,7 +95,10 @@ impl Authority {
         }
         let steps = fact.steps.iter().map(|step| {
             let failed = step.failed.as_ref().map(|failed| format!(" failed: {failed}")).unwrap_or_default();
-            format!("{} {}{failed}", step.kind.as_str(), step.subject)
+            // Operators' records stay when a tenant is erased: whom it was done to is said by the identifier.
+            let stopped = Some(step).filter(|step| step.kind == StepKind::StoppedPrincipal);
+            let subject = stopped.map(|_| self.principal_of(&fact.culprit).unwrap_or_else(|| "user".to_owned()));
+            format!("{} {}{failed}", step.kind.as_str(), subject.as_ref().unwrap_or(&step.subject))
         });
         let detail = Some(crate::control::describe::shortened(format!(
             "contain incident {id}: {}",
@@ -103,6 +106,12 @@ impl Authority {
         )));
         let answer = ControlAnswer::Incident(Box::new(self.incident_view(id, &fact)));
         Ok(Done { answer, affected: Some(fact.steps.len() as u64), detail, made: None, accesses: Vec::new() })
+    }
+
+    fn principal_of(&self, culprit: &Culprit) -> Option<String> {
+        let (facts, Culprit::Principal { tenant, name }) = (self.facts(), culprit) else { return None };
+        let tenant = *facts.tenant_names.get(tenant)?;
+        facts.user_names.get(&(tenant, name.clone())).map(ToString::to_string)
     }
 
     /// What is to be done about what the incident names.
@@ -155,6 +164,7 @@ impl Authority {
             Culprit::TenantKey(name) => {
                 facts.tenant_names.get(name).map(|tenant| self.rewrap_step(*tenant)).into_iter().collect()
             }
+            Culprit::Erased(_) => Vec::new(),
         }
     }
 

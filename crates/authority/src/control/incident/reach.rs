@@ -47,6 +47,7 @@ impl Authority {
                 Suspects::service(role, name.as_ref().map(ToString::to_string))
             }
             Culprit::TenantKey(name) => Suspects::tenant(tenant(name)?),
+            Culprit::Erased(_) => return Err(invalid("culprit", "one that was not erased")),
         })
     }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use countersign_model::incident::Culprit;
-use countersign_model::{GrantId, Name, RequestId, TenantId, UserId};
+use countersign_model::{GrantId, IncidentId, Name, RequestId, TenantId, UserId};
 
 use super::{Change, scoped};
+use crate::control::incident::fact::IncidentFact;
+use crate::control::incident::names::{Names, names_key};
 use crate::error::RegistryError;
 use crate::registry::erasure::ErasureFact;
 use crate::registry::fact::{GrantFact, GrantState, Kind, Write};
@@ -62,21 +64,26 @@ impl Change {
                 self.put_grant(id, new)?;
             }
         }
-        for (id, incident) in self.registry.incidents() {
+        for (id, incident) in self.known_incidents() {
             let mut new = (*incident).clone();
-            let mut is_changed = new.by == full;
-            if is_changed {
-                new.by.clone_from(&gone);
-            }
-            if let Culprit::Principal { tenant, name: culprit } = &mut new.culprit
-                && Some(&*tenant) == tenant_name.as_ref()
+            let mut is_changed = false;
+            if let Culprit::Principal { tenant: of, name: culprit } = &new.culprit
+                && Some(of) == tenant_name.as_ref()
                 && culprit == name
             {
-                *culprit = nobody()?;
+                new.culprit = Culprit::Erased(tenant);
                 is_changed = true;
             }
-            for step in new.steps.iter_mut().filter(|step| step.tenant == Some(tenant) && is_name(&step.subject)) {
-                step.subject.clone_from(&gone);
+            let steps = new.steps.iter_mut().filter(|step| step.tenant == Some(tenant)).map(|step| &mut step.subject);
+            let notices = new.notices.values_mut();
+            let said = notices.flat_map(|one| one.delivered.iter_mut().chain(&mut one.acknowledged)).map(|(_, by)| by);
+            for text in steps.chain(said).chain([&mut new.by]).filter(|text| is_name(text)) {
+                text.clone_from(&gone);
+                is_changed = true;
+            }
+            // A notice names nobody but what was in the wrong hands.
+            for notice in new.notices.values_mut().filter(|notice| !full.is_empty() && notice.text.contains(&full)) {
+                notice.text = notice.text.replace(&full, &gone);
                 is_changed = true;
             }
             if is_changed {
@@ -84,6 +91,12 @@ impl Change {
             }
         }
         Ok(())
+    }
+
+    /// As this change leaves them.
+    fn known_incidents(&self) -> BTreeMap<IncidentId, Arc<IncidentFact>> {
+        let changed = self.incidents.iter().map(|(id, incident)| (*id, Arc::clone(incident)));
+        self.registry.incidents().into_iter().chain(changed).collect()
     }
 
     /// Takes a tenant out of the facts, with everybody and everything of it.
@@ -109,6 +122,16 @@ impl Change {
         revocations.sessions.retain(|(owner, _), _| *owner != id);
         for (grant, _) in self.registry.grants().into_iter().filter(|(_, grant)| grant.tenant == id) {
             self.forget_grant(grant);
+        }
+        for (incident, known) in self.known_incidents() {
+            let mut new = (*known).clone();
+            let names = new.take_names(id, Some(&tenant.name));
+            let is_named = names != Names::default();
+            let had = [new.hands.remove(&id).is_some(), new.sealed.remove(&id).is_some()];
+            if is_named || had.contains(&true) {
+                self.writes.push(Write::delete(Kind::IncidentNames, &names_key(incident, id)));
+                self.put_incident(incident, new)?;
+            }
         }
         for kind in [Kind::Tenant, Kind::Provider, Kind::Contacts, Kind::TenantFactsKey] {
             self.writes.push(Write::delete(kind, id.as_bytes()));

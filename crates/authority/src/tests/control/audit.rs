@@ -40,7 +40,7 @@ async fn customer(house: &House, tenant: &str, id: &str) -> RecordId {
     };
     house
         .store
-        .write(tenant, Batch { changes: vec![change], requires: vec![], once: None, ..Batch::default() })
+        .write(tenant, Batch { changes: vec![change], requires: vec![], once: None, epoch: 1, ..Batch::default() })
         .await
         .unwrap()
         .unwrap();

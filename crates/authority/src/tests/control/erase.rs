@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_audit::{AuditKeys, Ledger, LedgerQuery, Options, Service};
-use countersign_crypto::{Aad, SealKey, SystemEntropy, TenantKey, cell_aad};
+use countersign_crypto::{Aad, SealKey, SystemEntropy, TenantKey, cell_aad, ssh};
 use countersign_keys::{FileKms, KeySet, KmsError, KmsProvider};
 use countersign_model::control::{AuditQuery, Contacts, Control, PolicyFile};
 use countersign_model::custody::EraseControl;
 use countersign_model::erasure::{Counts, Erased, Receipt};
-use countersign_model::{FieldId, RecordId, RequestId, TenantId, TypeId, UserId, Value as Cell};
+use countersign_model::incident::{Culprit, IncidentControl};
+use countersign_model::{FieldId, RecordId, RequestId, TenantId, TypeId, UnixMs, UserId, Value as Cell};
 use countersign_store::carry::Carry;
 use countersign_store::{Batch, SealedChange, SqliteStore, Store};
 use serde_json::Value;
@@ -28,7 +29,7 @@ pub(super) async fn house() -> House {
     let house = House::new().await;
     let operator = house.operator_token().await;
     let text = r#"@id("erase") permit (principal in Role::"admin", action in [Control::Action::"erase",
-        Control::Action::"manage_contacts"], resource);"#;
+        Control::Action::"manage_contacts", Control::Action::"read_notices"], resource);"#;
     let mut all = files();
     all.push(PolicyFile { name: "erase.cedar".into(), text: text.into() });
     house.ask(&operator, Control::PoliciesApply { files: all, dry_run: false }).await.unwrap();
@@ -245,12 +246,13 @@ async fn an_old_copy_and_all_later_keys_show_nothing_of_an_erased_tenant() {
     let (mut tenants, mut wrapped) = (Vec::new(), Vec::new());
     for tenant in ["staying", "vanishing"] {
         let admin = house.tenant(tenant).await;
-        house.person(tenant, &admin, &format!("person-of-{tenant}"), "accountant").await;
+        let person = house.person(tenant, &admin, &format!("person-of-{tenant}"), "admin").await;
         let token = house.token("andrew", tenant, &admin).await;
         let contacts = Contacts { emails: vec![format!("desk@{tenant}.example")], language: "en".into() };
         house.ask(&token, Control::ContactsPut(contacts)).await.unwrap();
         let id = tenant_id(&house, tenant);
         customer(&house, id, "c1").await;
+        incident(&house, tenant, (&token, &person)).await;
         tenants.push(id);
         wrapped.push(house.registry.wrapped_keys()[&id].to_vec());
     }
@@ -309,7 +311,7 @@ async fn an_old_copy_and_all_later_keys_show_nothing_of_an_erased_tenant() {
         ledger.close().await;
     }
     assert!(registry.audit_key(Some(tenants[1])).is_err() && registry.audit_key(Some(tenants[0])).is_ok());
-    for word in ["staying", "person-of-staying", "desk@staying.example"] {
+    for word in ["staying", "person-of-staying", "desk@staying.example", "The account person-of-staying@staying was"] {
         assert!(said.contains(word), "what is not erased is read: {word}");
     }
     let at = said.find("vanishing").map(|at| &said[at.saturating_sub(200)..(at + 60).min(said.len())]);
@@ -328,6 +330,23 @@ async fn an_old_copy_and_all_later_keys_show_nothing_of_an_erased_tenant() {
         let (opened, all) = cells(&store, tenant, &keys).await;
         assert!(all >= 3 && opened == if opens { all } else { 0 }, "{opened} of {all}");
     }
+}
+
+/// A breach by a principal of the tenant, which is contained, and of which the tenant was told.
+pub(super) async fn incident(house: &House, tenant: &str, (admin, key): (&str, &ssh::PrivateKey)) {
+    let person = house.token(&format!("person-of-{tenant}"), tenant, key).await;
+    house.ask(&person, Control::UserList { tenant: None }).await.unwrap();
+    house.clock.advance_ms(1000);
+    let operator = house.operator_token().await;
+    let culprit = Culprit::Principal { tenant: name(tenant), name: name(&format!("person-of-{tenant}")) };
+    let ask = async |token: &str, control| house.ask(token, Control::Incident(control)).await.unwrap();
+    let open = IncidentControl::Open { culprit, since: UnixMs(house.now().0 - 60_000), until: None };
+    let incident = ask(&operator, open).await["id"].as_str().unwrap().parse().unwrap();
+    let contained = ask(&operator, IncidentControl::Contain { incident }).await;
+    assert_eq!(contained["steps"][0]["subject"], format!("person-of-{tenant}@{tenant}"));
+    ask(&operator, IncidentControl::Notices { incident, send: true }).await;
+    ask(admin, IncidentControl::Receive { incident }).await;
+    ask(admin, IncidentControl::Acknowledge { incident }).await;
 }
 
 /// Everything of these rows that opens by any key that there is.

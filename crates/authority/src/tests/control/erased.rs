@@ -1,17 +1,20 @@
 //! What an erased tenant leaves: in deployments that are restored from before, and in facts that are not its own.
 
 use countersign_keys::OwnKeyId;
-use countersign_model::control::Control;
+use countersign_model::control::{AuditQuery, Control};
 use countersign_model::custody::EraseControl;
 use countersign_model::erasure::{Counts, Erased, Receipt};
+use countersign_model::incident::IncidentControl;
 use countersign_model::{RequestId, TenantId, UnixMs, UserId};
 
+use serde_json::Value;
+
 use super::super::{House, kms, name, registry_parts};
-use super::erase::{copy, house, tenant_id};
+use super::erase::{copy, house, incident, tenant_id};
 use crate::Registry;
 use crate::registry::erasure::ErasureFact;
 
-async fn erase_tenant(house: &House, tenant: &str) -> serde_json::Value {
+async fn erase_tenant(house: &House, tenant: &str) -> Value {
     let operator = house.operator_token().await;
     house.ask(&operator, Control::Erase(EraseControl::Tenant { tenant: name(tenant) })).await.unwrap()
 }
@@ -116,4 +119,57 @@ async fn a_tenant_whose_key_is_lost_is_refused_by_name() {
     assert_eq!(house.registry.latest().facts.tenants.len(), 2);
     let rows = house.registry.sealed_rows().unwrap();
     assert!(!rows.iter().any(|(_, id, _)| id == tenant.as_bytes()), "nothing of it is left");
+}
+
+/// What operators see of a breach afterwards: numbers and identifiers.
+#[tokio::test]
+async fn incidents_keep_no_names_of_what_was_erased() {
+    let house = house().await;
+    for tenant in ["staying", "vanishing"] {
+        let admin = house.tenant(tenant).await;
+        let person = house.person(tenant, &admin, &format!("person-of-{tenant}"), "admin").await;
+        incident(&house, tenant, (&house.token("andrew", tenant, &admin).await, &person)).await;
+    }
+    let goes = tenant_id(&house, "vanishing");
+    // Opened again, everything is there that was there.
+    let house = house.reopened().await;
+    let operator = house.operator_token().await;
+    let list = || house.ask(&operator, Control::Incident(IncidentControl::List));
+    let show = async |entry: &Value| {
+        let incident = entry["id"].as_str().unwrap().parse().unwrap();
+        house.ask(&operator, Control::Incident(IncidentControl::Show { incident })).await.unwrap()
+    };
+    let before = list().await.unwrap();
+    for (entry, tenant) in before.as_array().unwrap().iter().zip(["staying", "vanishing"]) {
+        let shown = show(entry).await;
+        let principal = format!("person-of-{tenant}@{tenant}");
+        assert_eq!(
+            (&shown["culprit"]["principal"]["tenant"], &shown["steps"][0]["subject"]),
+            (&tenant.into(), &principal.as_str().into())
+        );
+        assert!(shown["notices"][0]["text"].as_str().unwrap().contains(&principal), "{shown}");
+        assert!(shown["notices"][0]["acknowledged"].as_str().unwrap().ends_with(&format!("by andrew@{tenant}")));
+    }
+    erase_tenant(&house, "vanishing").await;
+    let said = |all: &Value, word: &str| all.to_string().contains(word);
+    {
+        let house = house.reopened().await;
+        let operator = house.operator_token().await;
+        let after = house.ask(&operator, Control::Incident(IncidentControl::List)).await.unwrap();
+        for entry in after.as_array().unwrap() {
+            let incident = entry["id"].as_str().unwrap().parse().unwrap();
+            let shown = house.ask(&operator, Control::Incident(IncidentControl::Show { incident })).await.unwrap();
+            assert!(!said(&shown, "vanishing"), "{shown}");
+        }
+        assert_eq!(after[1]["culprit"]["erased"], goes.to_string());
+        assert_eq!(after[1]["requests"], before[1]["requests"]);
+        // Nobody does anything about it any more, whoever has the name now.
+        let incident = after[1]["id"].as_str().unwrap().parse().unwrap();
+        house.tenant("vanishing").await;
+        assert!(house.ask(&operator, Control::Incident(IncidentControl::Contain { incident })).await.is_err());
+        // What operators did is on record by identifiers.
+        let page = house.ask(&operator, Control::AuditRead(AuditQuery::default())).await.unwrap();
+        let old = page["records"].as_array().unwrap().iter().filter(|record| record["action"] == "manage_incidents");
+        assert!(old.clone().count() >= 6 && !old.clone().any(|record| said(record, "vanishing")), "{page}");
+    }
 }
