@@ -22,8 +22,8 @@ pub use self::manifest::{FORMAT, FileEntry, MANIFEST, Manifest, Records, TYPES_F
 
 use self::files::Files;
 use self::manifest::{Position, State};
+use self::pages::Pages;
 use crate::client::Client;
-use crate::export::pages::Pages;
 use crate::manage;
 use crate::problem::{Exit, Problem};
 use crate::progress::Progress;
@@ -111,37 +111,36 @@ async fn one_type(
         None => (files.begin(&entry, &wish.forms)?, 0, None),
     };
     let mut progress = Progress::new(terminal, format!("exporting {}", entry.name), None);
-    let mut pages = Pages::new(client, &entry, wish);
+    let pages = Pages::new(client, &entry, wish);
+    // One that an earlier run was given may be too old by now; one of this run is not.
+    let mut is_old = cursor.is_some();
     loop {
         let page = match pages.next(cursor.as_deref()).await {
-            Err(problem) if cursor.is_some() && pages::is_of_another_query(&problem) => {
-                terminal.note(&format!(
-                    "{}: too much time has passed to go on in the middle; from its beginning",
-                    entry.name
-                ));
+            Ok(page) => page,
+            Err(problem) if is_old && problem.is_cursor => {
+                let name = &entry.name;
+                terminal.note(&format!("{name}: too much time has passed to go on in the middle; from its beginning"));
                 (out, rows, cursor) = (files.begin(&entry, &wish.forms)?, 0, None);
-                began = now();
+                (began, is_old) = (now(), false);
                 continue;
             }
-            other => match other {
-                Ok(page) => page,
-                Err(problem) => {
-                    progress.done();
-                    return Err(problem.problem);
-                }
-            },
+            Err(problem) => {
+                progress.done();
+                return Err(problem.problem);
+            }
         };
-        out.page(&page.body, &kinds)?;
-        rows = rows.saturating_add(page.rows);
+        is_old = false;
+        let more = out.page(&page.body, &kinds)?;
+        rows = rows.saturating_add(more);
         progress.reached(rows);
-        cursor = page.cursor;
+        cursor = page.cursor.filter(|_| more > 0);
         let Some(next) = &cursor else { break };
         state.position = Some(Position {
             record_type: entry.name.clone(),
             began: began.clone(),
             rows,
             cursor: next.clone(),
-            lengths: out.lengths()?,
+            lengths: out.lengths(),
         });
         files.save(state)?;
     }

@@ -250,6 +250,9 @@ impl Sender<'_> {
             (_, false) => format!("{source}: {lines} were not stored, {sent} rows were"),
         };
         let next = match (self.sent, existing) {
+            (_, Existing::Refused) if problem.exit == Exit::Conflict => {
+                "put it right, or change the records that are there already with --upsert"
+            }
             (0, _) => "put it right and run the same command again",
             (_, Existing::Changed) => "put it right and run the same command again; --upsert makes that safe",
             (_, Existing::Left) => "put it right and run the same command again; what is there is left as it is",

@@ -155,7 +155,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
     match command {
         Command::Create { repository, tenant, detach } => {
             let body = json!({ "repository": repository, "tenant": tenant });
-            begin(context, &client, "/v1/backups", &body, detach).await
+            begin(context, &client, "/v1/backups", &body, detach).await.map_err(|problem| unknown(problem, &repository))
         }
         Command::Verify { repository, backup, detach } => {
             let body = json!({ "repository": repository, "backup": backup });
@@ -168,7 +168,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
         Command::List { repository } => {
             let mut query = Query::new("/v1/backups".to_owned());
             query.add("repository", repository.as_str());
-            list(context, &client.get(query.text()).await?)
+            let listed = client.get(query.text()).await.map_err(|problem| unknown(problem, &repository))?;
+            list(context, &listed)
         }
         Command::Jobs => {
             let jobs = client.get("/v1/jobs").await?;
@@ -181,6 +182,13 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Probl
         }
         Command::Restore(_) => Ok(()),
     }
+}
+
+/// What to do about a repository that the deployment does not know.
+fn unknown(problem: Problem, repository: &Name) -> Problem {
+    let is_none = problem.exit == Exit::NotFound;
+    let next = format!("a repository is a section [backup.{repository}] of countersign.toml: docs/backups.md");
+    if is_none { problem.or_next(next) } else { problem }
 }
 
 /// Begins a job, and watches it unless it shall go on alone.

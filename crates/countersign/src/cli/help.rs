@@ -150,7 +150,7 @@ which you may see nothing are left out. States that look the same to you are one
 
 Examples:
   countersign --dir ./deployment --as nancy@northwind history customer/ALFKI
-  countersign history customer/ALFKI --select phone,email --limit 5 --output json";
+  countersign history customer/ALFKI --select company,country --limit 5 --output json";
 
 pub(super) const LOGIN: &str = "\
 Prints the token alone on standard output. It dies after 12 hours at most. The SSH key is --key, \
@@ -414,7 +414,7 @@ pub(super) const ERASE: &str = "\
 What is erased does not come back: every restore heeds the receipt, which is in the ledger and with the backups.
 
 Examples:
-  countersign --dir ./deployment --as andrew@northwind erase record customer/17
+  countersign --dir ./deployment --as andrew@northwind erase record customer/ALFKI
   countersign --dir ./deployment erase tenant northwind --confirm northwind
   countersign --dir ./deployment erase list";
 
@@ -423,7 +423,7 @@ Its row, its tags, every earlier state and every answer that names it go; that i
 deleting, nothing may refer to it. It takes the action `erase` and the right to delete every record of the type.
 
 Examples:
-  countersign --dir ./deployment --as andrew@northwind erase record customer/17";
+  countersign --dir ./deployment --as andrew@northwind erase record customer/ALFKI";
 
 pub(super) const ERASE_TENANT: &str = "\
 Its keys are destroyed in the key management service first, and with them every copy of its data wherever that is; then \

@@ -1,6 +1,6 @@
 //! The folder: files for their owner alone, `.part` until they are complete, and never through a link.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,10 +15,16 @@ use super::{FileEntry, Form, MANIFEST, Manifest, TYPES_FILE, TypeEntry};
 use crate::problem::{Exit, Problem, io};
 
 const PART: &str = ".part";
+/// How far an export is that is not complete.
+const STATE: &str = "manifest.json.part";
+/// What is written before it takes the place of another.
+const BESIDE: &str = "manifest.json.part.part";
 
 /// The folder that is written to.
 pub(super) struct Files {
     folder: PathBuf,
+    /// Opened and locked, so that one export at a time writes to it.
+    handle: File,
 }
 
 /// The files of the type at hand.
@@ -39,7 +45,9 @@ impl Files {
     /// An empty folder, a new one, or one that has a part of the same.
     pub(super) fn open(folder: &Path, wished: &Manifest) -> Result<(Self, State), Problem> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io("make", folder))?;
-        let files = Self { folder: folder.to_owned() };
+        let handle = File::open(folder).map_err(io("read", folder))?;
+        let files = Self { folder: folder.to_owned(), handle };
+        files.lock()?;
         let mut names = Vec::new();
         for entry in fs::read_dir(folder).map_err(io("read", folder))? {
             names.push(entry.map_err(io("read", folder))?.file_name().to_string_lossy().into_owned());
@@ -55,7 +63,7 @@ impl Files {
         if names.iter().any(|name| name == MANIFEST) {
             return Err(refused("has a complete export already".to_owned()));
         }
-        let Some(text) = files.read_small(&format!("{MANIFEST}{PART}"))? else {
+        let Some(text) = files.read_small(STATE)? else {
             return Err(refused("is not empty, and what is in it is no interrupted export".to_owned()));
         };
         let mut state: State = serde_json::from_slice(&text)
@@ -64,7 +72,8 @@ impl Files {
             return Err(refused("has an interrupted export of something else, or by somebody else".to_owned()));
         }
         let known = |name: &str| {
-            let name = name.strip_suffix(PART).unwrap_or(name);
+            // What is written beside a state has the ending twice.
+            let name = name.trim_end_matches(PART);
             let of_type = name.rsplit_once('.').is_some_and(|(of, extension)| {
                 countersign_model::Name::new(of).is_ok() && ["ndjson", "csv"].contains(&extension)
             });
@@ -78,7 +87,7 @@ impl Files {
         let mut kept = Vec::new();
         for entry in std::mem::take(&mut state.manifest.types) {
             let is_whole = entry.files.iter().all(|file| {
-                matches!(hash_file(&folder.join(&file.name)), Ok(found) if found == (file.bytes, file.sha256.clone()))
+                matches!(hash_file(&folder.join(&file.name), drop), Ok(found) if found == (file.bytes, file.sha256.clone()))
             });
             if is_whole {
                 kept.push(entry);
@@ -119,7 +128,7 @@ impl Files {
                 return Ok(None);
             }
             file.set_len(*length).map_err(io("write", &path))?;
-            let hash = hashed(&mut file).map_err(io("read", &path))?;
+            let hash = hashed(&mut file, drop).map_err(io("read", &path))?;
             file.seek(SeekFrom::End(0)).map_err(io("write", &path))?;
             let header = form.header(&entry.fields);
             let mut begins = vec![0; header.len()];
@@ -133,47 +142,50 @@ impl Files {
         Ok(Some(Out { folder: self.folder.clone(), files }))
     }
 
+    fn lock(&self) -> Result<(), Problem> {
+        match self.handle.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                let shown = self.folder.display();
+                Err(Problem::new(Exit::Conflict, format!("{shown} is being written to by another export"))
+                    .next("wait until that has ended, or name another folder"))
+            }
+            Err(TryLockError::Error(error)) => Err(io("lock", &self.folder)(error)),
+        }
+    }
+
     /// A small file, in place of what it was.
     pub(super) fn write_whole(&self, name: &str, content: &[u8]) -> Result<FileEntry, Problem> {
-        let part = format!("{name}{PART}");
-        let (path, done) = (self.folder.join(&part), self.folder.join(name));
-        self.remove(&part)?;
-        let mut file = opened(&path, true).map_err(io("write", &path))?;
-        file.write_all(content).and_then(|()| file.sync_all()).map_err(io("write", &path))?;
-        fs::rename(&path, &done).map_err(io("write", &done))?;
+        self.replace(name, content, true)?;
         Ok(FileEntry { name: name.to_owned(), bytes: content.len() as u64, sha256: hex(&sha256(content)) })
     }
 
     /// Notes how far it is. Not durable: a machine that stops costs at most what was done since.
     pub(super) fn save(&self, state: &State) -> Result<(), Problem> {
-        let name = format!("{MANIFEST}{PART}");
-        let beside = format!("{name}{PART}");
-        let (path, new) = (self.folder.join(&name), self.folder.join(&beside));
-        self.remove(&beside)?;
         let text = serde_json::to_vec(state).map_err(|error| Problem::failed(error.to_string()))?;
-        let mut file = opened(&new, true).map_err(io("write", &new))?;
-        file.write_all(&text).map_err(io("write", &new))?;
-        fs::rename(&new, &path).map_err(io("write", &path))
+        self.replace(STATE, &text, false)
     }
 
     /// Writes the manifest and says its digest.
     pub(super) fn finish(&self, manifest: &Manifest) -> Result<String, Problem> {
         let mut text = serde_json::to_vec_pretty(manifest).map_err(|error| Problem::failed(error.to_string()))?;
         text.push(b'\n');
-        // The name of the state, while it is written, is that of the manifest's own part.
-        let state = self.folder.join(format!("{MANIFEST}{PART}"));
-        let new = self.folder.join(format!("{MANIFEST}{PART}{PART}"));
-        self.remove(&format!("{MANIFEST}{PART}{PART}"))?;
-        let mut file = opened(&new, true).map_err(io("write", &new))?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(io("write", &new))?;
-        let done = self.folder.join(MANIFEST);
-        fs::rename(&new, &done).map_err(io("write", &done))?;
-        match fs::remove_file(&state) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", &state)(error)),
-            _ => {}
-        }
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(io("write", &self.folder))?;
+        self.replace(MANIFEST, &text, true)?;
+        self.remove(STATE)?;
+        self.handle.sync_all().map_err(io("write", &self.folder))?;
         Ok(hex(&sha256(&text)))
+    }
+
+    /// Writes beside it, where nothing else is, and puts that in its place.
+    fn replace(&self, name: &str, content: &[u8], is_durable: bool) -> Result<(), Problem> {
+        let (beside, done) = (self.folder.join(BESIDE), self.folder.join(name));
+        self.remove(BESIDE)?;
+        let mut file = opened(&beside, true).map_err(io("write", &beside))?;
+        file.write_all(content).map_err(io("write", &beside))?;
+        if is_durable {
+            file.sync_all().map_err(io("write", &beside))?;
+        }
+        fs::rename(&beside, &done).map_err(io("write", &done))
     }
 
     /// A file of at most 16 MiB; `None` if it is not there.
@@ -200,8 +212,8 @@ impl Files {
 }
 
 impl Out {
-    /// Adds the records of a page, a JSON list.
-    pub(super) fn page(&mut self, body: &[u8], kinds: &Kinds) -> Result<(), Problem> {
+    /// Adds the records of a page, a JSON list, and says how many there are.
+    pub(super) fn page(&mut self, body: &[u8], kinds: &Kinds) -> Result<u64, Problem> {
         let rows: Vec<&RawValue> = serde_json::from_slice(body)
             .map_err(|_| Problem::failed("the server's answer is not a list of records"))?;
         for one in &mut self.files {
@@ -211,12 +223,12 @@ impl Out {
             }
             one.write(&self.folder, &lines)?;
         }
-        Ok(())
+        Ok(rows.len() as u64)
     }
 
     /// How long each file is.
-    pub(super) fn lengths(&self) -> Result<Vec<u64>, Problem> {
-        Ok(self.files.iter().map(|one| one.bytes).collect())
+    pub(super) fn lengths(&self) -> Vec<u64> {
+        self.files.iter().map(|one| one.bytes).collect()
     }
 
     /// Makes them durable under their own names.
@@ -249,31 +261,36 @@ fn opened(path: &Path, is_new: bool) -> std::io::Result<File> {
     options.open(path)
 }
 
-fn hashed(file: &mut File) -> std::io::Result<Sha256> {
+fn hashed(file: &mut File, mut read_more: impl FnMut(u64)) -> std::io::Result<Sha256> {
     file.seek(SeekFrom::Start(0))?;
     let mut hash = Sha256::default();
     let mut buffer = vec![0; 1 << 16];
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hash),
-            read => hash.update(buffer.get(..read).unwrap_or_default()),
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(hash);
         }
+        hash.update(buffer.get(..read).unwrap_or_default());
+        read_more(read as u64);
     }
 }
 
-/// How long a file is, and the SHA-256 of its content in hexadecimal.
+/// How long a file is, and the SHA-256 of its content in hexadecimal. Says of each piece how long it was.
 ///
 /// # Errors
 /// If it can't be read, is a link or no file.
-pub fn hash_file(path: &Path) -> Result<(u64, String), Problem> {
+pub fn hash_file(path: &Path, read_more: impl FnMut(u64)) -> Result<(u64, String), Problem> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
-    let mut file = options.open(path).map_err(io("read", path))?;
+    let no_file = || Problem::input(format!("{} is no file", path.display()));
+    let is_link = |error: &std::io::Error| error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let opened = options.open(path);
+    let mut file = opened.map_err(|error| if is_link(&error) { no_file() } else { io("read", path)(error) })?;
     let about = file.metadata().map_err(io("read", path))?;
     if !about.is_file() {
-        return Err(Problem::input(format!("{} is no file", path.display())));
+        return Err(no_file());
     }
-    let hash = hashed(&mut file).map_err(io("read", path))?;
+    let hash = hashed(&mut file, read_more).map_err(io("read", path))?;
     Ok((about.len(), hex(&hash.finish())))
 }
 

@@ -32,8 +32,6 @@ pub(super) struct Pages<'a> {
 pub(super) struct Page {
     /// A JSON list of records.
     pub(super) body: Bytes,
-    /// How many.
-    pub(super) rows: u64,
     /// Where the next one begins, if there may be one.
     pub(super) cursor: Option<String>,
 }
@@ -41,12 +39,8 @@ pub(super) struct Page {
 /// Why there is no page.
 pub(super) struct NoPage {
     pub(super) problem: Problem,
-    is_cursor: bool,
-}
-
-/// Whether the cursor is the reason.
-pub(super) const fn is_of_another_query(why: &NoPage) -> bool {
-    why.is_cursor
+    /// Whether the cursor is the reason.
+    pub(super) is_cursor: bool,
 }
 
 impl<'a> Pages<'a> {
@@ -62,7 +56,7 @@ impl<'a> Pages<'a> {
     }
 
     /// The page that begins there.
-    pub(super) async fn next(&mut self, cursor: Option<&str>) -> Result<Page, NoPage> {
+    pub(super) async fn next(&self, cursor: Option<&str>) -> Result<Page, NoPage> {
         let other = |problem| NoPage { problem, is_cursor: false };
         let reply = self.asked(cursor).await.map_err(other)?;
         if !reply.status.is_success() {
@@ -71,10 +65,7 @@ impl<'a> Pages<'a> {
             return Err(NoPage { problem: self.client.said_no(&reply), is_cursor });
         }
         let cursor = reply.header(CURSOR).map(str::to_owned);
-        let rows: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&reply.body)
-            .map_err(|_| other(Problem::failed("the server's answer is not a list of records")))?;
-        let rows = rows.len() as u64;
-        Ok(Page { cursor: cursor.filter(|_| rows > 0), rows, body: reply.body })
+        Ok(Page { cursor, body: reply.body })
     }
 
     /// Reading is repeated without harm, so a server that is not there for a moment is no reason to stop.

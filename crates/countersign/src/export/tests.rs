@@ -75,13 +75,18 @@ fn what_is_begun_is_gone_on_with_and_nothing_else_is_touched() {
         began: String::new(),
         rows: 1,
         cursor: "c".into(),
-        lengths: out.lengths().unwrap(),
+        lengths: out.lengths(),
     };
     state.position = Some(position.clone());
     files.save(&state).unwrap();
     // What came after the position was noted is cut off.
     out.page(br#"[{"id":"LOST","note":null}]"#, &kinds()).unwrap();
     drop(out);
+    let at_once = Files::open(&at, &wished("ann")).err().unwrap();
+    assert!(at_once.to_string().contains("another export"), "{at_once}");
+    drop(files);
+    // Killed while it noted how far it was.
+    std::fs::write(at.join("manifest.json.part.part"), "{").unwrap();
 
     assert!(Files::open(&at, &wished("bob")).err().unwrap().to_string().contains("somebody else"));
     let (files, State { position, .. }) = Files::open(&at, &wished("ann")).unwrap();
@@ -93,11 +98,12 @@ fn what_is_begun_is_gone_on_with_and_nothing_else_is_touched() {
     assert_eq!(read("customer.csv"), "id,note\r\nA,\r\nB,\"\"\r\n");
     assert_eq!(read("customer.ndjson"), "{\"id\":\"A\",\"note\":null}\n{\"id\":\"B\",\"note\":\"\"}\n");
     for file in &done.files {
-        assert_eq!(hash_file(&at.join(&file.name)).unwrap(), (file.bytes, file.sha256.clone()));
+        assert_eq!(hash_file(&at.join(&file.name), drop).unwrap(), (file.bytes, file.sha256.clone()));
         assert_eq!(std::fs::metadata(at.join(&file.name)).unwrap().permissions().mode() & 0o777, 0o600);
     }
     state.manifest.types = vec![done];
     files.save(&state).unwrap();
+    drop(files);
     // A finished type that was changed is taken out again, one that wasn't stays.
     assert_eq!(Files::open(&at, &wished("ann")).unwrap().1.manifest.types.len(), 1);
     std::fs::write(at.join("customer.csv"), "id,note\r\n").unwrap();
@@ -106,7 +112,7 @@ fn what_is_begun_is_gone_on_with_and_nothing_else_is_touched() {
     std::fs::write(at.join("notes.txt"), "mine").unwrap();
     assert!(Files::open(&at, &wished("ann")).err().unwrap().to_string().contains("notes.txt"));
     std::fs::remove_file(at.join("notes.txt")).unwrap();
-    files.finish(&state.manifest).unwrap();
+    Files::open(&at, &wished("ann")).unwrap().0.finish(&state.manifest).unwrap();
     assert!(Files::open(&at, &wished("ann")).err().unwrap().to_string().contains("complete export already"));
 }
 
@@ -135,5 +141,5 @@ fn no_link_is_followed() {
     files.save(&state).unwrap();
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     symlink(&victim, at.join("customer.csv")).unwrap();
-    assert!(hash_file(&at.join("customer.csv")).is_err());
+    assert!(hash_file(&at.join("customer.csv"), drop).is_err());
 }

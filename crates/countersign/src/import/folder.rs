@@ -10,7 +10,7 @@ use super::{Format, Source, order};
 use crate::export::{FORMAT, FileEntry, Form, MANIFEST, Manifest, TypeEntry, VERSION, hash_file};
 use crate::problem::{Exit, Problem, io};
 
-/// Such a folder, found whole.
+/// Such a folder.
 pub struct Folder {
     path: PathBuf,
     manifest: Manifest,
@@ -34,11 +34,11 @@ pub struct Planned {
 const MAX_MANIFEST: u64 = 16 << 20;
 
 impl Folder {
-    /// Reads the manifest and compares every file with it.
+    /// Reads the manifest.
     ///
     /// # Errors
-    /// Which file is missing, shorter, longer or changed.
-    pub fn open(path: &Path, mut looked_at: impl FnMut(u64)) -> Result<Self, Problem> {
+    /// If there is none, or none that this program writes.
+    pub fn open(path: &Path) -> Result<Self, Problem> {
         let manifest_path = path.join(MANIFEST);
         let shown = path.display();
         if !manifest_path.exists() {
@@ -51,9 +51,9 @@ impl Folder {
             };
             return Err(why);
         }
-        let (bytes, _) = hash_file(&manifest_path)?;
-        if bytes > MAX_MANIFEST {
-            return Err(Problem::input(format!("{MANIFEST} in {shown} is too long to be one")));
+        let about = std::fs::metadata(&manifest_path).map_err(io("read", &manifest_path))?;
+        if !about.is_file() || about.len() > MAX_MANIFEST {
+            return Err(Problem::input(format!("{MANIFEST} in {shown} is no file, or too long to be one")));
         }
         let text = std::fs::read(&manifest_path).map_err(io("read", &manifest_path))?;
         let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| {
@@ -67,16 +67,31 @@ impl Folder {
             return Err(Problem::input(format!("{MANIFEST} in {shown} is of another format or version")));
         }
         let folder = Self { path: path.to_owned(), manifest };
-        let mut total = 0u64;
-        for (entry, is_named_so) in folder.files() {
-            if !is_named_so {
-                return Err(Problem::input(format!("{MANIFEST} in {shown} names a file that no export writes")));
-            }
-            folder.check(entry)?;
-            total = total.saturating_add(entry.bytes);
-            looked_at(total);
+        if folder.files().any(|(_, is_named_so)| !is_named_so) {
+            return Err(Problem::input(format!("{MANIFEST} in {shown} names a file that no export writes")));
         }
         Ok(folder)
+    }
+
+    /// How long all files are together, in bytes, as the manifest says.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files().fold(0, |sum, (file, _)| sum.saturating_add(file.bytes))
+    }
+
+    /// Compares every file with the manifest. Says how many bytes it has read by then.
+    ///
+    /// # Errors
+    /// Which file is missing, shorter, longer or changed.
+    pub fn compare(&self, mut reached: impl FnMut(u64)) -> Result<(), Problem> {
+        let mut read = 0u64;
+        for (entry, _) in self.files() {
+            self.check(entry, |more| {
+                read = read.saturating_add(more);
+                reached(read);
+            })?;
+        }
+        Ok(())
     }
 
     /// What the folder says about itself.
@@ -99,11 +114,11 @@ impl Folder {
         types_file.chain(of_types)
     }
 
-    fn check(&self, entry: &FileEntry) -> Result<(), Problem> {
+    fn check(&self, entry: &FileEntry, read_more: impl FnMut(u64)) -> Result<(), Problem> {
         let path = self.path.join(&entry.name);
         let shown = path.display();
         let next = "take the file from where it is whole, or export again; nothing was imported";
-        let (bytes, sha256) = match hash_file(&path) {
+        let (bytes, sha256) = match hash_file(&path, read_more) {
             Ok(found) => found,
             Err(problem) if problem.exit == Exit::NotFound => {
                 return Err(Problem::input(format!("{shown} is missing")).next(next));

@@ -3,6 +3,7 @@
 use super::{Arguments, SHOWN};
 use crate::cli::context::{Context, Unnamed};
 use crate::client::Client;
+use crate::export::Records;
 use crate::import::{self, Checker, Existing, Folder, Planned, Sending};
 use crate::manage;
 use crate::problem::{Exit, Problem};
@@ -19,10 +20,11 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), 
     }
     let client = context.client(Unnamed::Refused).await?;
     let terminal = context.terminal;
-    let mut progress = Progress::new(terminal, "comparing files", None);
-    let folder = Folder::open(&arguments.what, |bytes| progress.reached(bytes));
+    let folder = Folder::open(&arguments.what)?;
+    let mut progress = Progress::new(terminal, "comparing files, in bytes", Some(folder.bytes()));
+    let compared = folder.compare(|bytes| progress.reached(bytes));
     progress.done();
-    let folder = folder?;
+    compared?;
     let types = manage::types(&client).await.map_err(|problem| match problem.exit {
         Exit::Refused => problem.during("the record types can't be compared"),
         _ => problem,
@@ -39,6 +41,15 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), 
         crate::terminal::harmless(&manifest.began),
         crate::terminal::harmless(manifest.ended.as_deref().unwrap_or("an unknown time")),
     ));
+    let some: Vec<&str> =
+        manifest.types.iter().filter(|one| one.records == Records::Some).map(|one| one.name.as_str()).collect();
+    if !some.is_empty() {
+        let some = some.join(", ");
+        terminal.note(&format!(
+            "{some}: records may be missing, and a null may stand for a value that {} could not see",
+            manifest.user
+        ));
+    }
     for one in &planned {
         check(context, &types, one)?;
     }
