@@ -9,7 +9,7 @@ use countersign_testkit::{Deployment, Server};
 use crate::Options;
 use crate::load::{Load, Measured, request};
 use crate::report::{Report, Row, Target};
-use crate::stack::{POINT_FIELDS, unbudgeted};
+use crate::stack::POINT_FIELDS;
 use crate::timing::median;
 
 /// A demo and what is asked of it.
@@ -24,7 +24,7 @@ impl Side {
     fn start(options: &Options, apart: bool) -> Result<Self> {
         let deployment = Deployment::temporary_in(&options.program, &options.disk)?;
         let server = if apart { deployment.demo_apart()? } else { deployment.demo()? };
-        unbudgeted(&deployment)?;
+        deployment.without_budgets()?;
         let token = deployment.login("andrew@northwind")?;
         let client = server.client()?.with_token(&token);
         let customers = client.get("/rest/v1/customer?select=id")?.rows()?;

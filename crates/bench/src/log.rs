@@ -18,7 +18,7 @@ use crate::Options;
 use crate::ledger::{open, record};
 use crate::load::{Load, request};
 use crate::report::{Report, Row, Target};
-use crate::stack::{POINT_FIELDS, unbudgeted};
+use crate::stack::POINT_FIELDS;
 use crate::timing::median;
 
 /// Records a second that are offered.
@@ -179,7 +179,7 @@ fn point_read(options: &Options, report: &mut Report) -> Result<()> {
 }
 
 fn reads(deployment: &Deployment, server: &Server, options: &Options) -> Result<f64> {
-    unbudgeted(deployment)?;
+    deployment.without_budgets()?;
     let token = deployment.login("andrew@northwind")?;
     let client = server.client()?.with_token(&token);
     let customers = client.get("/rest/v1/customer?select=id")?.rows()?;

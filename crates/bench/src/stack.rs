@@ -15,26 +15,11 @@ use crate::timing::median;
 /// Four of the thirteen fields of a customer.
 pub const POINT_FIELDS: &str = "company,contact_name,city,country";
 
-/// Gives the demo's policies budgets that no measurement uses up: a loader reads more than any person.
-pub fn unbudgeted(deployment: &Deployment) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/trading/policies");
-    for file in std::fs::read_dir(policies).context(policies)? {
-        let file = file?;
-        std::fs::copy(file.path(), folder.path().join(file.file_name()))?;
-    }
-    let most = i64::MAX;
-    let all = format!("per_token = {most}\nper_principal = {most}\nper_hour = {most}\n");
-    std::fs::write(folder.path().join("budget.toml"), format!("[people]\n{all}[services]\n{all}[agents]\n{all}"))?;
-    let folder = folder.path().to_str().context("a folder whose name is no text")?;
-    deployment.run(&["policy", "apply", folder]).map(|_| ())
-}
-
 /// Measures.
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let deployment = Deployment::temporary_in(&options.program, &options.disk)?;
     let server = deployment.demo()?;
-    unbudgeted(&deployment)?;
+    deployment.without_budgets()?;
     let token = deployment.login("andrew@northwind")?;
     let client = server.client()?.with_token(&token);
     let customers = client.get("/rest/v1/customer?select=id")?.rows()?;

@@ -84,6 +84,15 @@ impl Client {
         }
     }
 
+    /// The same, but never sent twice: a kept connection that was closed is an error for every request.
+    ///
+    /// # Errors
+    /// If no whole answer came.
+    pub fn send_once(&self, request: &Request) -> Result<Response> {
+        let kept = self.connection.borrow_mut().take();
+        self.exchange(kept, request)
+    }
+
     fn exchange(&self, kept: Option<Connection>, request: &Request) -> Result<Response> {
         let mut connection = match kept {
             Some(connection) => connection,

@@ -143,6 +143,24 @@ impl Deployment {
         Ok(server)
     }
 
+    /// Gives the demo, which is being served, policies with budgets that no load uses up: one reads more than any person.
+    ///
+    /// # Errors
+    /// If the policies are refused.
+    pub fn without_budgets(&self) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/trading/policies");
+        for file in std::fs::read_dir(policies).context(policies)? {
+            let file = file?;
+            std::fs::copy(file.path(), folder.path().join(file.file_name()))?;
+        }
+        let most = i64::MAX;
+        let all = format!("per_token = {most}\nper_principal = {most}\nper_hour = {most}\n");
+        std::fs::write(folder.path().join("budget.toml"), format!("[people]\n{all}[services]\n{all}[agents]\n{all}"))?;
+        let folder = folder.path().to_str().context("a folder whose name is no text")?;
+        self.run(&["policy", "apply", folder]).map(drop)
+    }
+
     /// A token for `USER@TENANT`, with the key in the deployment's `keys` folder.
     ///
     /// # Errors

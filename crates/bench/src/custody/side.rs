@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{CELLS, records};
 use crate::Options;
 use crate::load::{Load, request};
-use crate::stack::{POINT_FIELDS, unbudgeted};
+use crate::stack::POINT_FIELDS;
 
 /// Repositories that are configured; each first backup needs one of its own.
 const REPOSITORIES: usize = 60;
@@ -45,7 +45,7 @@ impl Side {
     fn start(options: &Options, is_moved: bool) -> Result<Self> {
         let deployment = Deployment::temporary_in(&options.program, &options.disk)?;
         let server = deployment.demo()?;
-        unbudgeted(&deployment)?;
+        deployment.without_budgets()?;
         let rows = deployment.dir().with_file_name("rows.ndjson");
         std::fs::write(&rows, customers(records(options)))?;
         let rows_text = rows.to_str().context("a path that is not UTF-8")?;

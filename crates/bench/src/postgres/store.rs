@@ -89,10 +89,7 @@ impl Filled {
 
     async fn insert(&self) -> Result<Tag> {
         let (change, key) = self.place.sealed();
-        let done = self
-            .store
-            .write(self.tenant, Batch { changes: vec![change], epoch: 1, ..Batch::default() })
-            .await?;
+        let done = self.store.write(self.tenant, Batch { changes: vec![change], epoch: 1, ..Batch::default() }).await?;
         done.map_err(|rejected| anyhow::anyhow!("{rejected:?}"))?;
         Ok(key)
     }
