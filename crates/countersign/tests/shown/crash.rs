@@ -1,8 +1,8 @@
 //! SIGKILL under write load, again and again: every acknowledged write is there, none is there by half, and each has
 //! its audit record.
 
-mod check;
-mod writer;
+pub mod check;
+pub mod writer;
 
 use std::time::{Duration, Instant};
 

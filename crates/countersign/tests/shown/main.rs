@@ -19,6 +19,7 @@ mod ports;
 mod processes;
 mod python;
 mod roles;
+mod rotation;
 mod s3;
 mod scan;
 

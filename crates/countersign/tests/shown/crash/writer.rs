@@ -87,7 +87,7 @@ impl Writer {
     }
 
     /// One write. False if no answer came.
-    fn write(&mut self, client: &Client) -> Result<bool> {
+    pub fn write(&mut self, client: &Client) -> Result<bool> {
         let (pending, request) = match (self.random.below(10), self.some_record()) {
             (0 | 1, Some(id)) => {
                 let version = self.records[&id] + 1;
