@@ -91,6 +91,9 @@ pub(super) struct Restore {
     /// The backup, as `backup list` shows it; the newest whole one, or the newest that has the tenant, if not given.
     #[arg(long, value_name = "ID", requires = "from")]
     backup: Option<String>,
+    /// The SHA-256 of its manifest, as `backup create` has said it: nothing else is restored, whoever had the repository since.
+    #[arg(long, value_name = "SHA256", requires = "backup", conflicts_with = "tenant")]
+    manifest: Option<String>,
     /// Put this tenant back, in the deployment that runs. Without this a whole deployment is made in DIR.
     #[arg(long, value_name = "TENANT")]
     tenant: Option<Name>,
@@ -257,6 +260,7 @@ async fn restore_whole(context: &Context, restore: &Restore) -> Result<(), Probl
             credentials_file: restore.store.credentials_file.clone(),
         },
         backup: restore.backup.clone(),
+        manifest: restore.manifest.clone(),
         kms: whole::Kms {
             provider: *kms,
             folder: kms_from.clone(),

@@ -186,7 +186,13 @@ fn a_tenants_own_token_that_is_away_stops_that_tenant_alone() {
     house.open_briefly();
     let path = bench.dir().join("countersign.toml");
     let section = format!("\n[kms.acme-hsm]\nprovider = \"pkcs11\"\nmodule = {:?}\ntoken = \"house\"\n", house.module);
-    fs::write(&path, fs::read_to_string(&path).unwrap() + &section).unwrap();
+    let repository = format!("\n[backup.nightly]\nfolder = {:?}\nkeep = 1\nkeep_days = 0\n", bench.path("nightly"));
+    fs::write(&path, fs::read_to_string(&path).unwrap() + &section + &repository).unwrap();
+    let states = |expected: &str| {
+        let listed = bench.run(&["--output", "csv", "backup", "list", "nightly"]).out;
+        let states: Vec<&str> = listed.lines().skip(1).filter_map(|line| line.split(',').nth(2)).collect();
+        assert_eq!(states.join(" "), expected, "{listed}");
+    };
     bench.run(&["schema", "apply", &bench.file("types.toml", TYPES)]).expect(0);
     bench.run(&["policy", "apply", &bench.file("policies.cedar", POLICIES)]).expect(0);
     bench.run(&["kms", "create", "acme-hsm"]).expect(0);
@@ -204,8 +210,12 @@ fn a_tenants_own_token_that_is_away_stops_that_tenant_alone() {
     let server = house.serve();
     let (ann, zoe) = (server.token("ann@acme"), server.token("zoe@zenith"));
     assert_eq!(rows(&server.get(&ann).expect(0)), ROWS);
+    bench.run(&["backup", "create", "nightly"]).expect(0);
     house.take_token_away();
     let (lost, _) = server.until(&ann, 6);
+    // A backup without the tenant is none, and lets no old one go.
+    assert!(bench.run(&["backup", "create", "nightly"]).expect(1).err.contains("WITHOUT the tenants"));
+    states("incomplete good");
     for _ in 0..3 {
         assert_eq!(rows(&server.get(&zoe).expect(0)), ROWS);
         assert!(server.get(&ann).expect(6).err.contains(SAID));
@@ -217,6 +227,8 @@ fn a_tenants_own_token_that_is_away_stops_that_tenant_alone() {
     house.put_token_back();
     let (back, _) = server.until(&ann, 0);
     println!("a tenant's token lost: refused after {lost:?}; back: served after {back:?}; others served throughout");
+    bench.run(&["backup", "create", "nightly"]).expect(0);
+    states("good");
 
     // Once it has left for the deployment's own, the token is not needed any more.
     assert!(

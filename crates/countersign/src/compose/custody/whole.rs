@@ -21,6 +21,8 @@ pub(crate) struct Wanted {
     pub(crate) place: Place,
     /// The backup's id; `None` is the newest of a whole deployment.
     pub(crate) backup: Option<String>,
+    /// The digest of its manifest, in hexadecimal, if that is known.
+    pub(crate) manifest: Option<String>,
     pub(crate) kms: Kms,
 }
 

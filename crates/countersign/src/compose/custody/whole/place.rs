@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign_authority::{KnownBackup, Registry, rfc3339};
-use countersign_backup::{BackupId, Manifest, Place as Objects, Repository, Tools};
+use countersign_backup::{BackupId, Damage, Manifest, Place as Objects, Repository, Tools};
 use countersign_keys::KmsSet;
 use countersign_model::erasure::Receipts;
 use countersign_model::{Name, TenantId};
 
 use super::super::about::About;
+use super::super::create::hex;
 use super::super::repository::{self, Asked, problem};
 use super::super::{cells, lay, list, receipts};
 use super::{Kms, Restored, Wanted, Watch};
@@ -47,7 +48,7 @@ impl Place {
 
 /// Everything that is in the backup, into a folder that has nothing in it yet.
 pub(super) async fn fill(deployment: &Deployment, wanted: Wanted, watch: Watch<'_>) -> Result<Restored, Problem> {
-    let Wanted { place, backup, kms: how } = wanted;
+    let Wanted { place, backup, manifest: expected, kms: how } = wanted;
     how.copy(deployment)?;
     let mut config = Config::default();
     how.configure(&mut config)?;
@@ -57,6 +58,9 @@ pub(super) async fn fill(deployment: &Deployment, wanted: Wanted, watch: Watch<'
     let mut receipts = receipts::of(&repository).await?;
     let (manifest, digest) = choose(&repository, backup.as_deref()).await?;
     let (id, at) = (manifest.id, manifest.at);
+    if expected.is_some_and(|expected| !expected.eq_ignore_ascii_case(&hex(&digest))) {
+        return Err(problem(&Damage::ManifestSwapped(id).into()));
+    }
     let about = About::of_note(&manifest.note)?;
     if about.of.is_some() {
         return Err(Problem::failed(format!("backup {id} is of one tenant, and no deployment"))
@@ -212,4 +216,39 @@ async fn know(
     }
     registry.know_backup(id.0, Some(known)).await.map_err(failed)?;
     lay::put_ca(deployment, &registry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Provider;
+
+    fn file() -> Kms {
+        let (folder, module, token, pin_file) = (None, None, None, None);
+        Kms { provider: Provider::File, folder, module, token, key: String::new(), pin_file }
+    }
+
+    /// The deployment that was backed up may be alive.
+    #[test]
+    fn what_is_restored_backs_nothing_up_by_the_clock() {
+        let quiet = "# mine\n[backup.nightly]\nfolder = \"/mnt/b\"\nkeep = 9\n";
+        let (text, _, notes) = configured(quiet, &file()).unwrap();
+        assert_eq!((text.as_str(), notes.len()), (quiet, 0));
+        let (text, config, notes) = configured(&format!("{quiet}every_ms = 1000\n"), &file()).unwrap();
+        let section = config.backups.values().next().unwrap();
+        assert_eq!((section.every_ms.number(), section.keep.number()), (0, 9));
+        assert_eq!(Config::parse(Path::new("countersign.toml"), &text).unwrap(), config);
+        assert!(notes.iter().any(|note| note.contains("[backup.nightly]")), "{notes:?}");
+    }
+
+    /// From a copy of it in another place it is still that repository.
+    #[test]
+    fn a_repository_is_called_as_the_configuration_calls_it() {
+        let text = "[backup.nightly]\nfolder = \"repository\"\n[backup.far]\nurl = \"s3://b/x\"\n";
+        let config = Config::parse(Path::new("countersign.toml"), text).unwrap();
+        let named = |from| repository_name(&config, from, &Deployment::at("/d")).map(|name| name.to_string());
+        assert_eq!(named("/d/repository").as_deref(), Some("nightly"));
+        assert_eq!(named("s3://b/x").as_deref(), Some("far"));
+        assert_eq!(named("/mnt/copy"), None);
+    }
 }
