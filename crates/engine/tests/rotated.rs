@@ -13,12 +13,14 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use countersign_audit::Verdict;
+use countersign_crypto::{SealKey, SecretKey, SystemEntropy, cell_aad};
 use countersign_engine::Failure;
-use countersign_guard::Refusal;
+use countersign_guard::{Bearer, Refusal};
 use countersign_model::request::{Embed, Filter, Insert, OnConflict, Operation, Operator, Read, Select, Update};
-use countersign_model::{TenantId, TypeId};
+use countersign_model::{FieldSet, TenantId, TypeId};
 use countersign_services::{Call, Records, ServiceFailure};
-use countersign_store::{Batch, Done, Rejected, Scan, SealedRow};
+use countersign_store::{Access, Batch, Done, Rejected, Scan, SealedChange, SealedRow};
 use support::*;
 
 /// Small numbers, always the same.
@@ -301,4 +303,57 @@ async fn a_value_can_t_be_taken_twice_by_who_has_the_old_keys_and_who_has_the_ne
         let first = stored == ["First"];
         assert_eq!(answer.is_err(), first, "{answer:?}");
     }
+}
+
+/// A gateway that was taken over can't keep a tenant's other gateways out by an epoch that nobody has keys of, nor store what
+/// nobody will ever open and thereby keep a key in use.
+#[tokio::test]
+async fn the_store_takes_no_epoch_that_was_not_issued() {
+    let stage = Stage::new().await;
+    stage.rotate(ACME);
+    let token = stage.token("admin", ACME);
+    let bearer = Bearer::new(token.clone());
+    let state = stage.cell.load();
+    let (customer, record_type) = state.facts.types.find("customer").unwrap();
+    let (fax, _) = record_type.find("fax").unwrap();
+    let changing = || stage.request(update("customer", &[("fax", "\"+1\"")], eq("id", "C1")));
+    let request = changing();
+    let everybody = Scan { record_type: customer, access: Access::All, cells: FieldSet::EMPTY, limit: 1, after: None };
+    let target = stage.records.read(&call(&bearer, &request), &everybody).await.unwrap().remove(0);
+    let aad = cell_aad(stage.user_id("admin", ACME).1, customer, fax, target.record);
+    let sealed =
+        |epoch: u32| Some(SealKey::with_epoch(&SecretKey::from_bytes([1; 32]), epoch).seal(&SystemEntropy, &aad, b"x"));
+    let of = |epoch: u32, cell: Option<Vec<u8>>, version: u64| {
+        let (record_type, record) = (customer, target.record);
+        let change = SealedChange::Update { record_type, record, version, cells: vec![(fax, cell)], tags: vec![] };
+        Batch { changes: vec![change], epoch, ..Batch::default() }
+    };
+    let version = target.version;
+    // The newest that was issued is the second.
+    for batch in [
+        of(3, sealed(2), version),
+        of(3, sealed(3), version),
+        of(u32::MAX, sealed(2), version),
+        of(u32::MAX, None, version),
+        // It need not be made to do harm.
+        of(u32::MAX, sealed(2), 77),
+        of(2, sealed(3), version),
+        of(2, sealed(u32::MAX), version),
+        of(2, sealed(0), version),
+        of(2, Some(b"no cell at all".to_vec()), version),
+        of(0, sealed(1), version),
+        of(0, Some(b"no cell at all".to_vec()), version),
+        Batch { epoch: 3, ..Batch::default() },
+    ] {
+        let request = changing();
+        let refused = stage.records.write(&call(&bearer, &request), batch).await;
+        assert_eq!(refused, Err(ServiceFailure::Refused(Refusal::Forbidden)));
+        let records = stage.behind.records.lock().unwrap();
+        let said = records.iter().any(|record| record.request == request.id && record.verdict == Verdict::Refused);
+        assert!(said, "it is on record");
+    }
+    // Nobody was kept out by it.
+    assert_eq!(stage.call(&token, changing().operation).await.unwrap().affected, Some(1));
+    stage.rotate_field(ACME, "customer", "fax");
+    assert_eq!(stage.call(&token, changing().operation).await.unwrap().affected, Some(1));
 }

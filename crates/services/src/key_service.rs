@@ -37,6 +37,15 @@ pub trait KeyRelease: Send + Sync {
         None
     }
 
+    /// The newest key epoch that was issued for the token's tenant. For the store alone, which takes nothing of a later one.
+    ///
+    /// # Errors
+    /// [`ServiceFailure`].
+    async fn issued_epoch(&self, call: &Call<'_>) -> Result<u32, ServiceFailure> {
+        let _ = call;
+        Err(ServiceFailure::Unavailable)
+    }
+
     /// Counts cells that the store is about to hand out for the request against the plaintext budgets of its token
     /// and principals. For the store alone, which does not hand them out unless this succeeds.
     ///
@@ -231,6 +240,13 @@ impl KeyRelease for KeyService {
 
     fn newest_epoch(&self, tenant: TenantId) -> Option<u32> {
         self.parts.keys.newest_epoch(tenant).ok()
+    }
+
+    async fn issued_epoch(&self, call: &Call<'_>) -> Result<u32, ServiceFailure> {
+        let judgement = self.judge(call, &[Service::Store]).await?;
+        // As it is stored: what is at hand may be of before a rotation.
+        let issued = self.parts.keys.set(judgement.principal.tenant).map_err(|error| no_key(&error))?;
+        Ok(issued.newest())
     }
 
     async fn count(&self, call: &Call<'_>, opened: &[Opened]) -> Result<(), ServiceFailure> {

@@ -100,6 +100,9 @@ pub enum ResealError {
     /// once there are other keys.
     #[error("other keys are needed: the tenant has got newer ones, or one of these has sealed all that it may")]
     Superseded,
+    /// The operator's: so many values at once may be sealed by no key.
+    #[error("more values of one field than any key may seal: the limit (seals_max) is too low for that")]
+    Limit,
     /// What the storage met.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,6 +1,7 @@
 //! The store behind its own guard: hands out sealed cells for what a request may use, once the key service has
 //! counted them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use countersign_store::{
     Access, Batch, Done, Rejected, Requirement, Scan, SealedChange, SealedRow, SealedState, StateScan, Store,
     StoreError, Traces, Unavailable,
 };
+use parking_lot::RwLock;
 
 use crate::call::{BEYOND, Call, ServiceFailure};
 use crate::key_service::KeyRelease;
@@ -106,13 +108,15 @@ pub struct StoreService {
     guard: Arc<Guard>,
     store: Arc<dyn Store>,
     keys: Arc<dyn KeyRelease>,
+    /// The newest epochs of tenants that are known to have been issued: none is ever taken back.
+    issued: RwLock<HashMap<TenantId, u32>>,
 }
 
 impl StoreService {
-    /// A store service with its own guard. `keys` counts what it hands out.
+    /// A store service with its own guard. `keys` counts what it hands out, and says which key epochs there are.
     #[must_use]
     pub fn new(guard: Arc<Guard>, store: Arc<dyn Store>, keys: Arc<dyn KeyRelease>) -> Self {
-        Self { guard, store, keys }
+        Self { guard, store, keys, issued: RwLock::default() }
     }
 
     async fn judge(&self, call: &Call<'_>, callers: &[Service]) -> Result<(Judgement, Reach), ServiceFailure> {
@@ -145,6 +149,28 @@ impl StoreService {
             Judged::Control(Control::Erase(EraseControl::Prove { .. })) => Ok(judgement),
             _ => Err(self.beyond_of(call, &judgement).await),
         }
+    }
+
+    /// Whether the epoch of a batch, and those that its cells name, were issued. A later one would keep everybody else's
+    /// changes out: INVARIANT epoch-floor.
+    async fn is_of_issued_epochs(
+        &self,
+        call: &Call<'_>,
+        tenant: TenantId,
+        batch: &Batch,
+    ) -> Result<bool, ServiceFailure> {
+        if !batch.names_epochs() || batch.epoch == 0 && batch.seals() {
+            return Ok(false);
+        }
+        let known = self.issued.read().get(&tenant).copied().unwrap_or(0);
+        if batch.epoch <= known {
+            return Ok(true);
+        }
+        let newest = self.keys.issued_epoch(&Call { caller: Service::Store, ..*call }).await?;
+        let mut issued = self.issued.write();
+        let known = issued.entry(tenant).or_default();
+        *known = newest.max(*known);
+        Ok(batch.epoch <= newest)
     }
 
     /// Refuses, on record, a call by whom it is not for.
@@ -243,7 +269,7 @@ impl Records for StoreService {
         let within = !only_asks
             && batch.changes.iter().all(|change| change_within(change, &judgement, &reach))
             && batch.requires.iter().all(|requirement| requirement_within(requirement, &reach));
-        if !within {
+        if !(within && self.is_of_issued_epochs(call, judgement.principal.tenant, &batch).await?) {
             return Err(self.beyond_of(call, &judgement).await);
         }
         let (changes, mut tally) = (batch.changes.len() as u64, judgement.tally());

@@ -126,11 +126,12 @@ pub enum SealedChange {
 impl SealedChange {
     /// The cells that it brings.
     fn cells(&self) -> impl Iterator<Item = &[u8]> {
-        let (inserted, updated): (&[(FieldId, Vec<u8>)], &[(FieldId, Option<Vec<u8>>)]) = match self {
-            Self::Insert { cells, .. } => (cells, &[]),
-            Self::Update { cells, .. } => (&[], cells),
-            Self::Delete { .. } => (&[], &[]),
-        };
+        let (mut inserted, mut updated) = ([].as_slice(), [].as_slice());
+        match self {
+            Self::Insert { cells, .. } => inserted = cells,
+            Self::Update { cells, .. } => updated = cells,
+            Self::Delete { .. } => {}
+        }
         let inserted = inserted.iter().map(|(_, cell)| cell.as_slice());
         inserted.chain(updated.iter().filter_map(|(_, cell)| cell.as_deref()))
     }
@@ -213,5 +214,8 @@ pub enum Rejected {
     /// A batch under the same [`Once::id`] was made before.
     Done,
     /// The tenant has got a newer key since the batch was sealed: [`Batch::epoch`] is below what the tenant is at.
+    /// Or one of its keys has sealed all that it may, and gets a successor.
     Epoch,
+    /// It has more values of one field than any key may seal: newer keys would not help.
+    Limit,
 }

@@ -52,6 +52,7 @@ pub(crate) const READ_FEW: Method = method("/countersign.v1.Pipe/Calls/read", &[
 pub(crate) const SEAL_KEY: Method = method("/countersign.v1.Keys/SealKey", &[GATEWAY, STORE, AUTHORITY]);
 pub(crate) const NEW_TENANT_KEY: Method = method("/countersign.v1.Keys/NewTenantKey", &[AUTHORITY]);
 pub(crate) const REWRAP_TENANT_KEY: Method = method("/countersign.v1.Keys/RewrapTenantKey", &[AUTHORITY]);
+pub(crate) const ISSUED_EPOCH: Method = method("/countersign.v1.Keys/IssuedEpoch", &[STORE]);
 pub(crate) const READ: Method = method("/countersign.v1.Records/Read", &[GATEWAY, AUTHORITY]);
 pub(crate) const HISTORY: Method = method("/countersign.v1.Records/History", &[GATEWAY]);
 pub(crate) const WRITE: Method = method("/countersign.v1.Records/Write", &[GATEWAY]);
@@ -81,7 +82,7 @@ const fn open(path: &'static str, lasts: Lasts) -> Method {
 }
 
 /// All that can be called.
-pub(crate) const METHODS: [Method; 30] = [
+pub(crate) const METHODS: [Method; 31] = [
     PIPE,
     READ,
     HISTORY,
@@ -90,6 +91,7 @@ pub(crate) const METHODS: [Method; 30] = [
     SEAL_KEY,
     NEW_TENANT_KEY,
     REWRAP_TENANT_KEY,
+    ISSUED_EPOCH,
     CREATE_TENANT,
     ANY_RECORDS,
     QUERY,

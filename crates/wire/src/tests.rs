@@ -242,6 +242,11 @@ impl KeyRelease for Fake {
         Ok(ring)
     }
 
+    async fn issued_epoch(&self, call: &Call<'_>) -> Result<u32, ServiceFailure> {
+        self.called(call).await?;
+        Ok(9)
+    }
+
     async fn count(&self, call: &Call<'_>, opened: &[Opened]) -> Result<(), ServiceFailure> {
         self.called(call).await?;
         self.counted.fetch_add(opened.iter().map(Opened::cells).sum(), Ordering::SeqCst);

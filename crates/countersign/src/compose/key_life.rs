@@ -108,7 +108,10 @@ impl KeyLife {
                 match self.reseal(tenant).await {
                     Ok(true) => {}
                     Ok(false) => drop(said.insert(tenant, (set.newest(), true))),
-                    Err(ResealError::Superseded) => again = AGAIN_AFTER,
+                    Err(ResealError::Superseded) => {
+                        self.put_down(tenant).await;
+                        again = AGAIN_AFTER;
+                    }
                     Err(error) => {
                         tracing::error!(%tenant, %error, "records could not be sealed again; this is tried again");
                     }
@@ -154,6 +157,7 @@ impl KeyLife {
                 self.succeed(tenant).await;
                 let today = self.parts.clock.now().0 / DAY_MS;
                 if said.insert(tenant, today) != Some(today) {
+                    self.put_down(tenant).await;
                     self.judge_age(tenant).await;
                 }
             }
@@ -164,6 +168,32 @@ impl KeyLife {
                     }
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Puts the store down to the newest epoch that was issued, if somebody brought it further: nothing could be stored any
+    /// more. A store that does not look at it can be brought there, and a backup or a move brings it along.
+    async fn put_down(&self, tenant: TenantId) {
+        let carry = &self.parts.moving.stored.carry;
+        let Ok(found) = carry.epoch(tenant).await else { return };
+        if self.set(tenant).is_none_or(|set| found <= set.newest()) {
+            return;
+        }
+        // INVARIANT epoch-floor: no newer one is issued until it is done.
+        let alone = self.parts.registry.unchanging().await;
+        let Some(newest) = self.set(tenant).map(|set| set.newest()) else { return };
+        let lowered = carry.lower(tenant, newest).await;
+        drop(alone);
+        match lowered {
+            Ok(true) => {
+                tracing::error!(%tenant, found, newest, "the store was at a key epoch that nobody issued; it was put down");
+                let said = format!("the store was at epoch {found}, which nobody issued; it is at {newest} again");
+                self.record(tenant, "epoch_put_down", Verdict::Changed, said).await;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%tenant, %error, "a store at a key epoch that nobody issued is kept as it is")
             }
         }
     }

@@ -219,6 +219,10 @@ impl KeyRelease for Learning {
         self.keys.newest_epoch(tenant)
     }
 
+    async fn issued_epoch(&self, call: &Call<'_>) -> Result<u32, ServiceFailure> {
+        self.keys.issued_epoch(call).await
+    }
+
     async fn count(&self, call: &Call<'_>, opened: &[Opened]) -> Result<(), ServiceFailure> {
         self.keys.count(call, opened).await?;
         self.learn(call.bearer).await;

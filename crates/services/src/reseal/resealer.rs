@@ -242,7 +242,11 @@ impl Resealer {
             let noting = self.noting.as_ref();
             let _noted = noting.map(|noting| noting.resealing(tenant, place.record_type, records.iter().copied()));
             let done = self.store.reseal(tenant, place.record_type, place.epoch, rows, progress).await?;
-            if done.map_err(|_| ResealError::Superseded)? >= wanted {
+            let done = done.map_err(|rejected| match rejected {
+                Rejected::Limit => ResealError::Limit,
+                _ => ResealError::Superseded,
+            });
+            if done? >= wanted {
                 return Ok(());
             }
             tokio::time::sleep(BETWEEN_TRIES).await;

@@ -54,6 +54,16 @@ impl RemoteKeys {
         }
     }
 
+    /// As [`KeyRelease::issued_epoch`], saying more about why not.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn try_issued_epoch(&self, call: &Call<'_>) -> Result<u32, Failed> {
+        let message = pb::IssuedEpochRequest { call: Some(call_out(self.pipes.channel(), call)?) };
+        let reply: pb::IssuedEpochReply = self.pipes.channel().unary(&methods::ISSUED_EPOCH, &message).await?;
+        Ok(reply.epoch)
+    }
+
     /// As [`KeyRelease::seal_key`], saying more about why not.
     ///
     /// # Errors
@@ -91,6 +101,10 @@ impl RemoteKeys {
 impl KeyRelease for RemoteKeys {
     async fn release(&self, call: &Call<'_>) -> Result<Keyring, ServiceFailure> {
         Ok(deadline::within(call.deadline, self.try_release(call)).await?)
+    }
+
+    async fn issued_epoch(&self, call: &Call<'_>) -> Result<u32, ServiceFailure> {
+        Ok(deadline::within(call.deadline, self.try_issued_epoch(call)).await?)
     }
 
     async fn count(&self, call: &Call<'_>, opened: &[Opened]) -> Result<(), ServiceFailure> {

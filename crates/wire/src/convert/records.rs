@@ -235,6 +235,7 @@ pub(crate) fn rejected_out(rejected: Rejected) -> pb::Rejected {
         Rejected::Stale { change } => Kind::StaleChange(number(change)),
         Rejected::Done => Kind::Done(true),
         Rejected::Epoch => Kind::Epoch(true),
+        Rejected::Limit => Kind::Limit(true),
     };
     pb::Rejected { kind: Some(kind) }
 }
@@ -254,6 +255,7 @@ pub(crate) fn rejected_in(rejected: pb::Rejected) -> Result<Rejected, Malformed>
         Kind::StaleChange(change) => Rejected::Stale { change: size(change)? },
         Kind::Done(true) => Rejected::Done,
         Kind::Epoch(true) => Rejected::Epoch,
-        Kind::Done(false) | Kind::Epoch(false) => return Err(Malformed),
+        Kind::Limit(true) => Rejected::Limit,
+        Kind::Done(false) | Kind::Epoch(false) | Kind::Limit(false) => return Err(Malformed),
     })
 }

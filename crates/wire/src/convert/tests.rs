@@ -321,7 +321,8 @@ fn scans_rows_and_batches_come_back_as_they_were() {
         };
         assert!(batch_in(batch_out(None, batch.clone())).unwrap() == batch);
 
-        let rejected = match draw.below(6) {
+        let rejected = match draw.below(7) {
+            6 => Rejected::Limit,
             5 => Rejected::Epoch,
             4 => Rejected::Done,
             0 => Rejected::Unique { change: draw.next() as usize, field: draw.field(), existing: draw.record() },

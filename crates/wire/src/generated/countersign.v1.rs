@@ -1236,6 +1236,38 @@ impl ::prost::Name for RewrapTenantKeyReply {
         "/countersign.v1.RewrapTenantKeyReply".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct IssuedEpochRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+}
+impl ::prost::Name for IssuedEpochRequest {
+    const NAME: &'static str = "IssuedEpochRequest";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.IssuedEpochRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.IssuedEpochRequest".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct IssuedEpochReply {
+    #[prost(uint32, tag = "1")]
+    pub epoch: u32,
+}
+impl ::prost::Name for IssuedEpochReply {
+    const NAME: &'static str = "IssuedEpochReply";
+    const PACKAGE: &'static str = "countersign.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "countersign.v1.IssuedEpochReply".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/countersign.v1.IssuedEpochReply".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum SealPurpose {
@@ -1297,6 +1329,14 @@ pub mod keys_server {
             request: tonic::Request<super::RewrapTenantKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RewrapTenantKeyReply>,
+            tonic::Status,
+        >;
+        /// The newest key epoch that was issued for the token's tenant. From stores.
+        async fn issued_epoch(
+            &self,
+            request: tonic::Request<super::IssuedEpochRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::IssuedEpochReply>,
             tonic::Status,
         >;
     }
@@ -1493,6 +1533,49 @@ pub mod keys_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RewrapTenantKeySvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/countersign.v1.Keys/IssuedEpoch" => {
+                    #[allow(non_camel_case_types)]
+                    struct IssuedEpochSvc<T: Keys>(pub Arc<T>);
+                    impl<T: Keys> tonic::server::UnaryService<super::IssuedEpochRequest>
+                    for IssuedEpochSvc<T> {
+                        type Response = super::IssuedEpochReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::IssuedEpochRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Keys>::issued_epoch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = IssuedEpochSvc(inner);
                         let codec = crate::codec::Bounded::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -61,4 +61,15 @@ impl Keys for KeysEnd {
         let wrapped = self.keys.rewrap_tenant_key(&accepted.call(), tenant).await.map_err(Failed::from)?;
         Ok(Response::new(pb::RewrapTenantKeyReply { wrapped }))
     }
+
+    async fn issued_epoch(
+        &self,
+        request: Request<pb::IssuedEpochRequest>,
+    ) -> Result<Response<pb::IssuedEpochReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let accepted = self.admission.accept(&caller, message.call).await?;
+        let epoch = self.keys.issued_epoch(&accepted.call()).await.map_err(Failed::from)?;
+        Ok(Response::new(pb::IssuedEpochReply { epoch }))
+    }
 }
