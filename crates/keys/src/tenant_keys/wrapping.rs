@@ -8,6 +8,7 @@ use countersign_model::{Entropy, FieldId, Name, TenantId, TypeId};
 
 use super::{KeyError, TenantKeys, tenant_key_aad};
 use crate::key_set::KeySet;
+use crate::kms::KmsError;
 use crate::set::wrapped_by;
 
 impl TenantKeys {
@@ -36,6 +37,7 @@ impl TenantKeys {
 
     /// The tenant's keys, each wrapped again by the provider that wraps it now, by a new key that is for it alone. Nothing
     /// that is sealed changes. What wrapped them before stays on the list of own keys, until it is destroyed.
+    /// A key that is destroyed already and not off the list yet ([`Self::destroy`] was cut off) stays as it is.
     ///
     /// # Errors
     /// [`KeyError`].
@@ -99,12 +101,17 @@ impl TenantKeys {
         let mut set = self.set(tenant)?;
         let there = set.generations().iter().filter(|one| !one.is_destroyed());
         let there: Vec<(u32, Vec<u8>)> = there.map(|one| (one.first_epoch, one.wrapped.clone())).collect();
+        let live: Vec<u32> = set.live().map(|one| one.first_epoch).collect();
         for (first_epoch, wrapped) in there {
             let now = wrapped_by(&wrapped);
             let by = by.unwrap_or(now.as_ref());
             // Notices a version that another process made.
             self.kms.provider(by)?.probe()?;
-            let key = self.unwrap_one(tenant, &wrapped)?;
+            let key = match self.unwrap_one(tenant, &wrapped) {
+                // It was being destroyed when the program ended: it stays on the list until that is done again.
+                Err(KmsError::Destroyed) if !live.contains(&first_epoch) => continue,
+                unwrapped => unwrapped?,
+            };
             set.rewrapped(first_epoch, self.wrap(by, entropy, tenant, &key)?);
         }
         Ok(set.encode())

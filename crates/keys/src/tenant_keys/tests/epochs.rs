@@ -137,6 +137,45 @@ fn destroying_that_was_cut_off_is_done_again() {
     assert!(house.keys.set(A).unwrap().generations()[0].is_destroyed());
 }
 
+/// Cut off after each of the own keys, before what is left was stored.
+#[test]
+fn keys_are_wrapped_again_after_destroying_was_cut_off() {
+    for destroyed in 1..=3 {
+        let house = house();
+        let tag = |house: &House| house.keys.field(A, TYPE, FIELD).unwrap().tag.tag(b"value");
+        house.store(house.keys.rewrap(&SystemEntropy, A).unwrap());
+        house.rotate();
+        house.store(house.keys.rewrap(&SystemEntropy, A).unwrap());
+        house.reseal();
+        let (set, before) = (house.keys.set(A).unwrap(), tag(&house));
+        let of_first: Vec<_> = set.own_keys().filter(|(epoch, _)| *epoch == 1).map(|(_, own)| own.clone()).collect();
+        assert_eq!(of_first.len(), 3);
+        of_first[..destroyed].iter().for_each(|own| house.keys.kms().destroy_own(own).unwrap());
+        house.keys.forget(A);
+        house.store(house.keys.rewrap(&SystemEntropy, A).unwrap());
+        house.store(house.keys.rewrap_by(None, &SystemEntropy, A).unwrap());
+        assert_eq!(tag(&house), before);
+        house.rotate();
+        house.reseal();
+        // Done again, nothing of it is left.
+        house.store(house.keys.destroy(A, 1).unwrap());
+        let set = house.keys.set(A).unwrap();
+        assert!(set.generations()[0].is_destroyed());
+        assert_eq!(house.own_keys(), set.own_keys().count());
+        house.store(house.keys.rewrap(&SystemEntropy, A).unwrap());
+    }
+}
+
+/// What is in use and does not open is not passed over.
+#[test]
+fn a_key_in_use_that_is_destroyed_is_not_wrapped_again_in_silence() {
+    let house = house();
+    house.rotate();
+    let set = house.keys.set(A).unwrap();
+    house.keys.kms().destroy_own(set.own_keys().next().unwrap().1).unwrap();
+    assert!(matches!(house.keys.rewrap(&SystemEntropy, A), Err(KeyError::Kms(KmsError::Destroyed))));
+}
+
 #[test]
 fn a_rewrap_changes_no_key_and_a_rotation_keeps_all_of_them() {
     let house = house();
