@@ -62,6 +62,9 @@ pub enum Failure {
         /// How many match, or one more than the bound where counting stopped.
         matched: u64,
     },
+    /// The caller's: the request has more values of one field than any key may seal.
+    #[error("the request has more values of one field than one key may seal")]
+    SealLimit,
     /// Nobody's: others kept changing the same records. Trying again is safe.
     #[error("others changed the same records at the same time")]
     Contention,

@@ -294,7 +294,7 @@ impl Failure {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Refused(refusal) => refusal.reason(),
-            Self::ScanLimit { .. } | Self::TooManyAffected { .. } => Reason::Limit,
+            Self::ScanLimit { .. } | Self::TooManyAffected { .. } | Self::SealLimit => Reason::Limit,
             Self::UniqueTaken { .. }
             | Self::MissingReference { .. }
             | Self::StillReferenced

@@ -213,8 +213,8 @@ pub enum Rejected {
     },
     /// A batch under the same [`Once::id`] was made before.
     Done,
-    /// The tenant has got a newer key since the batch was sealed: [`Batch::epoch`] is below what the tenant is at.
-    /// Or one of its keys has sealed all that it may, and gets a successor.
+    /// The tenant has got a newer key since the batch was sealed: [`Batch::epoch`] is below what the tenant is at;
+    /// or one of its keys has sealed all that it may, and gets a successor.
     Epoch,
     /// It has more values of one field than any key may seal: newer keys would not help.
     Limit,

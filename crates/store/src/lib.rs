@@ -49,7 +49,7 @@ pub use erase::{Erases, Traces};
 pub use error::{StoreError, Unavailable};
 pub use history::{Histories, SealedState, StateScan};
 pub use postgres::PostgresStore;
-pub use seals::{CellKey, Nearing, SEALS_MAX, SealCount};
+pub use seals::{CellKey, Nearing, NearingKeys, SEALS_MAX, SealCount};
 pub use sqlite::{Options, SqliteStore};
 
 /// A place for sealed records. `conformance` says in tests what every implementation must do.

@@ -85,18 +85,22 @@ pub(crate) const fn is_near(sealed: u64, limit: u64) -> bool {
     sealed >= limit.saturating_sub(limit / 4)
 }
 
-/// Tells of tenants of which some key has come to three quarters of its limit.
+/// Tells of keys that have come to three quarters of their limit, and of those that could not seal what they were asked to,
+/// however little they have sealed: another key could.
 #[derive(Default)]
 pub struct Nearing {
-    tenants: Mutex<BTreeSet<TenantId>>,
+    keys: Mutex<NearingKeys>,
     woken: Notify,
 }
 
+/// By tenant.
+pub type NearingKeys = BTreeMap<TenantId, BTreeSet<CellKey>>;
+
 impl Nearing {
     /// Waits for some, and gives all since this was last asked. For one task; given up, nothing is lost.
-    pub async fn wait(&self) -> BTreeSet<TenantId> {
+    pub async fn wait(&self) -> NearingKeys {
         loop {
-            let found = std::mem::take(&mut *self.tenants.lock());
+            let found = std::mem::take(&mut *self.keys.lock());
             if !found.is_empty() {
                 return found;
             }
@@ -104,15 +108,15 @@ impl Nearing {
         }
     }
 
-    pub(crate) fn note(&self, tenant: TenantId) {
-        self.tenants.lock().insert(tenant);
+    pub(crate) fn note(&self, tenant: TenantId, key: CellKey) {
+        self.keys.lock().entry(tenant).or_default().insert(key);
         self.woken.notify_one();
     }
 }
 
 impl std::fmt::Debug for Nearing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Nearing").field("tenants", &self.tenants.lock().len()).finish_non_exhaustive()
+        f.debug_struct("Nearing").field("tenants", &self.keys.lock().len()).finish_non_exhaustive()
     }
 }
 
@@ -144,6 +148,11 @@ impl Needs {
             needs.add(record_type, *field, cell);
         }
         needs
+    }
+
+    /// Whether no key could seal as much, however new.
+    pub(crate) fn is_past(&self, limit: u64) -> bool {
+        self.0.values().any(|count| *count > limit)
     }
 
     /// What is no sealed value was sealed by no key.

@@ -3,7 +3,10 @@
 //!
 //! Only a process that is all services does this: it has the records and the keys at hand.
 
-use std::collections::BTreeMap;
+mod periods;
+mod successors;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +15,10 @@ use countersign_audit::{AuditSink, Body, Reason, Record, Verdict};
 use countersign_authority::Registry;
 use countersign_authority::keeper::{KeyKeeper, KeyPeriods};
 use countersign_keys::KeySet;
-use countersign_model::{Clock, Entropy, FieldId, RequestId, Service, TenantId, TypeId, UnixMs};
+use countersign_model::{Clock, Entropy, FieldId, RequestId, Service, TenantId, TypeId};
 use countersign_services::reseal::{CellKeys, Outcome, Pace, ResealError, ResealStatus, Resealer};
 use countersign_store::SealCount;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -25,9 +29,9 @@ use super::side::Moving;
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How soon work that other keys came in between of is begun again.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// A key is not given a successor, although it has sealed almost all that it may.
+const LIMIT_REACHED: &str = "key_limit_reached";
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-/// From so many days before the end of a cryptoperiod it is said every day.
-const WARNED_DAYS: u64 = 7;
 
 /// What it is done with.
 pub(crate) struct Parts {
@@ -45,6 +49,10 @@ pub(crate) struct Parts {
 pub(crate) struct KeyLife {
     parts: Parts,
     resealer: Resealer,
+    /// What was left of tenants because it does not open.
+    left: Mutex<BTreeMap<TenantId, u64>>,
+    /// Fields whose keys are not rotated any more until somebody has done something, and on which day that was last said.
+    stopped: Mutex<BTreeMap<(TenantId, TypeId, FieldId), u64>>,
     woken: Notify,
 }
 
@@ -54,7 +62,7 @@ impl KeyLife {
         let (carry, keys) = (Arc::clone(&parts.moving.stored.carry), parts.registry.tenant_keys());
         let resealer = Resealer::new(carry, keys as Arc<dyn CellKeys>, Arc::clone(&parts.entropy), pace);
         let resealer = resealer.noted_by(Arc::clone(&parts.moving.noting));
-        let life = Arc::new(Self { parts, resealer, woken: Notify::new() });
+        let life = Arc::new(Self { parts, resealer, left: Mutex::default(), stopped: Mutex::default(), woken: Notify::new() });
         life.limit();
         life
     }
@@ -70,8 +78,11 @@ impl KeyLife {
 
     /// The limit that the policies in force set.
     fn limit(&self) {
-        let facts = Arc::clone(&self.parts.registry.facts().load().facts);
-        self.parts.moving.stored.carry.set_seal_limit(KeyPeriods::of(&facts.policies).seals_max);
+        self.parts.moving.stored.carry.set_seal_limit(self.periods().seals_max);
+    }
+
+    fn periods(&self) -> KeyPeriods {
+        KeyPeriods::of(&self.parts.registry.facts().load().facts.policies)
     }
 
     fn set(&self, tenant: TenantId) -> Option<KeySet> {
@@ -110,7 +121,9 @@ impl KeyLife {
                     Ok(false) => drop(said.insert(tenant, (set.newest(), true))),
                     Err(ResealError::Superseded) => {
                         self.put_down(tenant).await;
-                        again = AGAIN_AFTER;
+                        if !self.is_stopped(tenant) {
+                            again = AGAIN_AFTER;
+                        }
                     }
                     Err(error) => {
                         tracing::error!(%tenant, %error, "records could not be sealed again; this is tried again");
@@ -124,6 +137,7 @@ impl KeyLife {
     /// Whether nothing older is left.
     async fn reseal(&self, tenant: TenantId) -> Result<bool, ResealError> {
         let types = Arc::clone(&self.parts.registry.facts().load().facts.types);
+        self.left.lock().remove(&tenant);
         match self.resealer.tenant(tenant, &types).await? {
             Outcome::Clean { epoch } => {
                 match self.parts.registry.resealed(tenant, epoch).await {
@@ -138,6 +152,7 @@ impl KeyLife {
                 Ok(true)
             }
             Outcome::Left { epoch, rows } => {
+                self.left.lock().insert(tenant, rows);
                 tracing::error!(%tenant, epoch, rows, "records have cells that do not open; their keys stay in use");
                 let said = format!(
                     "{rows} records have cells that do not open: what is older than epoch {epoch} stays in use"
@@ -154,7 +169,7 @@ impl KeyLife {
         loop {
             self.limit();
             for tenant in self.tenants() {
-                self.succeed(tenant).await;
+                self.succeed(tenant, &BTreeSet::new()).await;
                 let today = self.parts.clock.now().0 / DAY_MS;
                 if said.insert(tenant, today) != Some(today) {
                     self.put_down(tenant).await;
@@ -163,8 +178,8 @@ impl KeyLife {
             }
             tokio::select! {
                 near = nearing.wait() => {
-                    for tenant in near {
-                        self.succeed(tenant).await;
+                    for (tenant, keys) in near {
+                        self.succeed(tenant, &keys).await;
                     }
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -198,71 +213,6 @@ impl KeyLife {
         }
     }
 
-    /// New keys for each field whose present ones have sealed three quarters of what they may.
-    async fn succeed(&self, tenant: TenantId) {
-        let Ok(counts) = self.parts.moving.stored.carry.counts(tenant).await else { return };
-        for count in counts.iter().filter(|count| count.is_near()) {
-            let (record_type, field) = (count.key.record_type, count.key.field);
-            let present = self.set(tenant).and_then(|set| set.epochs(record_type, field).first().copied());
-            if present != Some(count.key.epoch) {
-                continue;
-            }
-            let rotated =
-                self.parts.registry.change_keys(tenant, move |keys, _| keys.rotate_field(tenant, record_type, field));
-            match rotated.await {
-                Ok(set) => {
-                    let name = self.name(record_type, field);
-                    let said = format!(
-                        "keys of {name} rotated, by the service itself: they have sealed {} of {} values; epoch {} from now on",
-                        count.sealed,
-                        count.limit,
-                        set.newest(),
-                    );
-                    tracing::warn!(%tenant, "{said}");
-                    self.record(tenant, "key_limit_near", Verdict::Changed, said).await;
-                    self.woken.notify_one();
-                }
-                Err(error) => {
-                    tracing::error!(%tenant, %error, "a key that has sealed almost all that it may could not be rotated")
-                }
-            }
-        }
-    }
-
-    /// Puts on record that cryptoperiods are over, or soon will be: the monitor alerts that.
-    async fn judge_age(&self, tenant: TenantId) {
-        let Some(set) = self.set(tenant) else { return };
-        let facts = Arc::clone(&self.parts.registry.facts().load().facts);
-        let (periods, now) = (KeyPeriods::of(&facts.policies), self.parts.clock.now());
-        let born = facts.tenants.get(&tenant).map(|tenant| tenant.created).unwrap_or_default();
-        let age = |made: UnixMs| now.0.saturating_sub(if made.0 == 0 { born.0 } else { made.0 }) / DAY_MS;
-        let made_with = |epoch: u32| set.generation_of(epoch).map(|one| one.made).unwrap_or_default();
-        let mut keys =
-            vec![("the tenant's key".to_owned(), age(made_with(set.seal_epoch())), u64::from(periods.tenant_days))];
-        for (type_id, record_type) in facts.types.iter() {
-            for (field_id, field) in record_type.iter() {
-                let Some(epoch) = set.epochs(type_id, field_id).first().copied() else { continue };
-                let own = set
-                    .fields()
-                    .iter()
-                    .find(|one| (one.record_type, one.field, one.epoch) == (type_id, field_id, epoch));
-                let made = own.map_or_else(|| made_with(epoch), |one| one.made);
-                keys.push((format!("{}.{}", record_type.name, field.name), age(made), u64::from(periods.field_days)));
-            }
-        }
-        let over = keys.iter().filter(|(_, age, period)| age >= period);
-        let ending = keys.iter().filter(|(_, age, period)| age < period && age.saturating_add(WARNED_DAYS) >= *period);
-        for (action, verdict, what, found) in [
-            ("key_period_over", Verdict::Failed, "is over", over.collect::<Vec<_>>()),
-            ("key_period_ending", Verdict::Intent, "ends within 7 days", ending.collect::<Vec<_>>()),
-        ] {
-            let Some((first, ..)) = found.first() else { continue };
-            let others = found.len().saturating_sub(1);
-            self.record(tenant, action, verdict, format!("the cryptoperiod of {first} and {others} others {what}"))
-                .await;
-        }
-    }
-
     fn name(&self, record_type: TypeId, field: FieldId) -> String {
         let types = Arc::clone(&self.parts.registry.facts().load().facts.types);
         let known = types.record_type(record_type);
@@ -272,6 +222,7 @@ impl KeyLife {
 
     /// In the tenant's own audit log.
     async fn record(&self, tenant: TenantId, action: &str, verdict: Verdict, detail: String) {
+        let reason = if action == LIMIT_REACHED { Reason::Limit } else { Reason::Unavailable };
         let request = RequestId::new(self.parts.clock.now(), &*self.parts.entropy);
         let record = Record {
             time: self.parts.clock.now(),
@@ -283,7 +234,7 @@ impl KeyLife {
             tally: None,
             body: Body {
                 action: action.to_owned(),
-                reason: (verdict == Verdict::Failed).then_some(Reason::Unavailable),
+                reason: (verdict == Verdict::Failed).then_some(reason),
                 epoch: self.parts.registry.facts().load().facts.epoch,
                 detail: Some(detail),
                 ..Body::default()
@@ -303,6 +254,10 @@ impl KeyKeeper for KeyLife {
 
     fn progress(&self, tenant: TenantId) -> Option<ResealStatus> {
         self.resealer.status(tenant)
+    }
+
+    fn left(&self, tenant: TenantId) -> u64 {
+        self.left.lock().get(&tenant).copied().unwrap_or_default()
     }
 
     fn wake(&self) {

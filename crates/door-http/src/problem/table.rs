@@ -174,6 +174,7 @@ fn failed(failure: &Failure) -> Wire {
             wire(S::BAD_REQUEST, "PGRST124", "Query result exceeds max-affected preference constraint")
                 .details(format!("The query affects {matched} rows"))
         }
+        Failure::SealLimit => wire(S::PAYLOAD_TOO_LARGE, "54000", text).hint("send it in parts"),
         Failure::Contention => wire(S::CONFLICT, "40001", text).hint("try again"),
         Failure::KeyReused => wire(S::UNPROCESSABLE_ENTITY, "22023", text).hint("send another request under another key"),
         Failure::UnderWay => wire(S::CONFLICT, "55006", text).with(Challenge::Retry).hint("ask again"),

@@ -98,6 +98,7 @@ fn all() -> Vec<Problem> {
         Failure::MissingReference { field: field() },
         Failure::StillReferenced,
         Failure::TooManyAffected { max: 1, matched: 2 },
+        Failure::SealLimit,
         Failure::Contention,
         Failure::KeyReused,
         Failure::UnderWay,

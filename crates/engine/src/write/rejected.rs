@@ -35,6 +35,7 @@ impl Work<'_> {
         Ok(match rejected {
             // A change that was made before is answered before this is asked.
             Rejected::Stale { .. } | Rejected::Done | Rejected::Epoch => None,
+            Rejected::Limit => Some(Failure::SealLimit),
             Rejected::Missing { requirement } => {
                 let name = match sent.causes.get(requirement) {
                     Some(Cause::Reference(field)) => record_type.field(*field),

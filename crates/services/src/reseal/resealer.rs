@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use countersign_crypto::sealed_epoch;
 use countersign_model::{Entropy, RecordId, RecordTypes, TenantId, TypeId};
+use countersign_store::Rejected;
 use countersign_store::carry::{CarriedRow, Noting, Resealed, Reseals};
 use parking_lot::Mutex;
 use tokio::time::Instant;

@@ -76,7 +76,7 @@ pub trait Reseals: Carry {
     /// Replaces these cells and tags in records that still have that version, which stays as it is; nothing of it is
     /// history. Notes how far it has come, to be found by [`Self::progress`], in the same transaction. How many of the
     /// rows were replaced; [`Rejected::Epoch`] if that would be more than a key may seal, or if `epoch`, the one that
-    /// they were sealed for, is not the tenant's any more.
+    /// they were sealed for, is not the tenant's any more; [`Rejected::Limit`] if no key may seal so many.
     ///
     /// # Errors
     /// As [`crate::Store::write`], but nothing is unknown: doing it twice is doing it once.
@@ -108,7 +108,7 @@ pub trait Reseals: Carry {
     async fn counts(&self, tenant: TenantId) -> Result<Vec<SealCount>, StoreError>;
 
     /// Counts what was sealed elsewhere and is to be stored, as by a restore under the newest keys: by key, how many. All of
-    /// it or, as [`Rejected::Epoch`], nothing.
+    /// it or, as [`Rejected::Epoch`] or [`Rejected::Limit`], nothing.
     ///
     /// # Errors
     /// As [`Self::raise`], but that twice is twice.
@@ -124,7 +124,7 @@ pub trait Reseals: Carry {
     /// As [`Self::raise`].
     async fn put_counts(&self, tenant: TenantId, epoch: u32, counts: Vec<SealCount>) -> Result<(), StoreError>;
 
-    /// Tells when a key comes near its limit.
+    /// Tells which keys come near their limit, or could not seal what was asked of them.
     fn nearing(&self) -> Arc<Nearing>;
 
     /// Lets each key seal so many values from now on, at the most [`SEALS_MAX`](crate::SEALS_MAX).

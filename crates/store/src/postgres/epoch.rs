@@ -102,6 +102,9 @@ impl Shared {
 
     /// Counts values, all of them or none.
     pub(super) async fn charge(&self, tenant: TenantId, needs: &Needs) -> Result<Result<(), Rejected>, StoreError> {
+        if needs.is_past(self.seals.limit.max()) {
+            return Ok(Err(Rejected::Limit));
+        }
         if self.seals.take(tenant, needs).is_ok() {
             return Ok(Ok(()));
         }
@@ -132,11 +135,13 @@ impl Shared {
             // What may have been set aside is set aside again: too much is counted, never too little.
             again(set_aside(&self.pool, tenant, &keys, wanted, limit).await)
         });
-        let totals = granted.await.map_err(fault)?;
-        if totals.as_ref().is_none_or(|totals| totals.iter().any(|(_, total)| is_near(*total, limit))) {
-            self.seals.limit.nearing.note(tenant);
+        let granted = granted.await.map_err(fault)?;
+        for (one, (granted, total)) in wanted.iter().zip(&granted) {
+            if granted.is_none() || is_near(*total, limit) {
+                self.seals.limit.nearing.note(tenant, one.key);
+            }
         }
-        Ok(totals.map(|totals| wanted.iter().zip(totals).map(|(one, (granted, _))| (one.key, granted)).collect()))
+        Ok(wanted.iter().zip(granted).map(|(one, (granted, _))| Some((one.key, granted?))).collect())
     }
 
     pub(super) async fn counts(&self, tenant: TenantId) -> Result<Vec<SealCount>, StoreError> {
@@ -197,14 +202,15 @@ fn count(row: &Row, limit: u64) -> Result<SealCount, StoreError> {
     Ok(SealCount { key, sealed, limit })
 }
 
-/// What was set aside for each that was wanted, and what that makes together; `None` if one passes the limit.
+/// For each that was wanted what was set aside, and what that makes together. If one passes the limit it is `None` for that
+/// one, and nothing was set aside.
 async fn set_aside(
     pool: &Arc<Pool>,
     tenant: TenantId,
     keys: &Keys,
     wanted: &[Wanted],
     limit: u64,
-) -> Result<Option<Vec<(u64, u64)>>, PgError> {
+) -> Result<Vec<(Option<u64>, u64)>, PgError> {
     let make: Arc<str> = "INSERT INTO seal_count (tenant, type, field, epoch, sealed) \
          SELECT $1::uuid, w.*, 0 FROM unnest($2::integer[], $3::integer[], $4::bigint[]) AS w ON CONFLICT DO NOTHING"
         .into();
@@ -230,19 +236,20 @@ async fn set_aside(
         if found.key != one.key {
             return Err(PgError::Damaged);
         }
-        let Some(granted) = one.grant(found.sealed, limit) else {
-            transaction.roll_back().await?;
-            return Ok(None);
-        };
-        totals.push((granted, found.sealed.saturating_add(granted)));
+        let granted = one.grant(found.sealed, limit);
+        totals.push((granted, found.sealed.saturating_add(granted.unwrap_or(0))));
     }
     if totals.len() != wanted.len() {
         return Err(PgError::Contention);
     }
+    if totals.iter().any(|(granted, _)| granted.is_none()) {
+        transaction.roll_back().await?;
+        return Ok(totals);
+    }
     let sealed: Vec<i64> = totals.iter().map(|(_, total)| i64::try_from(*total).unwrap_or(i64::MAX)).collect();
     transaction.execute(&set, &[&id, &keys.types, &keys.fields, &keys.epochs, &sealed]).await?;
     write::commit(transaction).await?;
-    Ok(Some(totals))
+    Ok(totals)
 }
 
 /// Raises the epoch, once all writers of older ones that are under way are over.

@@ -40,15 +40,17 @@ fn grants_end_at_the_limit() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_told_of_each_tenant_once() {
+async fn whoever_waits_is_told_of_each_key_once() {
     let nearing = Nearing::default();
     let tenant = |number| TenantId::from_u128((0x7_u128 << 76) | number);
-    nearing.note(tenant(1));
-    nearing.note(tenant(2));
-    nearing.note(tenant(1));
-    assert_eq!(nearing.wait().await, [tenant(1), tenant(2)].into());
+    nearing.note(tenant(1), key(1));
+    nearing.note(tenant(2), key(1));
+    nearing.note(tenant(1), key(2));
+    nearing.note(tenant(1), key(1));
+    let told = [(tenant(1), [key(1), key(2)].into()), (tenant(2), [key(1)].into())];
+    assert_eq!(nearing.wait().await, told.into());
     let quiet = tokio::time::timeout(std::time::Duration::from_millis(20), nearing.wait()).await;
     assert!(quiet.is_err());
-    nearing.note(tenant(2));
-    assert_eq!(nearing.wait().await, [tenant(2)].into());
+    nearing.note(tenant(2), key(1));
+    assert_eq!(nearing.wait().await, [(tenant(2), [key(1)].into())].into());
 }

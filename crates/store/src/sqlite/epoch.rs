@@ -90,18 +90,24 @@ impl Seals {
         needs: &Needs,
     ) -> Result<Result<(), Rejected>, StoreError> {
         let limit = self.limit.max();
+        if needs.is_past(limit) {
+            return Ok(Err(Rejected::Limit));
+        }
         let Err(wanted) = known.blocks.take(needs, limit) else { return Ok(Ok(())) };
         make(connection)?;
-        let mut grants = Vec::with_capacity(wanted.len());
+        let (mut grants, mut is_refused) = (Vec::with_capacity(wanted.len()), false);
         for one in &wanted {
             let sealed = sealed(connection, &one.key)?;
             let granted = one.grant(sealed, limit);
             let total = sealed.saturating_add(granted.unwrap_or(0));
             if granted.is_none() || is_near(total, limit) {
-                self.limit.nearing.note(self.tenant);
+                self.limit.nearing.note(self.tenant, one.key);
             }
-            let Some(granted) = granted else { return Ok(Err(Rejected::Epoch)) };
-            grants.push((one.key, granted, total));
+            is_refused |= granted.is_none();
+            grants.extend(granted.map(|granted| (one.key, granted, total)));
+        }
+        if is_refused {
+            return Ok(Err(Rejected::Epoch));
         }
         known.changed = true;
         for (key, granted, total) in grants {
@@ -120,15 +126,18 @@ impl Seals {
     ) -> Result<Result<(), Rejected>, StoreError> {
         make(connection)?;
         let (limit, mut totals) = (self.limit.max(), Vec::with_capacity(counts.len()));
+        if counts.iter().any(|(_, count)| *count > limit) {
+            return Ok(Err(Rejected::Limit));
+        }
         for (key, count) in counts {
             let total = sealed(connection, key)?.saturating_add(*count);
             if is_near(total, limit) {
-                self.limit.nearing.note(self.tenant);
-            }
-            if total > limit {
-                return Ok(Err(Rejected::Epoch));
+                self.limit.nearing.note(self.tenant, *key);
             }
             totals.push((key, total));
+        }
+        if totals.iter().any(|(_, total)| *total > limit) {
+            return Ok(Err(Rejected::Epoch));
         }
         for (key, total) in totals {
             set(connection, key, total)?;

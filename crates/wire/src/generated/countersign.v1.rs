@@ -1970,7 +1970,7 @@ impl ::prost::Name for WriteRecordsReply {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Rejected {
-    #[prost(oneof = "rejected::Kind", tags = "1, 2, 7, 4, 5, 6")]
+    #[prost(oneof = "rejected::Kind", tags = "1, 2, 7, 4, 5, 6, 8")]
     pub kind: ::core::option::Option<rejected::Kind>,
 }
 /// Nested message and enum types in `Rejected`.
@@ -1992,6 +1992,9 @@ pub mod rejected {
         /// The tenant has a newer key than it was sealed under.
         #[prost(bool, tag = "6")]
         Epoch(bool),
+        /// It has more values of one field than any key may seal.
+        #[prost(bool, tag = "8")]
+        Limit(bool),
     }
 }
 impl ::prost::Name for Rejected {

@@ -177,6 +177,9 @@ async fn seal_keys_and_tenant_keys() {
     let (bearer, request) = (bearer(), deployment.request());
     let call = call(&bearer, &request);
     assert_eq!(keys.try_new_tenant_key(&call, TENANT).await, Err(Failed::Call(CallRefused::Role)));
+    assert_eq!(keys.try_issued_epoch(&call).await, Err(Failed::Call(CallRefused::Role)));
+    let stores = RemoteKeys::new(deployment.channel("store", "keys", &served.address));
+    assert_eq!(stores.issued_epoch(&call).await.unwrap(), 9);
     let channel = deployment.channel("authority", "keys", &served.address);
     let (keys, authority_records) = (RemoteKeys::new(channel.clone()), RemoteRecords::new(channel));
     assert_eq!(keys.new_tenant_key(&call, TENANT).await.unwrap(), TENANT.as_bytes());
@@ -184,7 +187,7 @@ async fn seal_keys_and_tenant_keys() {
     authority_records.create_tenant(&call, TENANT).await.unwrap();
     assert!(authority_records.any_records(&call, TYPE).await.unwrap());
     assert!(!authority_records.any_records(&call, TypeId(9)).await.unwrap());
-    assert_eq!(fake.begun.load(Ordering::SeqCst), 5);
+    assert_eq!(fake.begun.load(Ordering::SeqCst), 6);
     assert_eq!(records.create_tenant(&call, TENANT).await, Err(ServiceFailure::Unavailable));
 }
 

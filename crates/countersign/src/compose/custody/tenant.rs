@@ -16,7 +16,7 @@ use countersign_model::{Name, RecordTypes, TenantId, TypeId, UnixMs};
 use countersign_services::reseal::{self, ResealError};
 use countersign_store::carry::{CarriedRow, Moment, Moments as _, PastRow, Replacement};
 use countersign_store::history::{NotRewound, Rewound};
-use countersign_store::{CellKey, StoreError};
+use countersign_store::{CellKey, Rejected, StoreError};
 
 use super::about::About;
 use super::jobs::{Ended, Reach};
@@ -202,10 +202,7 @@ async fn put_back(
     let sealed = std::mem::take(&mut making.sealed);
     let put = making.put;
     let counts = sealed.into_iter().collect();
-    if new.charge(counts).await.map_err(|error| failed(&error))?.is_err() {
-        return Err(Problem::new(Exit::Unavailable, "a key of the tenant has sealed all that it may")
-            .next("it is rotated by itself; try again in a while"));
-    }
+    new.charge(counts).await.map_err(|error| failed(&error))?.map_err(not_charged)?;
     // No rotation begins between this look and the end of it.
     let alone = parts.registry.unchanging().await;
     if keys_of(parts, tenant)?.newest() != epoch {
@@ -308,6 +305,16 @@ impl Making<'_> {
         }
         Ok(row)
     }
+}
+
+/// What is put back is sealed at once, by one key of each field.
+fn not_charged(rejected: Rejected) -> Problem {
+    if rejected == Rejected::Limit {
+        let said = "more values of one field are to be put back than one key may seal, however new it is";
+        return Problem::new(Exit::Conflict, said).next("raise seals_max in keys.toml of the policies, then try again");
+    }
+    Problem::new(Exit::Unavailable, "a key of the tenant can't seal as much as is to be put back")
+        .next("it is rotated by itself; try again in a while")
 }
 
 fn not_sealed(error: &ResealError) -> Problem {

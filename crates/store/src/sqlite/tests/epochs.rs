@@ -29,7 +29,7 @@ async fn a_replacement_counts_what_it_brings() {
     assert_eq!(new.charge(vec![(SHELVES, 900)]).await, Ok(Ok(())));
     new.commit().await.unwrap();
     assert_eq!(counted(&store.counts(one).await.unwrap()), 900);
-    assert_eq!(store.nearing().wait().await, [one].into());
+    assert_eq!(store.nearing().wait().await, [(one, [SHELVES].into())].into());
     // Blocks that were set aside before are not counted away.
     assert_eq!(store.charge(one, vec![(SHELVES, 100)]).await, Ok(Ok(())));
     assert_eq!(store.charge(one, vec![(SHELVES, 1)]).await, Ok(Err(Rejected::Epoch)));
