@@ -267,8 +267,12 @@ pub(crate) struct SealedLeaf {
 }
 
 /// Seals a record into leaves: one, unless its lists are too long for one.
-pub(crate) fn seal(keys: &dyn AuditKeys, entropy: &dyn Entropy, record: Record) -> Result<Vec<SealedLeaf>, AuditError> {
-    let seals = Seals::of(keys, &record)?;
+pub(crate) fn seal(
+    keys: &dyn AuditKeys,
+    entropy: &dyn Entropy,
+    mut record: Record,
+) -> Result<Vec<SealedLeaf>, AuditError> {
+    let seals = Seals::of(keys, &mut record)?;
     let seal = |part: &Record| Ok(SealedLeaf { bytes: seals.seal(entropy, part)?, terms: terms::of(part) });
     split(record).iter().map(seal).collect()
 }
@@ -281,15 +285,20 @@ struct Seals {
 }
 
 impl Seals {
-    fn of(keys: &dyn AuditKeys, record: &Record) -> Result<Self, AuditError> {
+    /// Of a tenant whose key was destroyed a record says in identifiers alone what came of a request: it opens for longer than
+    /// anything of that tenant may.
+    fn of(keys: &dyn AuditKeys, record: &mut Record) -> Result<Self, AuditError> {
         let own = keys.audit_key(None)?;
         match keys.audit_key(record.tenant) {
-            Ok(body) => Ok(Self { body, under_own_key: false, own }),
-            Err(AuditError::NoKey) if record.tenant.is_some() => {
-                Ok(Self { body: Arc::clone(&own), under_own_key: true, own })
+            Ok(body) => return Ok(Self { body, under_own_key: false, own }),
+            Err(AuditError::NoKey) if record.tenant.is_some() => {}
+            Err(AuditError::Destroyed) if record.tenant.is_some() => {
+                let Body { user_name, purpose, detail, .. } = &mut record.body;
+                (*user_name, *purpose, *detail) = (None, None, None);
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        Ok(Self { body: Arc::clone(&own), under_own_key: true, own })
     }
 
     fn seal(&self, entropy: &dyn Entropy, record: &Record) -> Result<Vec<u8>, AuditError> {

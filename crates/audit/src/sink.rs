@@ -43,6 +43,7 @@ pub trait AuditKeys: Send + Sync {
     ///
     /// # Errors
     /// [`AuditError::NoKey`] if it can't be had. A tenant's records are then sealed under the service's own key.
+    /// [`AuditError::Destroyed`] if there is none any more: likewise, but without names and what people typed.
     fn audit_key(&self, tenant: Option<TenantId>) -> Result<Arc<SealKey>, AuditError>;
 
     /// The same in the epoch that a sealed record names, to read that record. Where keys have no epochs, the only one.

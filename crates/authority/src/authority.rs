@@ -81,6 +81,8 @@ pub struct Authority {
     pub(crate) watch: Option<Arc<dyn Watch>>,
     /// Who backs up and restores, where there is one.
     pub(crate) custodian: Option<Arc<dyn Custodian>>,
+    /// Whether other services have keys and records, which this one has no way to destroy.
+    pub(crate) is_apart: bool,
     /// Who seals tenants again, where there is one.
     pub(crate) keeper: Option<Arc<dyn KeyKeeper>>,
     /// When this process began to be the authority.
@@ -113,7 +115,7 @@ impl Authority {
         let since = registry.takes_over().then_some(started);
         let proofs = ReplayWindow::new(PROOFS);
         let remembered = Arc::new(Remembered { proofs, since, challenges: Arc::clone(&challenges) });
-        let authority = Self {
+        Ok(Self {
             registry,
             store,
             keys,
@@ -132,12 +134,11 @@ impl Authority {
             watch: None,
             custodian: None,
             keeper: None,
+            is_apart: false,
             logs: Arc::new(Vec::<(LogName, Arc<dyn Log>)>::new()),
             witnesses: BTreeSet::new(),
             started,
-        };
-        authority.finish_erasures().await;
-        Ok(authority)
+        })
     }
 
     /// The same authority, which calls identity providers by means of `outbound`. Without this it calls them on the
@@ -193,6 +194,7 @@ impl Authority {
         trails: Arc<dyn Trails>,
     ) -> Self {
         (self.keys, self.records, self.trails) = (keys, records, trails);
+        self.is_apart = true;
         self
     }
 

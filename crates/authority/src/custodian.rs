@@ -2,8 +2,7 @@
 
 use async_trait::async_trait;
 use countersign_model::erasure::Receipt;
-use countersign_model::facts::Principal;
-use countersign_model::{Name, RequestId, TenantId, UnixMs};
+use countersign_model::{Name, RequestId, TenantId, UnixMs, UserId};
 use serde_json::Value;
 
 use crate::control::erase::Finding;
@@ -14,8 +13,8 @@ use crate::error::ControlFailure;
 pub struct Work {
     /// The request that asked; the job's name from then on.
     pub job: RequestId,
-    /// Who asked, as USER@TENANT.
-    pub by: String,
+    /// Who asked; `None` is nobody, but the clock.
+    pub by: Option<UserId>,
     /// For what.
     pub task: Task,
 }
@@ -138,9 +137,4 @@ pub trait Custodian: Send + Sync {
     /// # Errors
     /// [`CustodyFailure`]
     async fn backups(&self, repository: &Name) -> Result<Value, CustodyFailure>;
-}
-
-/// Who asked, as it stands in a job.
-pub(crate) fn asker(caller: &Principal) -> String {
-    format!("{}@{}", caller.acting().1.name, caller.tenant_name)
 }

@@ -463,7 +463,11 @@ impl AuditKeys for Registry {
             None => Ok(Arc::clone(&self.audit_key)),
             // Records wait for no key management service that is known not to answer.
             Some(tenant) if self.tenant_keys.is_out_of_reach(tenant) => Err(AuditError::NoKey),
-            Some(tenant) => self.tenant_keys.seal_key(tenant, "audit").map_err(|_| AuditError::NoKey),
+            Some(tenant) => self.tenant_keys.seal_key(tenant, "audit").map_err(|error| match error {
+                // As when it was erased.
+                KeyError::UnknownTenant => AuditError::Destroyed,
+                error => without_key(error),
+            }),
         }
     }
 

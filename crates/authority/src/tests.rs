@@ -287,6 +287,7 @@ impl House {
             Some(outbound) => authority.calling(outbound),
             None => authority,
         };
+        authority.finish_erasures().await;
         let authority = Arc::new(authority);
         Self { dir, clock, registry, ledgers, store, authority, guard, operator }
     }

@@ -116,6 +116,22 @@ fn without_the_tenants_key_it_is_under_the_services_own_and_says_so() {
     assert!(matches!(no_tally_key, Err(AuditError::NoKey)));
 }
 
+/// It opens for longer than anything of the tenant may.
+#[test]
+fn without_a_key_for_good_it_says_no_names() {
+    struct Erased;
+    impl AuditKeys for Erased {
+        fn audit_key(&self, tenant: Option<TenantId>) -> Result<Arc<SealKey>, AuditError> {
+            if tenant.is_some() { Err(AuditError::Destroyed) } else { FixedKeys.audit_key(None) }
+        }
+    }
+    let record = sample(Service::Gateway, Some(tenant(1)), 5);
+    let leaves = seal(&Erased, &SystemEntropy, record.clone()).unwrap();
+    let own = FixedKeys::key(None);
+    let body = Body { user_name: None, purpose: None, detail: None, ..record.body.clone() };
+    assert_eq!(open(&own, &own, &leaves[0].bytes), Some(Record { body, ..record }));
+}
+
 #[test]
 fn leaves_of_unknown_versions_and_flags_are_none() {
     let good = leaf(&Record { tally: None, ..sample(Service::Gateway, Some(tenant(1)), 5) });

@@ -8,7 +8,7 @@ use super::Done;
 use super::describe::describe_backup;
 use crate::answer::ControlAnswer;
 use crate::authority::Authority;
-use crate::custodian::{CustodyFailure, Task, Work, asker};
+use crate::custodian::{CustodyFailure, Task, Work};
 use crate::error::ControlFailure;
 
 impl Authority {
@@ -46,7 +46,7 @@ impl Authority {
             // The tenant is told before its records become others, and again when they have.
             self.record_elsewhere(permit, *tenant, asked, self.registry.clock().now()).await?;
         }
-        let work = Work { job: permit.request().id, by: asker(caller), task };
+        let work = Work { job: permit.request().id, by: Some(caller.acting().0), task };
         Ok(Done::changed(ControlAnswer::Custody(custodian.begin(work).await?)))
     }
 }

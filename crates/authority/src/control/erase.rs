@@ -26,10 +26,21 @@ use crate::registry::erasure::ErasureFact;
 
 impl Authority {
     pub(super) async fn erase(&self, permit: &Permit, erase: EraseControl) -> Result<Done, ControlFailure> {
-        let takes_store = !matches!(erase, EraseControl::Principal { .. } | EraseControl::Receipts { .. });
-        if takes_store && self.store.as_ref().is_none_or(|store| store.erasing().is_none()) {
-            let expected = "one process that is all services, and that is not moving at present".to_owned();
-            return Err(ControlFailure::Invalid { field: "deployment".to_owned(), expected });
+        // Before anything is written down: what is begun is finished, whoever was told what.
+        let of_facts = match &erase {
+            EraseControl::Principal { .. } | EraseControl::Receipts { .. } => true,
+            EraseControl::Prove { receipt } => {
+                let receipts = self.registry.receipts();
+                let of_principal = |receipt: &Receipt| matches!(receipt.erased, Erased::Principal { .. });
+                receipts.find(*receipt).is_none_or(of_principal)
+            }
+            EraseControl::Record { .. } | EraseControl::Tenant { .. } => false,
+        };
+        let erases = self.store.as_ref().is_some_and(|store| store.erasing().is_some()) && !self.is_apart;
+        if !of_facts && !erases {
+            let expected = "one process that is all services, and that is not moving at present: services that run apart \
+                            erase principals only";
+            return Err(ControlFailure::Invalid { field: "deployment".to_owned(), expected: expected.to_owned() });
         }
         match erase {
             EraseControl::Record { record_type, key } => self.erase_record(permit, &record_type, &key).await,

@@ -154,7 +154,7 @@ impl Custody {
 
     fn view(&self, job: &Job) -> Value {
         let facts = Arc::clone(&self.parts.registry.facts().load().facts);
-        self.jobs.view(job, |tenant| facts.tenants.get(&tenant).map(|tenant| tenant.name.clone()))
+        self.jobs.view(job, &facts)
     }
 
     fn seek(&self, id: RequestId) -> Option<Value> {

@@ -162,6 +162,8 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         rows_per_second: u32::try_from(base.config.keys.reseal_per_second.number()).unwrap_or(u32::MAX),
     });
     let authority = authority.resealing_by(Arc::clone(&key_life) as Arc<dyn KeyKeeper>);
+    // Repositories get their receipts when it serves.
+    authority.finish_erasures().await;
     let authority = Arc::new(authority.kept_by(Arc::clone(&custody) as Arc<dyn Custodian>));
     let app = App::new(AppParts {
         guard: Arc::clone(&gateway.guard),

@@ -18,8 +18,9 @@ const AGAIN: Duration = Duration::from_secs(30);
 const UNDER_WAY_MS: u64 = 60_000;
 
 impl Authority {
-    /// Finishes erasures that were begun. One that can't be finished now stays as it is, for later.
-    pub(crate) async fn finish_erasures(&self) {
+    /// Finishes erasures that were begun: to be called before anybody is served. One that can't be finished now stays as it is,
+    /// for later.
+    pub async fn finish_erasures(&self) {
         self.finish_erasures_from_before(self.registry.clock().now()).await;
     }
 
@@ -35,7 +36,7 @@ impl Authority {
     }
 
     async fn finish_erasures_from_before(&self, moment: UnixMs) {
-        let Some(store) = self.store.clone() else { return };
+        let Some(store) = self.store.clone().filter(|_| !self.is_apart) else { return };
         let unfinished = self.registry.unfinished_erasures().into_iter();
         for fact in unfinished.filter(|fact| fact.receipt.begun <= moment) {
             let finished = match &fact.receipt.erased {

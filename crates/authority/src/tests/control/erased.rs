@@ -1,5 +1,8 @@
 //! What an erased tenant leaves: in deployments that are restored from before, and in facts that are not its own.
 
+use std::sync::Arc;
+
+use countersign_audit::LedgerQuery;
 use countersign_keys::OwnKeyId;
 use countersign_model::control::{AuditQuery, Control};
 use countersign_model::custody::EraseControl;
@@ -9,10 +12,10 @@ use countersign_model::{RequestId, TenantId, UnixMs, UserId};
 
 use serde_json::Value;
 
-use super::super::{House, kms, name, registry_parts};
-use super::erase::{copy, house, incident, tenant_id};
-use crate::Registry;
+use super::super::{Failed, House, kms, name, registry_parts};
+use super::erase::{copy, house, incident, proved, tenant_id};
 use crate::registry::erasure::ErasureFact;
+use crate::{ControlFailure, Registry};
 
 async fn erase_tenant(house: &House, tenant: &str) -> Value {
     let operator = house.operator_token().await;
@@ -172,4 +175,61 @@ async fn incidents_keep_no_names_of_what_was_erased() {
         let old = page["records"].as_array().unwrap().iter().filter(|record| record["action"] == "manage_incidents");
         assert!(old.clone().count() >= 6 && !old.clone().any(|record| said(record, "vanishing")), "{page}");
     }
+}
+
+/// Requests that come while a tenant is being erased, or later, are on record by identifiers.
+#[tokio::test]
+async fn records_say_no_names_once_the_keys_are_gone() {
+    let house = house().await;
+    let admin = house.tenant("vanishing").await;
+    let token = house.token("andrew", "vanishing", &admin).await;
+    let tenant = tenant_id(&house, "vanishing");
+    let authority = &house.ledgers[1];
+    authority.flush().await.unwrap();
+    let last = authority.query(Some(tenant), &LedgerQuery::default()).unwrap().last().unwrap().0;
+    house.registry.destroy_keys(tenant, &house.registry.own_keys(tenant).0).unwrap();
+    let _ = house.ask(&token, Control::WhoAmI).await;
+    erase_tenant(&house, "vanishing").await;
+    assert!(house.ask(&token, Control::WhoAmI).await.is_err());
+    let mut shown = String::new();
+    authority.flush().await.unwrap();
+    // What opens without the tenant's key.
+    let query = LedgerQuery { after: Some(last), ..LedgerQuery::default() };
+    for (_, record) in authority.query(Some(tenant), &query).unwrap() {
+        shown.push_str(&serde_json::to_string(&record).unwrap());
+    }
+    assert!(shown.contains("use_own_token") && !shown.contains("andrew"), "{shown}");
+}
+
+/// Services apart have keys and records that the authority can't destroy: nothing of an erasure is begun that it could not end.
+#[tokio::test]
+async fn services_apart_erase_principals_only() {
+    let house = house().await;
+    let admin = house.tenant("northwind").await;
+    house.person("northwind", &admin, "nancy", "rep").await;
+    let House { dir, clock, registry, ledgers, store, authority, guard, operator } = house;
+    let authority = Arc::into_inner(authority).unwrap();
+    let (keys, records, trails) =
+        (Arc::clone(&authority.keys), Arc::clone(&authority.records), Arc::clone(&authority.trails));
+    let authority = Arc::new(authority.with_services(keys, records, trails));
+    let house = House { dir, clock, registry, ledgers, store, authority, guard, operator };
+    let (andrew, operator) = (house.token("andrew", "northwind", &admin).await, house.operator_token().await);
+    let record = EraseControl::Record { record_type: "customer".into(), key: "c1".into() };
+    let of_tenant = EraseControl::Tenant { tenant: name("northwind") };
+    for (token, erase) in [(&andrew, record), (&operator, of_tenant)] {
+        let refused = house.ask(token, Control::Erase(erase)).await.unwrap_err();
+        assert!(matches!(refused, Failed::Control(ControlFailure::Invalid { .. })), "{refused:?}");
+    }
+    assert!(house.registry.receipts().is_empty());
+    let principal = EraseControl::Principal { tenant: None, user: name("nancy") };
+    let receipt = house.ask(&andrew, Control::Erase(principal)).await.unwrap();
+    let proof = proved(&house, &andrew, &receipt).await;
+    assert_eq!(proof["proved"], true, "{proof}");
+    // An erasure that one process had begun waits until there is one again.
+    let mut change = house.registry.begin().await;
+    change.put_erasure(ErasureFact::of(&begun(tenant_id(&house, "northwind"), house.now()))).unwrap();
+    change.commit().await.unwrap();
+    house.authority.finish_erasures().await;
+    assert_eq!(house.registry.unfinished_erasures().len(), 1);
+    assert!(house.registry.latest().facts.tenants.contains_key(&tenant_id(&house, "northwind")));
 }

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use countersign_authority::custodian::{CustodyFailure, Task, Work};
 use countersign_authority::rfc3339;
 use countersign_crypto::{Aad, SealKey};
-use countersign_model::{Clock, Entropy, Name, RequestId, TenantId, UnixMs};
+use countersign_model::facts::Facts;
+use countersign_model::{Clock, Entropy, Name, RequestId, TenantId, UnixMs, UserId};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -61,12 +62,13 @@ pub(crate) enum State {
     CutOff,
 }
 
-/// One job, without the names of tenants: a tenant that is erased leaves none behind.
+/// One job, without the names of tenants and people: what is erased leaves none behind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) id: RequestId,
     pub(crate) kind: Kind,
-    pub(crate) by: String,
+    /// Who asked; `None` is nobody, but the clock.
+    pub(crate) by: Option<UserId>,
     pub(crate) repository: Option<Name>,
     pub(crate) backup: Option<String>,
     pub(crate) tenant: Option<TenantId>,
@@ -97,7 +99,7 @@ impl Job {
         Self {
             id: work.job,
             kind,
-            by: work.by.clone(),
+            by: work.by,
             repository,
             backup,
             tenant,
@@ -294,13 +296,20 @@ impl Jobs {
         self.known.lock().iter().rev().cloned().collect()
     }
 
-    /// One of them, as it is shown. `name` knows what tenants are called.
-    pub(crate) fn view(&self, job: &Job, name: impl Fn(TenantId) -> Option<Name>) -> Value {
+    /// One of them, as it is shown, by what tenants and people are called now; those that are no more, by their identifiers.
+    pub(crate) fn view(&self, job: &Job, facts: &Facts) -> Value {
         let at = self.running.lock().get(&job.id).map(|running| running.reach.now());
         let (phase, done, total) = at.unwrap_or_default();
-        let tenant = job.tenant.map(|id| name(id).map_or_else(|| id.to_string(), |name| name.to_string()));
+        let tenant_name =
+            |id: TenantId| facts.tenants.get(&id).map_or_else(|| id.to_string(), |one| one.name.to_string());
+        let tenant = job.tenant.map(tenant_name);
+        let by = match job.by.map(|id| (id, facts.users.get(&id))) {
+            Some((_, Some(user))) => format!("{}@{}", user.name, tenant_name(user.tenant)),
+            Some((id, None)) => id.to_string(),
+            None => "schedule".to_owned(),
+        };
         let mut view = json!({
-            "id": job.id, "kind": job.kind, "state": job.state, "by": job.by, "begun": rfc3339(job.begun),
+            "id": job.id, "kind": job.kind, "state": job.state, "by": by, "begun": rfc3339(job.begun),
             "done": done, "total": total,
         });
         let more = [
@@ -339,6 +348,10 @@ pub(crate) struct Ended {
 
 #[cfg(test)]
 mod tests {
+    use countersign_crypto::SecretKey;
+    use countersign_model::clock::ManualClock;
+    use countersign_model::facts::{Tenant, User, UserKind};
+
     use super::*;
 
     #[tokio::test]
@@ -346,5 +359,43 @@ mod tests {
         let said = watched(async { panic!("a mistake") }).await.unwrap_err().to_string();
         assert!(said.contains("mistake of this program"), "{said}");
         assert!(watched(async { Ok(Ended::default()) }).await.is_ok());
+    }
+    /// A job knows who asked by an identifier, which is all that is left of somebody who was erased.
+    #[test]
+    fn a_job_has_no_names() {
+        let (name, tenant, user) = (|text| Name::new(text).unwrap(), TenantId::from_u128(1), UserId::from_u128(2));
+        let folder = tempfile::tempdir().unwrap();
+        let with: (Arc<dyn Clock>, Arc<dyn Entropy>) =
+            (Arc::new(ManualClock::at(UnixMs(7))), Arc::new(countersign_crypto::SystemEntropy));
+        let key = SealKey::new(&SecretKey::generate(&*with.1));
+        let (jobs, _) = Jobs::open(folder.path().join("jobs"), key, with);
+        let task = Task::Restore { tenant: (tenant, name("northwind")), from: None, to: Some(UnixMs(1)) };
+        let work = Work { job: RequestId::from_u128(3), by: Some(user), task };
+        jobs.begin(&work).unwrap();
+        let job = jobs.all().remove(0);
+        let stored = serde_json::to_string(&job).unwrap();
+        assert!(!stored.contains("northwind") && stored.contains(&user.to_string()), "{stored}");
+
+        let vince = User {
+            tenant,
+            name: name("vince"),
+            roles: vec![],
+            attributes: Default::default(),
+            ssh_keys: vec![],
+            changed: UnixMs(1),
+            kind: UserKind::Person,
+            external: None,
+            expires: None,
+        };
+        let northwind = Tenant { name: name("northwind"), created: UnixMs(1) };
+        let facts = Facts {
+            tenants: Arc::new([(tenant, northwind)].into()),
+            users: Arc::new([(user, Arc::new(vince))].into()),
+            ..Facts::default()
+        };
+        assert_eq!(jobs.view(&job, &facts)["by"], "vince@northwind");
+        let shown = jobs.view(&job, &Facts::default());
+        assert_eq!((&shown["by"], &shown["tenant"]), (&json!(user), &json!(tenant)));
+        assert_eq!(jobs.view(&Job { by: None, ..job }, &facts)["by"], "schedule");
     }
 }

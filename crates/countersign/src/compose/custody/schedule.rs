@@ -112,7 +112,7 @@ impl Custody {
             Task::Restore { .. } | Task::Remove { .. } => return,
         };
         self.record(job, "backup_begun", Verdict::Intent, what, None).await;
-        if let Err(error) = self.begin(Work { job, by: "schedule".to_owned(), task }).await {
+        if let Err(error) = self.begin(Work { job, by: None, task }).await {
             tracing::error!(%error, "work could not be begun by the clock");
         }
     }
