@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use countersign_crypto::{FieldKeys, SecretKey, SystemEntropy, Tag, TenantKey, cell_aad, sealed_epoch};
 use countersign_keys::{FileKms, KeyError, KmsError, TenantKeys, WrappedKeys};
@@ -464,36 +464,4 @@ fn a_row_goes_from_keys_to_keys() {
     let moved = CarriedRow { record: record(6), ..old };
     from.destroyed.store(0, Ordering::SeqCst);
     assert!(row((&*from, &*to), &SystemEntropy, tenant(), book, moved).is_err(), "of another record");
-}
-
-/// A million cells: how long it takes, and what point reads beside it notice.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes; measured by hand"]
-async fn a_million_cells() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Postgres::start().unwrap();
-    let backends: [(&str, Arc<dyn Backend>); 2] = [("files", embedded(&folder)), ("tables", postgres(&server).await)];
-    for (name, store) in backends {
-        let (keys, rows) = (Keys::new(), 250_000);
-        filled(&*store, &keys, rows).await;
-        let reads = async |time: Duration| {
-            let (began, mut count) = (Instant::now(), 0_u64);
-            while began.elapsed() < time {
-                find(&*store, &keys, count * 7919 % rows + 1).await;
-                count += 1;
-            }
-            count as f64 / began.elapsed().as_secs_f64()
-        };
-        // Readers look for tags of both epochs already.
-        keys.rotate();
-        let alone = reads(Duration::from_secs(5)).await;
-        let resealer =
-            Resealer::new(Arc::clone(&store) as _, Arc::clone(&keys) as _, Arc::new(SystemEntropy), Pace::default());
-        let began = Instant::now();
-        let running = tokio::spawn(async move { resealer.tenant(tenant(), &library()).await });
-        let beside = reads(Duration::from_secs(20)).await;
-        assert_eq!(running.await.unwrap().unwrap(), Outcome::Clean { epoch: 2 });
-        let took = began.elapsed();
-        println!("{name}: {rows} records in {took:?}; point reads {alone:.0}/s alone, {beside:.0}/s beside it");
-    }
 }
