@@ -1,29 +1,19 @@
 //! Keys are rotated while everybody works and the program is killed, and old ones can be destroyed then.
 
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use countersign_testkit::{Certified, DATABASE, Postgres};
+use countersign_store::carry::{Carry, Reseals as _};
+use countersign_store::{Options as StoreOptions, SqliteStore};
 use serde_json::Value;
 
-use crate::bench::{Bench, POLICIES, program, run};
+use crate::bench::{Bench, POLICIES};
+use crate::on_postgres::moved;
 
 const ANN: &str = "ann@acme";
 const WITHIN: Duration = Duration::from_secs(180);
-
-fn moved(bench: &Bench) -> Postgres {
-    let out = bench.path("database-tls");
-    bench.run(&["postgres", "certificate", "127.0.0.1", "localhost", "--out", &out]).expect(0);
-    let read = |name: &str| fs::read_to_string(Path::new(&out).join(name)).unwrap();
-    let certified = Certified { ca_pem: read("ca.pem"), certificate_pem: read("cert.pem"), key_pem: read("key.pem") };
-    let server = Postgres::start_certified(&certified, "").unwrap();
-    server.sql(DATABASE, &run(program(&["postgres", "sql"])).expect(0).out).unwrap();
-    bench.run(&["move", "--to", &server.address()]).expect(0);
-    server
-}
 
 fn paced(bench: &Bench, per_second: u32) {
     let path = bench.dir().join("countersign.toml");
@@ -158,5 +148,71 @@ fn keys_are_rotated_by_the_service_itself_before_they_have_sealed_all_that_they_
     });
     let log = bench.run(&["--as", ANN, "audit", "tail", "-n", "1000"]).expect(0).out;
     assert!(log.contains("by the service itself"), "{log}");
+    assert_eq!(served.stop(), 0);
+}
+
+/// As a gateway that was taken over could, before the store looked at it.
+fn brought_past_every_key(bench: &Bench) {
+    let store = SqliteStore::open(&bench.dir().join("data"), StoreOptions::default()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        for tenant in Carry::tenants(&store).await.unwrap() {
+            store.raise(tenant, u32::MAX).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_store_that_was_brought_past_every_key_is_put_down_again() {
+    let bench = Bench::ready();
+    let file = bench.file("rows.csv", rows("Alpine", 5));
+    bench.run(&["--as", ANN, "import", "customer", &file]).expect(0);
+    let mut database = None;
+    for on_postgres in [false, true] {
+        brought_past_every_key(&bench);
+        if on_postgres {
+            database = Some(moved(&bench));
+        }
+        let served = bench.serve();
+        bench.run(&["--as", ANN, "import", "customer", &file, "--upsert"]).expect(0);
+        bench.run(&["keys", "rotate", "acme", "--wait"]).expect(0);
+        let log = bench.run(&["--as", ANN, "audit", "tail", "-n", "1000"]).expect(0).out;
+        assert!(log.contains("the store was at epoch 4294967295, which nobody issued"), "{log}");
+        assert_eq!(served.stop(), 0);
+    }
+    drop(database);
+}
+
+/// As a disk that has lost a bit.
+fn damaged(bench: &Bench) {
+    let store = SqliteStore::open(&bench.dir().join("data"), StoreOptions::default()).unwrap();
+    let types = countersign_store::types_file::parse(crate::bench::TYPES).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        countersign_store::Store::apply_types(&store, &types).await.unwrap();
+        for tenant in Carry::tenants(&store).await.unwrap() {
+            let mut rows = store.rows(tenant, countersign_model::TypeId(0), None, 1).await.unwrap();
+            for (_, cell) in rows.iter_mut().flat_map(|row| row.cells.last_mut()) {
+                *cell.last_mut().unwrap() ^= 1;
+            }
+            store.put(tenant, countersign_model::TypeId(0), &[], rows).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_value_that_does_not_open_keeps_its_key_and_nobody_waits_for_it() {
+    let bench = Bench::ready();
+    let file = bench.file("rows.csv", rows("Alpine", 5));
+    bench.run(&["--as", ANN, "import", "customer", &file]).expect(0);
+    damaged(&bench);
+    let served = bench.serve();
+    for more in [&[][..], &["--field", "customer.phone"]] {
+        let ran = bench.run(&[&["keys", "rotate", "acme", "--wait"], more].concat()).expect(1);
+        assert!(ran.err.contains("1 records have values that do not open"), "{}", ran.err);
+    }
+    let left = keys(&bench).into_iter().filter(|key| key["unopened"] == 1).collect::<Vec<_>>();
+    assert!(left.iter().any(|key| key["key"] == "tenant" && key["epoch"] == 1), "{left:?}");
+    assert_ne!(bench.run(&["keys", "destroy", "acme", "--epoch", "1", "--confirm", "acme"]).code, 0);
     assert_eq!(served.stop(), 0);
 }

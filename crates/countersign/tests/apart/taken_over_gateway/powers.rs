@@ -34,6 +34,10 @@ fn calls_that_are_not_a_gateways() -> Result<()> {
         not_accepted(world, Service::Keys, counted, CallRefused::Role, ["/count", "gateway/first"]).await;
 
         let request = new();
+        let issued = theft.keys.try_issued_epoch(&theft.call(&bearer, &request).await?).await;
+        not_accepted(world, Service::Keys, issued, CallRefused::Role, ["IssuedEpoch", "gateway/first"]).await;
+
+        let request = new();
         let call = theft.call(&bearer, &request).await?;
         let made = theft.keys.try_new_tenant_key(&call, TenantId::from_u128(1)).await;
         not_accepted(world, Service::Keys, made, CallRefused::Role, ["NewTenantKey", "gateway/first"]).await;

@@ -115,6 +115,14 @@ fn mismatched_request() -> Result<()> {
             assert_eq!(done, Err(Failed::Refused(Refusal::Forbidden)), "{what}");
             theft.on_record(Service::Store, request.id, Reason::NotPermitted).await;
         }
+        // Of a key epoch that nobody issued: from then on nothing would be stored that others seal.
+        for epoch in [2, u32::MAX] {
+            let request = update(&["company"]);
+            let batch = Batch { changes: vec![sealed(customer, Vec::new())], epoch, ..Batch::default() };
+            let done = theft.store.try_write(&theft.call(&bearer, &request).await?, batch).await;
+            assert_eq!(done, Err(Failed::Refused(Refusal::Forbidden)), "{epoch}");
+            theft.on_record(Service::Store, request.id, Reason::NotPermitted).await;
+        }
         // Whether a value is there may only be asked of fields that the request writes.
         let request = update(&["company"]);
         let tag = countersign_crypto::Tag([7; 16]);
