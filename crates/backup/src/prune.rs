@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::error::{BackupError, Damage};
+use crate::lock::Held;
 use crate::names::BackupId;
 use crate::repository::{Repository, chunk_name, manifest_name};
 use crate::writer::{names, sizes};
@@ -55,19 +56,34 @@ impl Repository {
     /// as nobody knows which chunks it has.
     pub async fn prune(&self, keep: &[BackupId]) -> Result<Pruned, BackupError> {
         let lock = self.lock().await?;
-        let clock = &*self.inner.tools.clock;
         let all = self.backups().await?;
-        let mut kept = Vec::new();
-        for id in all.iter().filter(|id| keep.contains(id)) {
-            kept.push(self.manifest(*id, None).await?.0);
-        }
         if let Some(missing) = keep.iter().find(|id| !all.contains(id)) {
             return Err(Damage::ManifestMissing(*missing).into());
         }
-        let needed = names(&kept);
+        let (kept, gone) = all.into_iter().partition(|id| keep.contains(id));
+        self.keep_only(&lock, kept, gone).await
+    }
+
+    /// Removes these backups, and the chunks that no other has; with none, chunks that no backup has. What somebody else has
+    /// made meanwhile stays.
+    ///
+    /// # Errors
+    /// As [`Self::prune`].
+    pub async fn discard(&self, these: &[BackupId]) -> Result<Pruned, BackupError> {
+        let lock = self.lock().await?;
+        let (gone, kept) = self.backups().await?.into_iter().partition(|id| these.contains(id));
+        self.keep_only(&lock, kept, gone).await
+    }
+
+    async fn keep_only(&self, lock: &Held, kept: Vec<BackupId>, gone: Vec<BackupId>) -> Result<Pruned, BackupError> {
+        let clock = &*self.inner.tools.clock;
+        let mut needed = HashSet::new();
+        for id in kept {
+            needed.extend(names(&[self.manifest(id, None).await?.0]));
+        }
         let mut pruned = Pruned::default();
         lock.check(clock).await?;
-        for id in all.iter().filter(|id| !keep.contains(id)) {
+        for id in &gone {
             lock.keep(clock).await?;
             self.inner.place.remove(&manifest_name(*id)).await?;
             pruned.backups = pruned.backups.saturating_add(1);

@@ -59,8 +59,12 @@ async fn one_that_does_not_open_is_removed_and_chunks_that_no_backup_has_are_cou
     repository.remove(first.manifest.id).await.unwrap();
     assert!(!path.exists());
     assert_eq!(repository.unlisted().await.unwrap(), first.new_chunks);
-    repository.prune(&[second.manifest.id]).await.unwrap();
+    let third = write(&repository, keys(), &parts(7)).await.unwrap();
+    repository.discard(&[]).await.unwrap();
     assert_eq!(repository.unlisted().await.unwrap(), 0);
+    let pruned = repository.discard(&[third.manifest.id, first.manifest.id]).await.unwrap();
+    assert_eq!((pruned.backups, pruned.chunks), (1, third.new_chunks), "one was not there any more");
+    assert_eq!(repository.backups().await.unwrap(), [second.manifest.id]);
     assert_eq!(read(&repository, keys(), second.manifest.id).await.unwrap(), parts(0));
 }
 

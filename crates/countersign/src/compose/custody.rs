@@ -3,6 +3,7 @@
 //! Only a process that is all services does this: it has the records, the facts, the ledgers and the keys at hand.
 
 mod about;
+mod asked;
 mod cells;
 mod create;
 mod facts;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use countersign_crypto::{Sha256, sha256};
@@ -54,6 +54,9 @@ impl Files {
         }
         let fresh = State { manifest: wished.clone(), position: None };
         if names.is_empty() {
+            // One that was there may be open to others.
+            let private = fs::Permissions::from_mode(0o700);
+            files.handle.set_permissions(private).map_err(io("change the mode of", folder))?;
             return Ok((files, fresh));
         }
         let shown = folder.display();

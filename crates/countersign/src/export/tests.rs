@@ -117,6 +117,16 @@ fn what_is_begun_is_gone_on_with_and_nothing_else_is_touched() {
 }
 
 #[test]
+fn a_folder_that_was_open_to_others_is_so_no_more() {
+    let above = tempfile::tempdir().unwrap();
+    let at = above.path().join("mine");
+    std::fs::create_dir(&at).unwrap();
+    std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Files::open(&at, &wished("ann")).unwrap();
+    assert_eq!(std::fs::metadata(&at).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
 fn no_link_is_followed() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("out");

@@ -142,8 +142,8 @@ mod tests {
     fn a_note_of_version_1_is_read() {
         let note = [
             // Version, of no tenant alone, no record types, one tenant.
-            &[1, 0, 0, 1][..],
-            // Its id, in as many bytes; wrapped keys, epoch 2, since 300, no counts, 5 records, 1 past state; 5 records.
+            &[1, 0, 0, 0, 1][..],
+            // Its id after its length; wrapped keys, epoch 2, since 300, no counts, 5 records, 1 past state; 5 records.
             &[16],
             &[7; 16],
             &[3, 1, 2, 3, 2, 0xac, 2, 0, 5, 1, 5],

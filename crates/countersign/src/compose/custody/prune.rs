@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use countersign_authority::KnownBackup;
-use countersign_backup::{BackupError, Repository};
+use countersign_backup::{BackupError, BackupId, Repository};
 use countersign_model::{Name, TenantId, UnixMs};
 
 use super::jobs::Ended;
@@ -17,14 +17,14 @@ const DAY_MS: u64 = 86_400_000;
 /// not make stays.
 pub(super) async fn run(parts: &Parts, name: &Name, repository: &Repository) -> Result<usize, Problem> {
     let Some(section) = parts.config.backups.get(name) else { return Ok(0) };
-    let mut keep = repository.backups().await.map_err(|error| problem(&error))?;
+    let there = repository.backups().await.map_err(|error| problem(&error))?;
     // One that is known and not there stands for no other either.
-    let is_there = |id: &[u8; 16]| keep.iter().any(|there| there.0 == *id);
+    let is_there = |id: &[u8; 16]| there.iter().any(|there| there.0 == *id);
     let known = parts.registry.backups().into_iter();
     let here: BTreeMap<_, _> = known.filter(|(id, known)| known.repository == *name && is_there(id)).collect();
     let over = over(&here, parts.clock.now(), section.keep.size(), section.keep_days.number());
-    keep.retain(|id| !over.contains(&id.0));
-    match repository.prune(&keep).await {
+    let gone: Vec<BackupId> = over.iter().copied().map(BackupId).collect();
+    match repository.discard(&gone).await {
         Ok(_) => {}
         // Nothing has to go but what was left by backups that were cut off, and that stays until it is known whose it is.
         Err(error @ BackupError::Damaged(_)) if over.is_empty() => {
@@ -51,18 +51,20 @@ pub(super) async fn remove(parts: &Parts, name: &Name, backup: Option<&str>, for
     }
     let id = named.ok_or_else(|| Problem::usage("no backup is named"))?;
     let repository = repository::open(parts, name).await?;
-    let mut rest = repository.backups().await.map_err(|error| problem(&error))?;
-    let is_there = rest.contains(&id);
+    let is_there = repository.backups().await.map_err(|error| problem(&error))?.contains(&id);
     if !is_there && known.is_empty() {
         return Err(Problem::new(Exit::NotFound, format!("there is no backup {id} in {name}")));
     }
-    repository.remove(id).await.map_err(|error| problem(&error))?;
-    forget(parts, known.keys()).await?;
-    rest.retain(|there| *there != id);
-    let said = match repository.prune(&rest).await {
+    let said = match repository.discard(&[id]).await {
         Ok(pruned) => format!("backup {id} is removed from {name}, and {} chunks", pruned.chunks),
-        Err(error) => format!("backup {id} is removed from {name}; its chunks are not yet: {error}"),
+        // Another does not open, so nobody knows which chunks that one has: they go once it is removed too.
+        Err(error @ BackupError::Damaged(_)) => {
+            repository.remove(id).await.map_err(|error| problem(&error))?;
+            format!("backup {id} is removed from {name}; its chunks are not yet: {error}")
+        }
+        Err(error) => return Err(problem(&error)),
     };
+    forget(parts, known.keys()).await?;
     Ok(Ended { said, backup: Some(id.to_string()) })
 }
 

@@ -2,26 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use countersign_backup::{
-    BackupError, BackupId, Damage, Header, KeysFailed, Place, Repository, RepositoryId, S3, SectionKeys, Tools, Watch,
+    BackupError, BackupId, Damage, Header, KeysFailed, Place, Repository, RepositoryId, SectionKeys, Tools, Watch,
 };
 use countersign_crypto::{Aad, SecretKey};
 use countersign_keys::{KeyError, KmsError, KmsSet, TenantKeys, own_of};
 use countersign_model::{Entropy, Name, TenantId};
-use zeroize::Zeroizing;
 
+use super::asked::Asked;
 use super::jobs::Reach;
 use super::{Parts, list};
 use crate::config::Backup;
 use crate::deployment::Deployment;
-use crate::environment;
 use crate::problem::{Exit, Problem, io};
 use crate::relocate::replace;
-
-/// How long an object store's answer is waited for: whoever erases something waits for it too.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Under which label tenants' keys seal chunks.
 const LABEL: &str = "backup";
@@ -53,69 +48,6 @@ pub(super) const fn is_swapped(error: &BackupError) -> bool {
             Damage::ManifestOfAnother { .. } | Damage::ManifestOfOtherRepository { .. } | Damage::ManifestSwapped(_)
         )
     )
-}
-
-/// Who asks an object store.
-pub(super) struct Asked<'a> {
-    pub(super) url: &'a str,
-    pub(super) endpoint: Option<&'a str>,
-    pub(super) region: &'a str,
-    pub(super) credentials_file: Option<&'a Path>,
-    /// What the names of the variables end with.
-    pub(super) suffix: String,
-}
-
-impl Asked<'_> {
-    pub(super) fn place(&self) -> Result<Place, Problem> {
-        let wrong = || Problem::usage(format!("{}: expected s3://BUCKET or s3://BUCKET/PREFIX", self.url));
-        let (bucket, prefix) = S3::parse(self.url).ok_or_else(wrong)?;
-        let (key_id, secret) = self.credentials()?;
-        let store = S3 {
-            bucket,
-            prefix,
-            endpoint: self.endpoint.map(str::to_owned),
-            region: self.region.to_owned(),
-            key_id,
-            secret,
-            ca_pem: None,
-            patience: PATIENCE,
-        };
-        store.place().map_err(|error| problem(&error))
-    }
-
-    fn credentials(&self) -> Result<(String, Zeroizing<String>), Problem> {
-        if let Some(path) = self.credentials_file {
-            use std::os::unix::fs::PermissionsExt as _;
-            let mode = std::fs::metadata(path).map_err(io("read", path))?.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
-                return Err(Problem::failed(format!(
-                    "{} has mode {mode:o}: others than its owner can read it",
-                    path.display()
-                ))
-                .next(format!("chmod 600 {}", path.display())));
-            }
-            let text = Zeroizing::new(std::fs::read_to_string(path).map_err(io("read", path))?);
-            let mut lines = text.lines().map(str::trim);
-            return match (lines.next(), lines.next()) {
-                (Some(id), Some(secret)) if !id.is_empty() && !secret.is_empty() => {
-                    Ok((id.to_owned(), Zeroizing::new(secret.to_owned())))
-                }
-                _ => Err(Problem::usage(format!(
-                    "{}: expected the key's id and its secret, a line each",
-                    path.display()
-                ))),
-            };
-        }
-        let variable = |what: &str| format!("COUNTERSIGN_S3_{what}{}", self.suffix);
-        match (environment::text(&variable("KEY")), environment::text(&variable("SECRET"))) {
-            (Some(id), Some(secret)) => Ok((id, Zeroizing::new(secret))),
-            _ => Err(Problem::usage("there are no credentials for the object store").next(format!(
-                "name a file of them, or set {} and {}",
-                variable("KEY"),
-                variable("SECRET")
-            ))),
-        }
-    }
 }
 
 /// Where a repository of the configuration is.
@@ -166,21 +98,17 @@ fn tools(parts: &Parts) -> Result<Tools, Problem> {
 
 /// What this deployment calls itself in a repository's lock. One process has the deployment at a time, and makes one backup at
 /// a time: a lock of that name is one that it has left. It is no fact, and in no backup: what is restored from one is another
-/// deployment, beside which the first may be alive.
+/// deployment, beside which the first may be alive. So is a copy of the folder, in which the file is another.
 fn owner(path: &Path, entropy: &dyn Entropy) -> Result<[u8; 8], Problem> {
-    let read = || match std::fs::read(path) {
-        Ok(bytes) => Ok(<[u8; 8]>::try_from(bytes).ok()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io("read", path)(error)),
-    };
-    if let Some(owner) = read()? {
-        return Ok(owner);
+    use std::os::unix::fs::MetadataExt as _;
+    if !std::fs::exists(path).map_err(io("find", path))? {
+        let mut random = [0; 16];
+        entropy.fill(&mut random);
+        replace(path, &random).map_err(io("write", path))?;
     }
-    let mut owner = [0; 8];
-    entropy.fill(&mut owner);
-    replace(path, &owner).map_err(io("write", path))?;
-    // Another job of this process may have made one at the same time.
-    Ok(read()?.unwrap_or(owner))
+    let mut named = std::fs::read(path).map_err(io("read", path))?;
+    named.extend(std::fs::metadata(path).map_err(io("read", path))?.ino().to_be_bytes());
+    Ok(countersign_crypto::sha256(&named).first_chunk().copied().unwrap_or_default())
 }
 
 /// One that is there, or `None`, whatever is known of it.
@@ -230,14 +158,14 @@ pub(super) async fn open_or_make(parts: &Parts, name: &Name) -> Result<Repositor
     if let Some(repository) = open_if_there(parts, name).await? {
         return Ok(repository);
     }
-    let place = place(&parts.deployment, name, section(parts, name)?, true)?;
+    let (place, tools) = (place(&parts.deployment, name, section(parts, name)?, true)?, tools(parts)?);
     let key = SecretKey::generate(&*parts.entropy);
     let (kms, entropy) = (parts.kms.clone(), Arc::clone(&parts.entropy));
     let wrapping = move || kms.wrap_own(None, &*entropy, &key_aad(), &key).map(|wrapped| (key, wrapped));
     let wrapped = tokio::task::spawn_blocking(wrapping).await.map_err(|_| Problem::failed("it was interrupted"))?;
     let (key, wrapped) =
         wrapped.map_err(|error| Problem::failed(format!("a key for the repository can't be made: {error}")))?;
-    let made = Repository::create(place, &key, &wrapped, tools(parts)?).await;
+    let made = Repository::create(place, &key, &wrapped, tools).await;
     if made.is_err()
         && let Some(own) = own_of(&wrapped)
     {
@@ -308,7 +236,8 @@ mod tests {
         let first = of(&one);
         assert_eq!(of(&one), first);
         assert_ne!(of(&other), first);
-        std::fs::write(one.path().join("writer"), b"cut").unwrap();
-        assert_eq!(of(&one), of(&one));
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(one.path().join("writer"), copy.path().join("writer")).unwrap();
+        assert_ne!(of(&copy), first);
     }
 }

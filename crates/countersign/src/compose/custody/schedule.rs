@@ -10,7 +10,7 @@ use countersign_model::{Name, RequestId, UnixMs};
 
 use super::Custody;
 use super::jobs::{Kind, State};
-use super::receipts;
+use super::{list, receipts};
 
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -85,7 +85,7 @@ impl Custody {
         let known = self.parts.registry.backups();
         known
             .values()
-            .filter(|known| known.repository == *repository)
+            .filter(|known| known.repository == *repository && !list::is_incomplete(known))
             .filter_map(|known| known.verified)
             .map(|v| v.0)
             .max()

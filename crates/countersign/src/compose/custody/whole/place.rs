@@ -11,8 +11,9 @@ use countersign_model::erasure::Receipts;
 use countersign_model::{Name, TenantId};
 
 use super::super::about::About;
+use super::super::asked::Asked;
 use super::super::create::hex;
-use super::super::repository::{self, Asked, problem};
+use super::super::repository::{self, problem};
 use super::super::{cells, lay, list, receipts};
 use super::{Kms, Restored, Wanted, Watch};
 use crate::compose::{kms, registry_parts};
