@@ -13,6 +13,7 @@
     reason = "a test fails by panicking, and says what it measured"
 )]
 
+mod at_rest;
 mod attacker;
 mod audit_across_services;
 mod budget_holds_across_gateways;
