@@ -15,6 +15,10 @@ pub trait KeyKeeper: Send + Sync {
     /// How far it has come with a tenant; `None` if it is not at it at the moment.
     fn progress(&self, tenant: TenantId) -> Option<ResealStatus>;
 
+    /// Records, and states that records had, that it has left as they are because cells of them do not open; as long as there
+    /// are any, older keys stay in use.
+    fn left(&self, tenant: TenantId) -> u64;
+
     /// There are new keys: looks for what is to be done.
     fn wake(&self);
 }

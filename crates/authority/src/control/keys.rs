@@ -52,11 +52,11 @@ impl Authority {
         for (name, id) in tenants {
             let Some(set) = self.registry.wrapped_key(id).and_then(|blob| KeySet::decode(&blob).ok()) else { continue };
             let created = facts.tenants.get(&id).map(|tenant| tenant.created).unwrap_or_default();
-            let (counts, progress) = match &self.keeper {
-                Some(keeper) => (keeper.counts(id).await, keeper.progress(id)),
-                None => (None, None),
+            let (counts, work) = match &self.keeper {
+                Some(keeper) => (keeper.counts(id).await, (keeper.progress(id), keeper.left(id))),
+                None => (None, (None, 0)),
             };
-            lives.tenant(&mut rows, &name, created, &set, counts.as_deref(), progress);
+            lives.tenant(&mut rows, &name, created, &set, counts.as_deref(), work);
         }
         Ok(Done::looked(ControlAnswer::Custody(rows.into())))
     }

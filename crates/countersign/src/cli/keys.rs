@@ -123,7 +123,7 @@ fn status(context: &Context, rows: &[Value]) -> Result<(), Problem> {
         context.terminal.note("every key is current, and none is due within 30 days");
         return Ok(());
     }
-    let columns = ["tenant", "key", "epoch", "state", "left_days", "seen", "resealed"];
+    let columns = ["tenant", "key", "epoch", "state", "left_days", "seen", "resealed", "unopened"];
     Table::of(&columns, &rows).write(&context.terminal, context.output())
 }
 
@@ -162,6 +162,13 @@ async fn wait(context: &Context, client: &Client, tenant: &Name) -> Result<(), P
         if left.peek().is_none() {
             progress.done();
             return Ok(());
+        }
+        if let Some(unopened) = left.peek().and_then(|row| row.get("unopened")).and_then(Value::as_u64) {
+            progress.done();
+            let message = format!("{unopened} records have values that do not open, and are as they were");
+            return Err(Problem::failed(message).next(format!(
+                "the older key stays in use for them; see what the audit log of {tenant} says, and restore them from a backup"
+            )));
         }
         let seen = left.filter_map(|row| row.get("seen").and_then(Value::as_u64)).max();
         progress.reached(seen.unwrap_or_default());

@@ -62,7 +62,8 @@ impl KeyLife {
         let (carry, keys) = (Arc::clone(&parts.moving.stored.carry), parts.registry.tenant_keys());
         let resealer = Resealer::new(carry, keys as Arc<dyn CellKeys>, Arc::clone(&parts.entropy), pace);
         let resealer = resealer.noted_by(Arc::clone(&parts.moving.noting));
-        let life = Arc::new(Self { parts, resealer, left: Mutex::default(), stopped: Mutex::default(), woken: Notify::new() });
+        let life =
+            Arc::new(Self { parts, resealer, left: Mutex::default(), stopped: Mutex::default(), woken: Notify::new() });
         life.limit();
         life
     }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use countersign_testkit::{Certified, DATABASE, Postgres};
+use countersign_testkit::Postgres;
 use serde_json::Value;
 
 use crate::bench::{Bench, Ran, Served, program, run};
+use crate::on_postgres::moved;
 
 /// A deployment with two tenants, and a repository beside it.
 struct World {
@@ -77,17 +78,6 @@ fn import(bench: &Bench, who: &str, numbers: std::ops::Range<u32>, company: &str
     let rows: String = numbers.map(|number| format!("c{number:06},{company} {number},AT\n")).collect();
     let file = bench.file("customers.csv", format!("id,company,country\n{rows}"));
     bench.run(&["--as", who, "import", "customer", &file, "--upsert"]).expect(0);
-}
-
-fn moved(bench: &Bench) -> Postgres {
-    let out = bench.path("database-tls");
-    bench.run(&["postgres", "certificate", "127.0.0.1", "localhost", "--out", &out]).expect(0);
-    let read = |name: &str| fs::read_to_string(Path::new(&out).join(name)).unwrap();
-    let certified = Certified { ca_pem: read("ca.pem"), certificate_pem: read("cert.pem"), key_pem: read("key.pem") };
-    let server = Postgres::start_certified(&certified, "").unwrap();
-    server.sql(DATABASE, &run(program(&["postgres", "sql"])).expect(0).out).unwrap();
-    bench.run(&["move", "--to", &server.address()]).expect(0);
-    server
 }
 
 /// Every row, in one order.

@@ -3,24 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use countersign_testkit::{Certified, DATABASE, Postgres};
 use serde_json::Value;
 
 use crate::bench::{Bench, Ran, program, run};
+use crate::on_postgres::moved;
 
 const ANN: &str = "ann@acme";
 const BOB: &str = "bob@beta";
-
-fn moved(bench: &Bench) -> Postgres {
-    let out = bench.path("database-tls");
-    bench.run(&["postgres", "certificate", "127.0.0.1", "localhost", "--out", &out]).expect(0);
-    let read = |name: &str| fs::read_to_string(Path::new(&out).join(name)).unwrap();
-    let certified = Certified { ca_pem: read("ca.pem"), certificate_pem: read("cert.pem"), key_pem: read("key.pem") };
-    let server = Postgres::start_certified(&certified, "").unwrap();
-    server.sql(DATABASE, &run(program(&["postgres", "sql"])).expect(0).out).unwrap();
-    bench.run(&["move", "--to", &server.address()]).expect(0);
-    server
-}
 
 /// A deployment with the tenants acme and beta, and a repository of backups beside it.
 fn world() -> Bench {

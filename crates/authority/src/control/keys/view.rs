@@ -39,8 +39,18 @@ impl Lives<'_> {
         created: UnixMs,
         set: &KeySet,
         counts: Option<&[SealCount]>,
-        progress: Option<ResealStatus>,
+        (progress, left): (Option<ResealStatus>, u64),
     ) {
+        let work = |row: &mut Value| {
+            if let Some(progress) = progress {
+                put(row, "seen", progress.seen.into());
+                put(row, "resealed", progress.resealed.into());
+                put(row, "pass", progress.pass.into());
+            }
+            if left > 0 {
+                put(row, "unopened", left.into());
+            }
+        };
         let born = |made: UnixMs| if made.0 == 0 { created } else { made };
         let newest = set.seal_epoch();
         let live: Vec<u32> = set.live().map(|one| one.first_epoch).collect();
@@ -55,10 +65,8 @@ impl Lives<'_> {
             let mut row = self.row("tenant", born(one.made), period, state);
             put(&mut row, "tenant", name.as_str().into());
             put(&mut row, "epoch", one.first_epoch.into());
-            if let Some(progress) = progress.filter(|_| state == "resealing") {
-                put(&mut row, "seen", progress.seen.into());
-                put(&mut row, "resealed", progress.resealed.into());
-                put(&mut row, "pass", progress.pass.into());
+            if state == "resealing" {
+                work(&mut row);
             }
             rows.push(row);
         }
@@ -73,6 +81,9 @@ impl Lives<'_> {
                     let mut row = self.row(&key, made, period, state);
                     put(&mut row, "tenant", name.as_str().into());
                     put(&mut row, "epoch", epoch.into());
+                    if nth > 0 {
+                        work(&mut row);
+                    }
                     if let Some(counts) = counts {
                         let same = |one: &&SealCount| {
                             (one.key.record_type, one.key.field, one.key.epoch) == (type_id, field_id, epoch)

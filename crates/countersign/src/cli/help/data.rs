@@ -22,7 +22,8 @@ Examples:
 pub(crate) const EXPORT_DATA: &str = "\
 Asks for the records page by page, as any client does: every rule, budget and audit record applies. What is interrupted, \
 or stopped by a budget, is gone on with by the same command. docs/export.md says what is in the folder, and what pages of \
-data that changes meanwhile mean. Whoever has the files can read them: they are not sealed.
+data that changes meanwhile mean. Whoever has the files can read them: they are not sealed. Values are not altered: a \
+spreadsheet may take texts in CSV that begin with =, +, - or @ for formulas.
 
 Examples:
   countersign --dir ./deployment --as andrew@northwind export --to ./northwind-export
