@@ -3,6 +3,7 @@
 
 mod kms;
 mod place;
+mod renewed;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ use super::super::asked::Asked;
 use super::super::create::hex;
 use super::super::repository::{self, problem};
 use super::super::{cells, lay, list, receipts};
-use super::{Kms, Restored, Wanted, Watch};
+use super::{Kms, Restored, Wanted, Watch, renewed};
 use crate::compose::{kms, registry_parts};
 use crate::config::{Config, Text, Whole};
 use crate::deployment::Deployment;
@@ -103,7 +103,7 @@ pub(super) async fn fill(deployment: &Deployment, wanted: Wanted, watch: Watch<'
         verified: None,
     };
     let name = repository_name(&config, &place.from, deployment);
-    know(deployment, &config, kms, (&receipts, &without), (id, known, name)).await?;
+    let kept = know(deployment, &config, kms, (&receipts, &without), (id, known, name), &about.more.without).await?;
     lay::put_config(deployment, &text)?;
 
     let mut restored = Restored { backup: id.to_string(), at: rfc3339(at), tenants, records, notes };
@@ -119,6 +119,10 @@ pub(super) async fn fill(deployment: &Deployment, wanted: Wanted, watch: Watch<'
     for (tenant, why) in &without {
         note(format!("tenant {tenant} has no records any more: {why}"));
     }
+    for tenant in &kept {
+        note(format!("tenant {tenant} keeps the key that it had, which can't be had now: rotate it when it can be"));
+    }
+    note("every tenant has a new key; records are sealed again under it once the deployment serves".to_owned());
     note(format!("everything after {} is gone, and with it what was revoked, removed or forbidden later", rfc3339(at)));
     note("everybody has to log in anew; private keys of people are in no backup".to_owned());
     Ok(restored)
@@ -196,14 +200,16 @@ fn own_receipts(
     Ok(registry.receipts())
 }
 
-/// Facts that are newer than the backup: what was erased, and the backup itself.
+/// Facts that are newer than the backup: what was erased, the backup itself, and tenants' new keys. Tenants of `absent` whose
+/// keys can't be had are given back.
 async fn know(
     deployment: &Deployment,
     config: &Config,
     kms: KmsSet,
     (receipts, without): (&Receipts, &BTreeMap<TenantId, String>),
     (id, mut known, name): (BackupId, KnownBackup, Option<Name>),
-) -> Result<(), Problem> {
+    absent: &[TenantId],
+) -> Result<Vec<TenantId>, Problem> {
     let failed =
         |error: countersign_authority::RegistryError| Problem::failed(format!("facts can't be restored: {error}"));
     let is_gone = |tenant| receipts.is_tenant_erased(tenant) || without.contains_key(&tenant);
@@ -216,7 +222,9 @@ async fn know(
         known.repository = name;
     }
     registry.know_backup(id.0, Some(known)).await.map_err(failed)?;
-    lay::put_ca(deployment, &registry)
+    let kept = renewed::keys(&registry, &is_gone, absent).await?;
+    lay::put_ca(deployment, &registry)?;
+    Ok(kept)
 }
 
 #[cfg(test)]
