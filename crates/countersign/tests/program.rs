@@ -22,6 +22,8 @@ mod demo;
 mod erasure;
 #[path = "program/export.rs"]
 mod export;
+#[path = "program/history.rs"]
+mod history;
 #[path = "program/import.rs"]
 mod import;
 #[path = "program/incidents.rs"]
