@@ -28,12 +28,16 @@ mod history;
 mod import;
 #[path = "program/incidents.rs"]
 mod incidents;
+#[path = "program/key_limits.rs"]
+mod key_limits;
 #[path = "program/keys.rs"]
 mod keys;
 #[path = "program/kms.rs"]
 mod kms;
 #[path = "program/moves.rs"]
 mod moves;
+#[path = "program/old_disk.rs"]
+mod old_disk;
 #[path = "program/on_postgres.rs"]
 mod on_postgres;
 #[path = "program/pages.rs"]
