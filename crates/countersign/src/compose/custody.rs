@@ -122,7 +122,9 @@ impl Custody {
         let verdict = if job.state == jobs::State::Done { Verdict::Changed } else { Verdict::Failed };
         let said = job.said.as_deref().unwrap_or_default();
         let detail = format!("{} {}: {said}", job.kind.as_str(), job.id);
-        self.record(job.id, "backup_ended", verdict, detail.clone(), None).await;
+        // Nobody need be woken because one could not be removed.
+        let action = if job.kind == Kind::Remove { "removal_ended" } else { "backup_ended" };
+        self.record(job.id, action, verdict, detail.clone(), None).await;
         if let (Kind::Restore, Some(tenant)) = (job.kind, job.tenant) {
             self.record(job.id, "backup_ended", verdict, detail, Some(tenant)).await;
         }
