@@ -17,14 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SAID: &str = "the key management service is not available";
 
 /// A deployment, and a folder of tokens beside it.
-struct House {
-    bench: Bench,
-    module: &'static str,
+pub struct House {
+    pub bench: Bench,
+    pub module: &'static str,
 }
 
 impl House {
     /// With one token, `house`.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let Some(module) = MODULES.into_iter().find(|path| fs::exists(path).unwrap()) else {
             panic!("SoftHSM is missing: `sudo apt-get install --yes softhsm2`");
         };
