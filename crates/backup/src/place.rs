@@ -173,9 +173,18 @@ pub(crate) const fn time_of(bytes: u64) -> Duration {
 fn make_private(root: &FsPath, name: &str) -> std::io::Result<()> {
     use std::fs::Permissions;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    // Whoever can write to the folder could have put a link there, to something that is nobody's repository.
     let set = |path: &FsPath, mode: u32| {
-        let is_open = std::fs::metadata(path)?.mode() & 0o077 != 0;
-        if is_open { std::fs::set_permissions(path, Permissions::from_mode(mode)) } else { Ok(()) }
+        let there = std::fs::symlink_metadata(path)?;
+        if there.is_symlink() || there.mode() & 0o077 == 0 {
+            return Ok(());
+        }
+        let opened = std::fs::File::open(path)?;
+        let found = opened.metadata()?;
+        match (found.dev(), found.ino()) == (there.dev(), there.ino()) {
+            true => opened.set_permissions(Permissions::from_mode(mode)),
+            false => Ok(()),
+        }
     };
     set(&root.join(name), 0o600)?;
     let above = FsPath::new(name).ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());

@@ -99,4 +99,11 @@ async fn what_is_in_a_folder_is_its_owners_alone() {
         assert_eq!(mode(&file), 0o600, "{file:?}");
         assert_eq!(mode(file.parent().unwrap()), 0o700, "{file:?}");
     }
+    // A link in the place of a folder leads to what is none of its business.
+    let elsewhere = above.path().join("elsewhere");
+    std::fs::rename(folder.join("receipts"), &elsewhere).unwrap();
+    std::fs::set_permissions(&elsewhere, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, folder.join("receipts")).unwrap();
+    repository.keep_receipt([2; 16], b"two").await.unwrap();
+    assert_eq!(mode(&elsewhere), 0o755);
 }
