@@ -41,7 +41,7 @@ pub(super) fn tenant_id(house: &House, tenant: &str) -> TenantId {
 }
 
 /// A customer, as a gateway would store it: made and changed once.
-async fn customer(house: &House, tenant: TenantId, key: &str) -> RecordId {
+pub(super) async fn customer(house: &House, tenant: TenantId, key: &str) -> RecordId {
     let (keys, record) = (house.registry.tenant_keys(), RecordId::new(house.now(), &SystemEntropy));
     let (id, company) = (keys.field(tenant, CUSTOMER, ID).unwrap(), keys.field(tenant, CUSTOMER, COMPANY).unwrap());
     let value = Cell::Text(key.into());
@@ -63,7 +63,7 @@ async fn customer(house: &House, tenant: TenantId, key: &str) -> RecordId {
     record
 }
 
-fn erase_record(key: &str) -> Control {
+pub(super) fn erase_record(key: &str) -> Control {
     Control::Erase(EraseControl::Record { record_type: "customer".into(), key: key.into() })
 }
 

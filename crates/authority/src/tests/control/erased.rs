@@ -8,12 +8,14 @@ use countersign_model::control::{AuditQuery, Control};
 use countersign_model::custody::EraseControl;
 use countersign_model::erasure::{Counts, Erased, Receipt};
 use countersign_model::incident::IncidentControl;
-use countersign_model::{RequestId, TenantId, UnixMs, UserId};
+use countersign_model::{RequestId, TenantId, TypeId, UnixMs, UserId};
+use countersign_store::Store as _;
+use countersign_store::carry::Moments as _;
 
 use serde_json::Value;
 
 use super::super::{Failed, House, kms, name, registry_parts};
-use super::erase::{copy, house, incident, proved, tenant_id};
+use super::erase::{copy, customer, erase_record, house, incident, proved, tenant_id};
 use crate::registry::erasure::ErasureFact;
 use crate::{ControlFailure, Registry};
 
@@ -232,4 +234,29 @@ async fn services_apart_erase_principals_only() {
     house.authority.finish_erasures().await;
     assert_eq!(house.registry.unfinished_erasures().len(), 1);
     assert!(house.registry.latest().facts.tenants.contains_key(&tenant_id(&house, "northwind")));
+}
+
+/// While a backup reads the file as it was, a record is erased for everybody, and its receipt is not finished.
+#[tokio::test]
+async fn a_receipt_is_finished_when_nothing_is_in_the_files() {
+    let house = house().await;
+    let admin = house.tenant("northwind").await;
+    let (andrew, tenant) = (house.token("andrew", "northwind", &admin).await, tenant_id(&house, "northwind"));
+    let record = customer(&house, tenant, "c1").await;
+    let moment = house.store.moment(tenant).await.unwrap();
+    let receipt = house.ask(&andrew, erase_record("c1")).await.unwrap();
+    assert!(receipt["finished"].is_null() && receipt["counts"]["past"] == 2, "{receipt}");
+    assert!(house.store.erasing().unwrap().traces(tenant, TypeId(0), &[record]).await.unwrap().is_none());
+    let proof = proved(&house, &andrew, &receipt).await;
+    assert_eq!(proof["proved"], false, "{proof}");
+    // Again, and nobody is there who could end it.
+    house.authority.finish_erasures().await;
+    assert_eq!(house.registry.unfinished_erasures().len(), 1);
+    drop(moment);
+    // SQLite lets the reader go on a thread of its own.
+    for _ in 0..100 {
+        house.authority.finish_erasures().await;
+    }
+    let proof = proved(&house, &andrew, &receipt).await;
+    assert_eq!((&proof["proved"], &proof["receipt"]["counts"]), (&true.into(), &receipt["counts"]), "{proof}");
 }
