@@ -9,6 +9,7 @@ pub(crate) mod fact;
 mod keys;
 mod load;
 mod own;
+mod wrapping;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -93,6 +94,7 @@ pub struct Registry {
     backups: RwLock<BTreeMap<[u8; 16], KnownBackup>>,
     erasures: RwLock<Erasures>,
     facts_keys: Mutex<Option<FactsKeysFact>>,
+    wrapping: Mutex<Option<wrapping::WrappingFact>>,
     /// Counts changes of anything.
     changes: watch::Sender<u64>,
     /// One change at a time: each is made from the facts that the one before it published.
@@ -207,12 +209,18 @@ impl Registry {
         let (mut db, mut wrapped) = Db::open(&parts.place, &*parts.entropy)?;
         let (kms, aad) = (parts.kms.default_provider(), deployment_key_aad());
         let secret = kms.unwrap_key(&aad, &wrapped)?;
-        if !parts.kms.is_current(&wrapped)? {
+        let is_current = parts.kms.is_current(&wrapped)?;
+        if !is_current {
             wrapped = kms.wrap(&*parts.entropy, &aad, &secret)?;
             db.rewrap(&*parts.entropy, &wrapped)?;
         }
         let deployment_key = TenantKey::new(secret);
         db.unlock(facts_key(&deployment_key));
+        if !is_current {
+            // Cut off before this, it counts as older than it is, and somebody is told too early.
+            let fact = wrapping::WrappingFact::of(&wrapped, parts.clock.now());
+            db.write(&*parts.entropy, &[fact.to_write()?])?;
+        }
         Self::load(parts, db, deployment_key, wrapped, is_gone)
     }
 
@@ -264,6 +272,7 @@ impl Registry {
             backups: RwLock::new(loaded.backups),
             erasures: RwLock::new(Erasures::new(loaded.erasures)),
             facts_keys: Mutex::new(loaded.facts_keys),
+            wrapping: Mutex::new(loaded.wrapping),
             changes: watch::Sender::default(),
             changing: Arc::default(),
             clock: parts.clock,

@@ -8,7 +8,7 @@ use crate::error::Problem;
 use crate::explain::hint;
 use crate::statements::place;
 
-const NAMES: [&str; 3] = ["tenant_days", "field_days", "seals_max"];
+const NAMES: [&str; 4] = ["deployment_days", "tenant_days", "field_days", "seals_max"];
 const DAYS_MAX: u64 = 36_500;
 /// The most values that one key may seal (RFC 8452, section 9), and the least that a policy can ask for.
 const SEALS_MAX: u64 = 1 << 32;
@@ -17,6 +17,8 @@ const SEALS_MIN: u64 = 100;
 /// How long keys are used before others take their place. A period that has run out stops nothing; it is alerted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyPeriods {
+    /// The version of the key that wraps the deployment's own, in days.
+    pub deployment_days: u32,
     /// Tenants' keys, in days.
     pub tenant_days: u32,
     /// The keys of one field, in days.
@@ -28,7 +30,7 @@ pub struct KeyPeriods {
 impl Default for KeyPeriods {
     /// A year, and what the cipher allows (NIST SP 800-57 part 1, 5.3.6; RFC 8452, section 9).
     fn default() -> Self {
-        Self { tenant_days: 365, field_days: 365, seals_max: SEALS_MAX }
+        Self { deployment_days: 365, tenant_days: 365, field_days: 365, seals_max: SEALS_MAX }
     }
 }
 
@@ -70,6 +72,7 @@ impl KeyPeriods {
                 continue;
             }
             let days = match key {
+                "deployment_days" => &mut periods.deployment_days,
                 "tenant_days" => &mut periods.tenant_days,
                 "field_days" => &mut periods.field_days,
                 other => {

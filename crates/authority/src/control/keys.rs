@@ -44,10 +44,11 @@ impl Authority {
             view::Lives { now: self.registry.clock().now(), types: &facts.types, periods: view::periods(&facts) };
         let mut rows = Vec::new();
         if named.is_none() {
-            // As old as the operators' tenant, with which it was made.
+            // Of the key that wraps it; the first is as old as the operators' tenant.
             let made = facts.tenant_names.iter().find(|(name, _)| name.as_str() == OPERATORS);
             let made = made.and_then(|(_, id)| facts.tenants.get(id)).map(|tenant| tenant.created);
-            rows.push(lives.deployment(made.unwrap_or_default(), &self.registry.wrapped_own_key()));
+            let since = self.registry.wrapping_since().or(made);
+            rows.push(lives.deployment(since.unwrap_or_default(), &self.registry.wrapped_own_key()));
         }
         for (name, id) in tenants {
             let Some(set) = self.registry.wrapped_key(id).and_then(|blob| KeySet::decode(&blob).ok()) else { continue };

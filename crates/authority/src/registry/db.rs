@@ -33,6 +33,19 @@ pub enum Place {
     },
 }
 
+impl Place {
+    /// Whether nothing is there: no fact of any deployment.
+    ///
+    /// # Errors
+    /// [`RegistryError::InUse`] if an authority is at work there; whatever a disk or a database may meet.
+    pub fn is_empty(&self, entropy: &dyn Entropy) -> Result<bool, RegistryError> {
+        match self {
+            Self::File(path) => Ok(!path.exists()),
+            Self::Postgres { database, .. } => Ok(Table::hold_soon(database, entropy)?.reread()?.is_empty()),
+        }
+    }
+}
+
 /// One row: the number of a fact's kind, its id, and its sealed body.
 pub(super) type Row = (i16, Vec<u8>, Vec<u8>);
 

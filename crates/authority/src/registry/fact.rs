@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     TenantFactsKey = 21,
     /// What an incident says of one tenant by names: not to be read any more once the tenant was erased.
     IncidentNames = 22,
+    /// Since when the deployment's key is wrapped by what wraps it.
+    WrappingKey = 23,
 }
 
 impl Kind {
@@ -68,6 +70,7 @@ impl Kind {
             20 => Self::Backup,
             21 => Self::TenantFactsKey,
             22 => Self::IncidentNames,
+            23 => Self::WrappingKey,
             _ => return None,
         })
     }
@@ -98,6 +101,7 @@ impl Kind {
             Self::Backup => "backup",
             Self::TenantFactsKey => "tenant's facts key",
             Self::IncidentNames => "names in an incident",
+            Self::WrappingKey => "wrapping key",
         }
     }
 }

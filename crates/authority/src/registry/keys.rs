@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use countersign_keys::{KeyError, KeySet, TenantKeys};
+use countersign_keys::{KeyError, KeySet, TenantKeys, wrapped_version};
 use countersign_model::{Entropy, TenantId};
 
+use super::wrapping::WrappingFact;
 use super::{Registry, deployment_key_aad};
 use crate::error::RegistryError;
 
@@ -80,7 +81,15 @@ impl Registry {
             kms.probe()?;
             let secret = kms.unwrap_key(&aad, &registry.wrapped_own_key())?;
             let wrapped = kms.wrap(&*registry.entropy, &aad, &secret)?;
-            registry.db.lock().rewrap(&*registry.entropy, &wrapped)?;
+            let fact = WrappingFact::of(&wrapped, registry.clock.now());
+            let is_newer = wrapped_version(&registry.wrapped_own_key()).is_none_or(|before| before.0 != fact.version);
+            let mut db = registry.db.lock();
+            db.rewrap(&*registry.entropy, &wrapped)?;
+            if is_newer {
+                db.write(&*registry.entropy, &[fact.to_write()?])?;
+                *registry.wrapping.lock() = Some(fact);
+            }
+            drop(db);
             *registry.wrapped_own_key.write() = wrapped;
             match &registry.bootstrap {
                 // By which the authority comes to the database. Read at the next start, and written again then if this

@@ -19,6 +19,7 @@ use super::fact::{
     SigningKeyFact, TenantFactsKeyFact,
 };
 use super::fact::{TenantFact, TypesFact, damaged};
+use super::wrapping::WrappingFact;
 use crate::control::incident::fact::IncidentFact;
 use crate::control::incident::names::Names;
 use crate::error::RegistryError;
@@ -32,6 +33,7 @@ pub(super) struct Loaded {
     pub signing: Vec<(Vec<u8>, SigningKeyFact)>,
     pub certificates: CertificateAuthority,
     pub facts_keys: Option<FactsKeysFact>,
+    pub wrapping: Option<WrappingFact>,
     pub roster: Roster,
     pub providers: HashMap<TenantId, Arc<ProviderFact>>,
     pub grants: BTreeMap<GrantId, Arc<GrantFact>>,
@@ -55,6 +57,7 @@ struct Loading {
     signing: Vec<(Vec<u8>, SigningKeyFact)>,
     certificates: Option<CertificateAuthority>,
     facts_keys: Option<FactsKeysFact>,
+    wrapping: Option<WrappingFact>,
     roster: Roster,
     providers: HashMap<TenantId, Arc<ProviderFact>>,
     grants: BTreeMap<GrantId, Arc<GrantFact>>,
@@ -131,6 +134,7 @@ impl Loading {
                 self.revocations.users.insert(UserId::from_bytes(uuid(kind, id)?), at);
             }
             Kind::SigningKey => self.signing.push((id.to_vec(), fact::read(kind, id, body)?)),
+            Kind::WrappingKey => self.wrapping = Some(fact::read(kind, id, body)?),
             Kind::FactsKeys => self.facts_keys = Some(fact::read(kind, id, body)?),
             Kind::Provider => {
                 self.providers.insert(TenantId::from_bytes(uuid(kind, id)?), Arc::new(fact::read(kind, id, body)?));
@@ -215,6 +219,7 @@ impl Loading {
             certificates: self.certificates.ok_or(missing(Kind::Certificates))?,
             roster: self.roster,
             facts_keys: self.facts_keys,
+            wrapping: self.wrapping,
             providers: self.providers,
             grants: self.grants,
             incidents: self.incidents.into_iter().map(|(id, incident)| (id, Arc::new(incident))).collect(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use countersign_crypto::SystemEntropy;
-use countersign_keys::FileKms;
+use countersign_keys::{FileKms, KmsProvider as _};
 use countersign_model::clock::ManualClock;
 use countersign_model::control::{Control, Revoke};
 use countersign_model::{RecordId, TokenId};
@@ -117,6 +117,33 @@ async fn a_half_made_file_is_made_anew() {
     let registry = Registry::create(registry_parts(dir.path(), &clock, kms(dir.path())), &key).unwrap();
     assert_eq!(registry.latest().facts.users.len(), 1);
     assert!(!dir.path().join("control.db.unfinished").exists());
+}
+
+/// What wraps the deployment's key is as old as its version, not as what is wrapped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrapping_key_is_as_old_as_its_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let key = super::new_key().public().unwrap();
+    let registry = Registry::create(registry_parts(dir.path(), &clock, kms(dir.path())), &key).unwrap();
+    let rotate = || FileKms::open(&dir.path().join("kms.key")).unwrap().rotate(&SystemEntropy).unwrap();
+    assert_eq!(registry.wrapping_since(), None, "since the beginning");
+    clock.advance_ms(1_000);
+    registry.rewrap_own().await.unwrap();
+    assert_eq!(registry.wrapping_since(), None, "the same version");
+    rotate();
+    registry.rewrap_own().await.unwrap();
+    let second = Some(NOW.plus_ms(1_000));
+    assert_eq!(registry.wrapping_since(), second);
+    clock.advance_ms(1_000);
+    registry.rewrap_own().await.unwrap();
+    drop(registry);
+    let open = || Registry::open(registry_parts(dir.path(), &clock, kms(dir.path()))).unwrap();
+    assert_eq!(open().wrapping_since(), second);
+    rotate();
+    for _ in 0..2 {
+        assert_eq!(open().wrapping_since(), Some(NOW.plus_ms(2_000)), "with the start");
+    }
 }
 
 async fn another_key_service_opens_nothing(home: Home) {

@@ -164,7 +164,10 @@ fn a_restore_lets_no_key_seal_more_than_it_may() {
     let (config, folder) = (bench.dir().join("countersign.toml"), bench.path("repository"));
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("{text}\n[backup.nightly]\nfolder = {folder:?}\n")).unwrap();
-    limited(&bench, 1_000);
+    // A period that ends soon is on record for the operators.
+    let periods = bench.file("keys.toml", "seals_max = 1_000\ndeployment_days = 5\n");
+    let policies = bench.file("policies.cedar", POLICIES);
+    bench.run(&["policy", "apply", &policies, &periods]).expect(0);
     let served = bench.serve();
     import(&bench, 0..50, "Before").expect(0);
     bench.run(&["backup", "create", "nightly"]).expect(0);
@@ -179,6 +182,14 @@ fn a_restore_lets_no_key_seal_more_than_it_may() {
     let after = sealed(&keys(&bench));
     assert!(after[&company] >= before[&company].saturating_add(50), "{before:?} {after:?}");
     assert!(after.iter().all(|(key, sealed)| before.get(key).is_none_or(|before| before <= sealed)));
+    until("the period of what wraps the deployment's key", || {
+        let tail = bench.run(&["audit", "tail", "-n", "300"]).expect(0).out;
+        tail.contains("the cryptoperiod of the key that wraps the deployment's")
+    });
+    let status = bench.run(&["--output", "json", "keys", "list"]).expect(0).out;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let deployment = status.as_array().unwrap().iter().find(|key| key["key"] == "deployment").unwrap();
+    assert_eq!((&deployment["period_days"], &deployment["left_days"]), (&5.into(), &5.into()));
     assert_eq!(served.stop(), 0);
 
     // The whole, elsewhere: nobody knows there what was sealed since, so nothing is sealed under those keys any more.

@@ -25,6 +25,7 @@ files! {
     "incident_clock.yml",
     "kms_unavailable.yml",
     "key_limit_near.yml",
+    "key_limit_reached.yml",
     "key_period_ending.yml",
     "key_period_over.yml",
     "ledger_gap.yml",

@@ -6,9 +6,9 @@ fn file(text: &str) -> PolicyFile {
 
 #[test]
 fn says_what_the_file_says_and_else_what_holds_by_default() {
-    let files = [file("tenant_days = 90\nseals_max = 1_000\n")];
+    let files = [file("deployment_days = 30\ntenant_days = 90\nseals_max = 1_000\n")];
     let periods = KeyPeriods::of(&files);
-    assert_eq!(periods, KeyPeriods { tenant_days: 90, seals_max: 1_000, ..KeyPeriods::default() });
+    assert_eq!(periods, KeyPeriods { deployment_days: 30, tenant_days: 90, seals_max: 1_000, ..KeyPeriods::default() });
     assert_eq!(KeyPeriods::of(&[]), KeyPeriods::default());
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Lives<'a> {
 impl Lives<'_> {
     pub(super) fn deployment(&self, made: UnixMs, wrapped: &[u8]) -> Value {
         let version = wrapped_version(wrapped).map_or(0, |version| version.0);
-        let mut row = self.row("deployment", made, None, "current");
+        let mut row = self.row("deployment", made, Some(self.periods.deployment_days), "current");
         put(&mut row, "wrapped_by_version", version.into());
         row
     }

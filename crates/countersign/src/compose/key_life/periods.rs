@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use countersign_audit::Verdict;
+use countersign_model::facts::OPERATORS;
 use countersign_model::{TenantId, UnixMs};
 
 use super::{DAY_MS, KeyLife};
 
 /// From so many days before the end of a cryptoperiod it is said every day.
 const WARNED_DAYS: u64 = 7;
+
+/// Its period stands in the operators' own log.
+const WRAPPING: &str = "the key that wraps the deployment's";
 
 impl KeyLife {
     /// Puts on record that cryptoperiods are over, or soon will be: the monitor alerts that.
@@ -21,6 +25,11 @@ impl KeyLife {
         let made_with = |epoch: u32| set.generation_of(epoch).map(|one| one.made).unwrap_or_default();
         let mut keys =
             vec![("the tenant's key".to_owned(), age(made_with(set.seal_epoch())), u64::from(periods.tenant_days))];
+        let is_operators = facts.tenants.get(&tenant).is_some_and(|tenant| tenant.name.as_str() == OPERATORS);
+        if is_operators {
+            let since = self.parts.registry.wrapping_since().unwrap_or_default();
+            keys.insert(0, (WRAPPING.to_owned(), age(since), u64::from(periods.deployment_days)));
+        }
         for (type_id, record_type) in facts.types.iter() {
             for (field_id, field) in record_type.iter() {
                 let Some(epoch) = set.epochs(type_id, field_id).first().copied() else { continue };

@@ -238,6 +238,11 @@ const CASES: &[Case] = &[
         |world| world.say(said(Service::Authority, Verdict::Changed, "manage_keys", None)),
     ),
     Case(
+        "A key that has sealed almost all that it may gets no successor",
+        |world| world.say(said(Service::Authority, Verdict::Failed, "key_limit_reached", Some(Reason::Limit))),
+        |world| world.say(said(Service::Authority, Verdict::Failed, "reseal", Some(Reason::Unavailable))),
+    ),
+    Case(
         "Stored data can't be opened",
         |world| world.say(said(Service::Gateway, Verdict::Failed, "read", Some(Reason::Damaged))),
         |world| world.say(said(Service::Gateway, Verdict::Failed, "read", Some(Reason::Conflict))),
