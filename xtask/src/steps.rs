@@ -100,6 +100,11 @@ const STEPS: &[Step] = &[
     built("ports", "four processes speak only TLS, and nothing can be overheard between them", suites::ports),
     built("scan", "testssl.sh and sslyze find nothing above LOW at any of their ports", suites::scan),
     built("three-days", "what a deployment stored in three simulated days opens nothing any more", suites::three_days),
+    built(
+        "rotation",
+        "embedded and on PostgreSQL: a tenant's key is rotated under load and ten kills, and nothing of the old one is left",
+        suites::rotation,
+    ),
     built("crash", "SIGKILL under write load loses nothing that was acknowledged", suites::crash),
     built("ha", "three data centres: killed, frozen, cut off, full, restarted; nothing lost, nothing stale", ha::step),
 ];

@@ -172,6 +172,11 @@ pub fn backups() -> Result<Outcome> {
     shown("backups")
 }
 
+/// A tenant's key, rotated while everybody works and the program is killed.
+pub fn rotation() -> Result<Outcome> {
+    shown("rotation")
+}
+
 /// Backups in an object store that others made, moto's server from PyPI: the repository's own test, then the program's.
 pub fn s3() -> Result<Outcome> {
     environment("clients/s3", "tests/s3/requirements.txt")?;

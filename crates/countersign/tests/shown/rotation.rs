@@ -51,8 +51,8 @@ fn nobody_notices_a_rotation_and_no_kill_stops_it_on_postgres() -> Result<()> {
 
 fn rotation(on_postgres: bool) -> Result<()> {
     let tenant = Tenant::filled(on_postgres)?;
-    tenant.beside_requests()?;
     let before = tenant.stored()?.census()?;
+    tenant.beside_requests()?;
     tenant.through_kills()?;
 
     let newest = tenant.newest()?;
@@ -61,6 +61,7 @@ fn rotation(on_postgres: bool) -> Result<()> {
         let epochs: Vec<u32> = cells.keys().copied().collect();
         ensure!(epochs == [newest], "{what} have cells of epochs {epochs:?}, not of {newest} alone");
     }
+    ensure!(!after.past.is_empty(), "nothing of what was is stored");
     let old_tags = after.tags.intersection(&before.tags).count();
     ensure!(old_tags == 0, "{old_tags} tags are of a key from before");
     ensure!(before.tags.len() > tenant.records && after.tags.len() >= before.tags.len(), "there are too few tags");
@@ -86,9 +87,9 @@ impl Tenant {
     fn filled(on_postgres: bool) -> Result<Self> {
         let program = std::env::var_os("COUNTERSIGN_ROTATION_PROGRAM");
         let program = program.map_or_else(|| crate::program().to_owned(), PathBuf::from);
-        let cells = match std::env::var("COUNTERSIGN_ROTATION_CELLS") {
-            Ok(cells) => cells.parse().context("COUNTERSIGN_ROTATION_CELLS is no number")?,
-            Err(_) => CELLS,
+        let cells = match std::env::var_os("COUNTERSIGN_ROTATION_CELLS") {
+            Some(cells) => cells.to_str().and_then(|cells| cells.parse().ok()).context("no number of cells")?,
+            None => CELLS,
         };
         let records = cells.div_ceil(FIELDS);
         let deployment = Deployment::temporary(&program)?;
@@ -112,7 +113,9 @@ impl Tenant {
     }
 
     fn stored(&self) -> Result<Stored<'_>> {
-        Stored::open(&self.deployment, self.postgres.as_ref())
+        let tenants: Vec<Value> = serde_json::from_str(&self.deployment.run(&["--output", "json", "tenant", "list"])?)?;
+        let found = tenants.iter().find(|one| one["name"] == TENANT).and_then(|one| one["id"].as_str());
+        Ok(Stored::open(&self.deployment, self.postgres.as_ref(), found.context("no such tenant")?))
     }
 
     fn client(&self, server: &Server, user: &str) -> Result<Client> {
@@ -123,11 +126,13 @@ impl Tenant {
         self.deployment.run(&["keys", "rotate", TENANT]).map(drop)
     }
 
-    /// Three rotations with readers and writers, and reading without one between them. Nothing may fail.
+    /// Rotations with readers and writers, and reading without one between them. Nothing may fail. In a small tenant one is
+    /// begun, and not waited for.
     fn beside_requests(&self) -> Result<()> {
-        let (turns, window) = if self.is_large { (3, 15) } else { (2, 3) };
+        let (turns, window) = if self.is_large { (2, 15) } else { (1, 3) };
         let window = Duration::from_secs(window);
         let server = self.deployment.serve()?;
+        let process = server.process_id();
         let client = self.client(&server, "andrew@northwind")?;
         let operator = self.client(&server, "operator@operators")?;
         let mut writers: Vec<Writer> = (0..WRITERS).map(|number| Writer::new(number, 1)).collect();
@@ -135,18 +140,30 @@ impl Tenant {
         let (ratios, tally) = load.beside(&mut writers, |tally| {
             std::thread::sleep(Duration::from_secs(1));
             let mut ratios = Vec::new();
-            let mut before = tally.rate(|| Ok(std::thread::sleep(window)))?;
+            let pass = || {
+                std::thread::sleep(window);
+                Ok(())
+            };
+            let quiet = || tally.reading(process, pass);
+            let mut before = quiet()?;
             for _ in 0..turns {
                 self.rotate()?;
                 let began = Instant::now();
-                let beside = tally.rate(|| wait(&operator))?;
-                let took = began.elapsed();
-                let after = tally.rate(|| Ok(std::thread::sleep(window)))?;
-                let (ratio, normal) = (beside * 2.0 / (before + after), (before + after) / 2.0);
+                let during = || if self.is_large { wait(&operator) } else { pass() };
+                let beside = tally.reading(process, during)?;
+                let took = began.elapsed().as_secs_f64();
+                let after = if self.is_large { quiet()? } else { before };
+                let otherwise = before.between(after);
+                let ratio = beside.rate / otherwise.rate;
                 println!(
-                    "{}: rotation in {:.1} s; {beside:.0} reads/s beside it, {normal:.0} otherwise: {ratio:.2}",
+                    "{}: rotation, {took:.1} s of it; {:.0} reads/s beside it, {:.0} otherwise: {ratio:.2}; processor {:.0} and \
+                     {:.0} us a read: {:.2}",
                     self.kept(),
-                    took.as_secs_f64(),
+                    beside.rate,
+                    otherwise.rate,
+                    beside.processor_us,
+                    otherwise.processor_us,
+                    otherwise.processor_us / beside.processor_us,
                 );
                 ratios.push(ratio);
                 before = after;
@@ -154,6 +171,7 @@ impl Tenant {
             Ok(ratios)
         })?;
         tally.ensure_right()?;
+        tally.ensure_some()?;
         for writer in &mut writers {
             check::records(&client, writer)?;
         }
@@ -192,6 +210,7 @@ impl Tenant {
             tally.ensure_right().with_context(|| format!("before kill {kill}"))?;
             total.add(&tally);
         }
+        total.ensure_some()?;
         self.pace(2_000)?;
         let server = self.deployment.serve()?;
         wait(&self.client(&server, "operator@operators")?)?;
@@ -230,7 +249,8 @@ impl Tenant {
     /// The epoch that is in use; every other is retired.
     fn newest(&self) -> Result<u32> {
         let status = self.deployment.run(&["--output", "json", "keys", "status"])?;
-        ensure!(status.trim() == "[]", "there is still something to be sealed again: {status}");
+        let status: Vec<Value> = serde_json::from_str(&status)?;
+        ensure!(!status.is_empty() && status.iter().all(|key| key["state"] == "retired"), "keys status: {status:?}");
         let states = self.states()?;
         let (newest, _) = states.iter().find(|(_, state)| state == "current").context("no current key")?;
         let others = states.iter().filter(|(epoch, _)| epoch != newest);

@@ -13,6 +13,8 @@ use crate::crash::writer::Writer;
 
 /// Connections that read.
 const READERS: usize = 16;
+/// How long one of the ticks of `/proc` is.
+const TICK_US: f64 = 10_000.0;
 
 /// What there is to read and to write.
 pub struct Load<'a> {
@@ -32,6 +34,31 @@ pub struct Tally {
     failed: Mutex<BTreeMap<String, u64>>,
     is_over: AtomicBool,
     is_killed: AtomicBool,
+}
+
+/// How reading went for a while.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    /// Reads in a second.
+    pub rate: f64,
+    /// Processor time of the server for one of them, with whatever else it did. What others do on the machine meanwhile, which
+    /// the rate depends on, hardly changes it.
+    pub processor_us: f64,
+}
+
+impl Reading {
+    /// The middle between two.
+    pub const fn between(self, other: Self) -> Self {
+        Self { rate: (self.rate + other.rate) / 2.0, processor_us: (self.processor_us + other.processor_us) / 2.0 }
+    }
+}
+
+/// What a process has used of processors until now.
+fn processor_ticks(process: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let ticks = after_name.split(' ').skip(11).take(2).map(|ticks| Ok(ticks.parse::<u64>()?));
+    Ok(ticks.collect::<Result<Vec<_>>>()?.into_iter().sum())
 }
 
 impl Load<'_> {
@@ -111,19 +138,26 @@ impl Tally {
         self.is_killed.store(true, Ordering::SeqCst);
     }
 
-    /// Reads in a second while something is done.
-    pub fn rate(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
-        let (began, before) = (Instant::now(), self.reads.load(Ordering::Relaxed));
+    /// Reads while something is done.
+    pub fn reading(&self, process: u32, work: impl FnOnce() -> Result<()>) -> Result<Reading> {
+        let (began, used, before) = (Instant::now(), processor_ticks(process)?, self.reads.load(Ordering::Relaxed));
         work()?;
-        let reads = self.reads.load(Ordering::Relaxed).saturating_sub(before);
-        Ok(reads as f64 / began.elapsed().as_secs_f64().max(1e-9))
+        let reads = self.reads.load(Ordering::Relaxed).saturating_sub(before) as f64;
+        let ticks = processor_ticks(process)?.saturating_sub(used) as f64;
+        let rate = reads / began.elapsed().as_secs_f64().max(1e-9);
+        Ok(Reading { rate, processor_us: ticks * TICK_US / reads.max(1.0) })
     }
 
-    /// Nothing failed, and there was something.
+    /// Nothing failed.
     pub fn ensure_right(&self) -> Result<()> {
         let failed = self.failed.lock().map_err(|_| anyhow!("a reader panicked"))?;
         let count: u64 = failed.values().sum();
         ensure!(failed.is_empty(), "{count} requests failed: {failed:#?}");
+        Ok(())
+    }
+
+    /// There was something.
+    pub fn ensure_some(&self) -> Result<()> {
         ensure!(self.reads.load(Ordering::Relaxed) > 0, "nothing was read");
         ensure!(self.writes.load(Ordering::Relaxed) > 0, "nothing was written");
         Ok(())
