@@ -12,12 +12,14 @@ use serde_json::{Value, json};
 use super::audit::moment;
 use super::context::{Context, Unnamed, identifier};
 use super::help;
+use super::relocate::with_authority;
 use crate::client::Client;
 use crate::compose::custody::whole;
 use crate::config::Provider;
 use crate::problem::{Exit, Problem};
 use crate::progress::Progress;
 use crate::query::Query;
+use crate::relocate::Goal;
 use crate::table::Output;
 use crate::transport::Ask;
 
@@ -104,6 +106,13 @@ pub(super) struct Restore {
     /// Leave it to go on in the server, and print the job.
     #[arg(long, requires = "tenant")]
     detach: bool,
+    /// The database that a whole deployment goes into, which has to be empty: "postgres://HOST/DATABASE", without user or
+    /// password. Without this it goes into DIR.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["tenant", "to"])]
+    postgres: Option<Goal>,
+    /// The file of the certificate authority that the database's certificate is of; the deployment's own, if not given.
+    #[arg(long, value_name = "FILE", requires = "postgres")]
+    server_ca: Option<PathBuf>,
     #[command(flatten)]
     kms: Kms,
     #[command(flatten)]
@@ -251,6 +260,8 @@ async fn newest(client: &Client, repository: &str, tenant: &Name) -> Result<Stri
 async fn restore_whole(context: &Context, restore: &Restore) -> Result<(), Problem> {
     let Some(from) = &restore.from else { return Err(Problem::usage("no place is named to restore from")) };
     let dir = context.one_dir(None)?;
+    let database = restore.postgres.clone().filter(|goal| *goal != Goal::Embedded);
+    let database = database.map(|goal| with_authority(goal, restore.server_ca.as_deref())).transpose()?;
     let Kms { kms, kms_from, module, token, key, pin_file } = &restore.kms;
     let wanted = whole::Wanted {
         place: whole::Place {
@@ -269,6 +280,7 @@ async fn restore_whole(context: &Context, restore: &Restore) -> Result<(), Probl
             key: key.clone(),
             pin_file: pin_file.clone(),
         },
+        database,
     };
     let mut bar = Bar { context, phase: String::new(), bar: None };
     let restored = whole::restore(&dir, wanted, &mut |phase, done, total| bar.reached(phase, done, total)).await;

@@ -319,6 +319,7 @@ older one is named, and nothing is restored. What was erased since stays erased.
 
 Examples:
   countersign --dir ./new backup restore --from /mnt/backups --kms-from /mnt/safe
+  countersign --dir ./new backup restore --from /mnt/backups --kms-from /mnt/safe --postgres postgres://db.example/countersign
   countersign --dir ./deployment backup restore --tenant chinook --from nightly
   countersign --dir ./deployment backup restore --tenant chinook --to 2h";
 

@@ -1,7 +1,6 @@
 //! `countersign move`
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -11,11 +10,11 @@ use countersign_model::{Clock as _, RequestId};
 
 use super::context::Context;
 use crate::commands;
-use crate::compose::{self, side::Side};
+use crate::compose;
 use crate::deployment::{Deployment, Lock};
 use crate::problem::{Exit, Problem, io};
 use crate::progress::Progress;
-use crate::relocate::{self, At, Goal, Passes, Phase, Wish};
+use crate::relocate::{self, At, Goal, Phase, Wish};
 
 /// How often the server is asked how far it is.
 const LOOK: Duration = Duration::from_millis(200);
@@ -65,7 +64,7 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<(), 
     begun.end(moved)
 }
 
-fn with_authority(goal: Goal, file: Option<&Path>) -> Result<Goal, Problem> {
+pub(super) fn with_authority(goal: Goal, file: Option<&Path>) -> Result<Goal, Problem> {
     match (goal, file) {
         (Goal::Postgres { address, .. }, Some(file)) => {
             let path = file.canonicalize().map_err(io("read", file))?;
@@ -143,33 +142,12 @@ async fn ask(context: &Context, deployment: &Deployment, goal: Goal) -> Result<(
 
 /// Does it here, as nobody serves the deployment.
 async fn alone(context: &Context, deployment: &Deployment, goal: &Goal, lock: Lock) -> Result<(), Problem> {
-    let config = compose::config(deployment)?;
-    let from = Arc::new(Side::open(deployment, config.clone()).await?);
-    let to = Arc::new(Side::open(deployment, relocate::configure(&config, goal)).await?);
-    let registry = from.registry()?;
-    if to.is_database() {
-        relocate::first(&registry, &to).await?;
-    }
-    let facts = registry.facts();
-    let types = move || Arc::clone(&facts.load().facts.types);
-    let stored = from.stored()?;
-    stored.store.apply_types(&types()).await.map_err(|error| Problem::failed(error.to_string()))?;
     let bar = parking_lot::Mutex::new(Bar::new(context));
     let watch = |phase, done, total| {
         bar.lock().show(&At { id: String::new(), phase, done, total, said: None });
         true
     };
-    let since = relocate::since(SystemClock.now());
-    let passes = Passes { from: stored, to: to.stored()?, moving: None, types: &types, since, watch: &watch };
-    passes.check().await?;
-    let left = passes.run().await?;
-    passes.rest(left).await?;
-    watch(Phase::Switching, 0, 0);
-    drop(passes);
-    let closed = relocate::last(deployment, &from, &to, registry).await?;
-    closed.put_in_charge(deployment, goal)?;
-    Wish::end(deployment);
-    let left = closed.leave(deployment, &from).await?;
+    let left = relocate::stopped(deployment, goal, false, &watch).await?;
     bar.into_inner().end();
     drop(lock);
     finish(context, goal, &left)

@@ -8,7 +8,12 @@ use crate::bench::{Bench, Served, is_private, program, run};
 
 /// A server that trusts the deployment, as its administrator makes it, without roles and tables.
 fn server(bench: &Bench) -> Postgres {
-    let out = bench.path("database-tls");
+    server_at(bench, "database-tls")
+}
+
+/// The same, with its certificate in a folder of this name.
+fn server_at(bench: &Bench, name: &str) -> Postgres {
+    let out = bench.path(name);
     bench.run(&["postgres", "certificate", "127.0.0.1", "localhost", "--out", &out]).expect(0);
     let path = |name: &str| Path::new(&out).join(name);
     let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
@@ -17,7 +22,14 @@ fn server(bench: &Bench) -> Postgres {
     Postgres::start_certified(&certified, "fsync = on").unwrap()
 }
 
-/// The same, moved to.
+/// The same, with roles and without tables: nothing is in it.
+pub fn empty(bench: &Bench, name: &str) -> Postgres {
+    let server = server_at(bench, name);
+    server.sql(DATABASE, &run(program(&["postgres", "sql"])).expect(0).out).unwrap();
+    server
+}
+
+/// A server, moved to.
 pub fn moved(bench: &Bench) -> Postgres {
     let server = server(bench);
     server.sql(DATABASE, &run(program(&["postgres", "sql"])).expect(0).out).unwrap();

@@ -16,6 +16,7 @@ pub(crate) use self::place::Place;
 use crate::compose;
 use crate::deployment::{Deployment, private_folder};
 use crate::problem::{Exit, Problem, io};
+use crate::relocate::{self, Goal, Phase};
 
 /// What is wanted.
 pub(crate) struct Wanted {
@@ -25,6 +26,8 @@ pub(crate) struct Wanted {
     /// The digest of its manifest, in hexadecimal, if that is known.
     pub(crate) manifest: Option<String>,
     pub(crate) kms: Kms,
+    /// The database that it goes into, which has to be empty; `None` is the folder.
+    pub(crate) database: Option<Goal>,
 }
 
 /// What came of it.
@@ -58,10 +61,15 @@ pub(crate) async fn restore(dir: &Path, wanted: Wanted, watch: Watch<'_>) -> Res
     let folder = Unfinished::make(&dir)?;
     let deployment = Deployment::at(&folder.path);
     deployment.make_folders()?;
+    let database = wanted.database.clone();
     let restored = place::fill(&deployment, wanted, watch).await?;
     let begun = compose_record(&deployment, &restored)?;
     watch("opening what was restored", 0, 0);
     check(&deployment).await?;
+    if let Some(database) = &database {
+        carry(&deployment, database, watch).await?;
+        check(&deployment).await?;
+    }
     begun.end(Ok(()))?;
     folder.put_in_place(&dir)?;
     Ok(restored)
@@ -70,6 +78,30 @@ pub(crate) async fn restore(dir: &Path, wanted: Wanted, watch: Watch<'_>) -> Res
 fn compose_record<'a>(deployment: &'a Deployment, restored: &Restored) -> Result<crate::commands::Begun<'a>, Problem> {
     let what = format!("backup restore of {} of {}", restored.backup, restored.at);
     crate::commands::begin(deployment, &SystemClock, what)
+}
+
+/// Carries what was restored into a database, as a move does: records are compared in both places, and the folder says that it
+/// is there only once all of it is.
+async fn carry(deployment: &Deployment, database: &Goal, watch: Watch<'_>) -> Result<(), Problem> {
+    let lock = deployment.try_lock()?;
+    let told = parking_lot::Mutex::new(watch);
+    let hear = |phase: Phase, done, total| {
+        (*told.lock())(phase.as_str(), done, total);
+        true
+    };
+    relocate::stopped(deployment, database, true, &hear)
+        .await
+        .map_err(|problem| problem.during("into the database"))?;
+    drop(lock);
+    // Nobody has ever used what was in the folder.
+    for entry in fs::read_dir(deployment.dir()).map_err(io("read", deployment.dir()))? {
+        let path = entry.map_err(io("read", deployment.dir()))?.path();
+        let is_left = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("moved-"));
+        if is_left {
+            fs::remove_dir_all(&path).map_err(io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens it as a server would: facts, ledgers and records are all looked at.

@@ -49,7 +49,7 @@ impl Place {
 
 /// Everything that is in the backup, into a folder that has nothing in it yet.
 pub(super) async fn fill(deployment: &Deployment, wanted: Wanted, watch: Watch<'_>) -> Result<Restored, Problem> {
-    let Wanted { place, backup, manifest: expected, kms: how } = wanted;
+    let Wanted { place, backup, manifest: expected, kms: how, database } = wanted;
     how.copy(deployment)?;
     let mut config = Config::default();
     how.configure(&mut config)?;
@@ -71,7 +71,11 @@ pub(super) async fn fill(deployment: &Deployment, wanted: Wanted, watch: Watch<'
     // The configuration names the key management services that tenants bring.
     let nobody = cells::keys(&first, about.wrapped());
     let reader = repository.reader(manifest.clone(), repository::keys(nobody), Arc::new(()));
-    let (text, config, notes) = configured(&lay::config(&reader).await?, &how)?;
+    let (text, config, mut notes) = configured(&lay::config(&reader).await?, &how)?;
+    if let Some(goal) = &database {
+        notes.retain(|note| !note.starts_with(ELSEWHERE));
+        notes.push(format!("records, facts and keys are in {goal}"));
+    }
     let kms = kms::open(deployment, &config)?;
     let keys = cells::keys(&kms, about.wrapped());
     let mut without = lay::without_keys(&about, &keys).await?;
@@ -157,7 +161,8 @@ fn configured(old: &str, how: &Kms) -> Result<(String, Config, Vec<String>), Pro
     let (mut config, mut notes) = (was.clone(), Vec::new());
     how.configure(&mut config)?;
     if let Some(address) = was.postgres.address.get() {
-        notes.push(format!("it was in {address}; from the folder it goes there with: countersign move --to {address}"));
+        notes
+            .push(format!("{ELSEWHERE}{address}; from the folder it goes there with: countersign move --to {address}"));
         config.postgres.address = Text::empty();
         config.postgres.server_ca = Text::empty();
     }
@@ -176,6 +181,8 @@ fn configured(old: &str, how: &Kms) -> Result<(String, Config, Vec<String>), Pro
     Ok((config.to_text(), config, notes))
 }
 
+/// How a note begins that says where a deployment was that is restored into a folder.
+const ELSEWHERE: &str = "it was in ";
 /// What a repository is called that neither the configuration nor the facts name.
 const UNCONFIGURED: &str = "restored";
 
