@@ -26,10 +26,10 @@ pub struct Pace {
 }
 
 impl Default for Pace {
-    /// 2,000 records in a second, 64 together, working an eighth of the time. The busier the machine is, the longer the same
+    /// 2,000 records in a second, 64 together, working a twelfth of the time. The busier the machine is, the longer the same
     /// work takes and the rest after it, so that requests go first.
     fn default() -> Self {
-        Self { rows_per_second: 2_000, rows_together: 64, rest: 7 }
+        Self { rows_per_second: 2_000, rows_together: 64, rest: 11 }
     }
 }
 
