@@ -23,7 +23,7 @@ fn no_message_takes_more_than_it_is_counted_for() {
     held!(Failure Refusal Invalid FieldKindRow AmbiguousEmbed TooMany);
     held!(ReleaseRequest ReleaseReply FieldKey Count Opened FieldSet PipeCall PipeAnswer
         SealKeyRequest SealKeyReply NewTenantKeyRequest NewTenantKeyReply
-        RewrapTenantKeyRequest RewrapTenantKeyReply);
+        RewrapTenantKeyRequest RewrapTenantKeyReply IssuedEpochRequest IssuedEpochReply);
     held!(ReadRecordsRequest HistoryRequest Scan TagAccess RowChunk SealedRow Cell WriteRecordsRequest Change FieldTag Requirement
         WriteRecordsReply Rejected UniqueTaken PresentRequirement Once DoneRequest DoneReply CreateTenantRequest AnyRecordsRequest AnyRecordsReply);
     held!(TrailQueryRequest Owner LedgerQuery Doer RecordName RecordChunk AuditRecord TalliesRequest TallyChunk TallyEntry
