@@ -183,7 +183,7 @@ fn a_restore_lets_no_key_seal_more_than_it_may() {
     assert!(after[&company] >= before[&company].saturating_add(50), "{before:?} {after:?}");
     assert!(after.iter().all(|(key, sealed)| before.get(key).is_none_or(|before| before <= sealed)));
     until("the period of what wraps the deployment's key", || {
-        let tail = bench.run(&["audit", "tail", "-n", "300"]).expect(0).out;
+        let tail = bench.run(&["--as", "operator@operators", "audit", "tail", "-n", "300"]).expect(0).out;
         tail.contains("the cryptoperiod of the key that wraps the deployment's")
     });
     let status = bench.run(&["--output", "json", "keys", "list"]).expect(0).out;
