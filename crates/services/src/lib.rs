@@ -30,6 +30,6 @@ pub use log::{AddCheckpoint, LedgerLog, Log, LogFailure, LogName, Logs, TileName
 pub use mail::{Attachment, Mail, MailFailure, Mailer};
 pub use reach::{Reach, Use};
 pub use status::{Report, ServiceStatus, Statuses};
-pub use store_service::{Records, StoreService, erase_records};
+pub use store_service::{Records, Required, StoreService, erase_records};
 pub use trail::{LedgerTrail, Proved, Trail, TrailPage, Trails, Unlock};
 pub use watch::Watch;

@@ -72,7 +72,7 @@ pub trait Records: Send + Sync {
         call: &Call<'_>,
         record_type: TypeId,
         records: &[(RecordId, Option<u64>)],
-        requires: Vec<Requirement>,
+        requires: Required,
     ) -> Result<Result<Traces, Rejected>, ServiceFailure> {
         let _ = (call, record_type, records, requires);
         Err(ServiceFailure::Unavailable)
@@ -345,11 +345,11 @@ impl Records for StoreService {
         call: &Call<'_>,
         record_type: TypeId,
         records: &[(RecordId, Option<u64>)],
-        requires: Vec<Requirement>,
+        requires: Required,
     ) -> Result<Result<Traces, Rejected>, ServiceFailure> {
         let judgement = self.judge_erasure(call, record_type).await?;
         let reach = reach(&judgement);
-        if !requires.iter().all(|requirement| requirement_within(requirement, &reach)) {
+        if !requires.all.iter().all(|requirement| requirement_within(requirement, &reach)) {
             return Err(self.beyond_of(call, &judgement).await);
         }
         let (owner, now) = (judgement.principal.tenant, self.guard.clock().now());
@@ -470,6 +470,15 @@ pub(crate) fn is_to_be_erased(judgement: &Judgement, tenant: TenantId) -> bool {
     }
 }
 
+/// What must hold for records to be erased, by tags of every key epoch up to this one.
+#[derive(Debug, Clone, Default)]
+pub struct Required {
+    /// The newest epoch of the tenant's when the tags were made: a store that is past it takes none of them.
+    pub epoch: u32,
+    /// What must hold.
+    pub all: Vec<Requirement>,
+}
+
 /// Erases records: first as any deletion, which holds references, then what that leaves. What a crash cuts off in between
 /// is done by doing it again.
 ///
@@ -480,7 +489,7 @@ pub async fn erase_records(
     tenant: TenantId,
     record_type: TypeId,
     records: &[(RecordId, Option<u64>)],
-    requires: Vec<Requirement>,
+    requires: Required,
     now: UnixMs,
 ) -> Result<Result<Traces, Rejected>, StoreError> {
     let erasing = store.erasing().ok_or(StoreError::Unavailable(Unavailable::Forbidden))?;
@@ -489,7 +498,7 @@ pub async fn erase_records(
         present.map(|(record, version)| SealedChange::Delete { record_type, record, version }).collect();
     let deleted = changes.len() as u64;
     if !changes.is_empty() {
-        let batch = Batch { changes, requires, at: now, ..Batch::default() };
+        let batch = Batch { changes, requires: requires.all, epoch: requires.epoch, at: now, ..Batch::default() };
         if let Err(rejected) = store.write(tenant, batch).await? {
             return Ok(Err(rejected));
         }

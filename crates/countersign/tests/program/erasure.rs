@@ -2,18 +2,29 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bench::{Bench, Ran, program, run};
+use crate::bench::{Bench, Ran, TYPES, program, run};
 use crate::on_postgres::moved;
 
 const ANN: &str = "ann@acme";
 const BOB: &str = "bob@beta";
 
+/// What refers to a customer.
+const NOTES: &str = r#"
+[types.note.fields]
+id       = { kind = "text", class = "internal" }
+words    = { kind = "text", class = "internal" }
+customer_id = { references = "customer", class = "internal" }
+"#;
+
 /// A deployment with the tenants acme and beta, and a repository of backups beside it.
 fn world() -> Bench {
     let bench = Bench::ready();
+    let types = bench.file("types.toml", format!("{TYPES}{NOTES}"));
+    bench.run(&["schema", "apply", &types]).expect(0);
     bench.run(&["tenant", "add", "beta"]).expect(0);
     let key = bench.keygen(BOB);
     bench.run(&["user", "add", BOB, "--ssh-key", &key, "--role", "admin"]).expect(0);
@@ -25,6 +36,8 @@ fn world() -> Bench {
         let rows: String = (0..20).map(|number| format!("c{number:02},{company} {number},AT\n")).collect();
         let file = bench.file("customers.csv", format!("id,company,country\n{rows}"));
         bench.run(&["--as", who, "import", "customer", &file]).expect(0);
+        let notes = bench.file("notes.csv", "id,words,customer_id\nn1,erased words,c07\nn2,kept words,c08\n");
+        bench.run(&["--as", who, "import", "note", &notes]).expect(0);
     }
     bench
 }
@@ -54,6 +67,31 @@ fn check(dir: &Path, erased: &Erased) {
     assert!(!all.contains("c07") && all.contains("c08"), "{all}");
     assert!(!asked(&["--as", ANN, "get", "customer", "--where", "id=eq.c07"]).expect(0).out.contains("c07"));
     assert_eq!(asked(&["--as", ANN, "get", "customer", "--count"]).expect(0).out.trim(), "19");
+    for condition in ["country=eq.AT", "company=eq.Alpine Instruments 7", "company=like.*Instruments*"] {
+        let found = asked(&["--as", ANN, "get", "customer", "--where", condition, "--limit", "100"]).expect(0).out;
+        let counted = asked(&["--as", ANN, "get", "customer", "--where", condition, "--count"]).expect(0).out;
+        assert!(!found.contains("c07"), "{condition}: {found}");
+        assert_eq!(counted.trim(), found.matches("\"company\"").count().to_string(), "{condition}");
+    }
+    // It never was, and is in nothing that is taken out or that another record leads to.
+    let was = asked(&["--as", ANN, "history", "customer/c07"]);
+    assert_eq!(was.expect(0).out.trim(), "[]");
+    let notes =
+        asked(&["--as", ANN, "get", "customer", "--select", "id,note(id,words)", "--limit", "100"]).expect(0).out;
+    assert!(notes.contains("kept words") && !notes.contains("erased words"), "{notes}");
+    let of_note = asked(&["--as", ANN, "get", "note", "--select", "words,customer(company)"]).expect(0).out;
+    assert!(of_note.contains("Alpine Instruments 8") && !of_note.contains("Alpine Instruments 7"), "{of_note}");
+    let taken = tempfile::tempdir().unwrap();
+    let to = taken.path().join("taken").display().to_string();
+    asked(&["--as", ANN, "export", "--to", &to]).expect(0);
+    let mut taken = String::new();
+    for file in fs::read_dir(to).unwrap() {
+        taken += &String::from_utf8_lossy(&fs::read(file.unwrap().path()).unwrap());
+    }
+    assert!(
+        taken.contains("Alpine Instruments 8") && !taken.contains("Alpine Instruments 7\"") && !taken.contains("c07")
+    );
+    assert!(taken.contains("kept words") && !taken.contains("erased words"), "{taken}");
     // In audit views the record is an identifier, and so is who was erased.
     let log = asked(&["--as", ANN, "audit", "tail", "-n", "1000"]).expect(0).out;
     assert!(!log.contains("carl") && log.contains(&erased.carl) && log.contains("ann"), "{log}");
@@ -99,6 +137,9 @@ fn erased_stays_erased(on_postgres: bool) {
     assert_eq!(bench.run(&["erase", "tenant", "operators", "--confirm", "operators"]).code, 3);
     assert_eq!(bench.run(&["--as", ANN, "erase", "record", "customer/none"]).code, 4);
 
+    // Not while something refers to it.
+    assert_ne!(bench.run(&["--as", ANN, "erase", "record", "customer/c07"]).code, 0);
+    bench.run(&["--as", ANN, "erase", "record", "note/n1"]).expect(0);
     let record = bench.run(&["--as", ANN, "--output", "json", "erase", "record", "customer/c07"]).expect(0);
     let ids = json(&record)["records"].as_array().unwrap().clone();
     let principal = bench.run(&["--as", ANN, "--output", "json", "erase", "principal", "carl@acme"]).expect(0);
@@ -136,4 +177,57 @@ fn what_is_erased_stays_erased() {
 #[test]
 fn what_is_erased_stays_erased_on_postgres() {
     erased_stays_erased(true);
+}
+
+/// A tenant that is being erased when the process is killed: it is erased when the process is back, or it was not begun.
+fn erased_through_kills(on_postgres: bool) {
+    let bench = Bench::ready();
+    let names: Vec<String> = (0..7).map(|number| format!("cut{number}")).collect();
+    let file = bench.file("customers.csv", "id,company,country\nc1,Cut Off Company,AT\n");
+    for name in &names {
+        bench.run(&["tenant", "add", name]).expect(0);
+        let user = format!("bob@{name}");
+        let key = bench.keygen(&user);
+        bench.run(&["user", "add", &user, "--ssh-key", &key, "--role", "admin"]).expect(0);
+        bench.run(&["--as", &user, "import", "customer", &file]).expect(0);
+    }
+    let _database = on_postgres.then(|| moved(&bench));
+    let mut served = bench.serve();
+    let (mut erased, mut answered) = (0, 0);
+    for (name, wait) in names.iter().zip([60, 120, 180, 240, 320, 450, 4_000]) {
+        let asking = bench.command(&["erase", "tenant", name, "--confirm", name]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        // SIGKILL.
+        drop(served);
+        answered += u32::from(asking.wait_with_output().unwrap().status.success());
+        served = bench.serve();
+        let listed = json(&bench.run(&["--output", "json", "tenant", "list"]).expect(0)).to_string();
+        let read = bench.run(&["--as", &format!("bob@{name}"), "get", "customer"]);
+        if listed.contains(name.as_str()) {
+            assert!(read.expect(0).out.contains("Cut Off Company"), "{name} is neither here nor gone");
+            continue;
+        }
+        assert!(read.code != 0 && !read.out.contains("Cut Off"), "{name}: {}", read.out);
+        erased += 1;
+        let receipts = json(&bench.run(&["--output", "json", "erase", "list"]).expect(0));
+        let receipts = receipts.as_array().unwrap();
+        assert_eq!(receipts.len(), erased, "{receipts:?}");
+        for receipt in receipts {
+            assert!(receipt["finished"].is_string(), "{receipt}");
+            let proof = bench.run(&["--output", "json", "erase", "prove", receipt["receipt"].as_str().unwrap()]);
+            assert_eq!(proof.code, 0, "{}", proof.out);
+        }
+    }
+    println!("{erased} erased, of which {answered} were answered");
+    assert!(erased > 0);
+}
+
+#[test]
+fn a_tenants_end_comes_to_its_end_through_kills() {
+    erased_through_kills(false);
+}
+
+#[test]
+fn a_tenants_end_comes_to_its_end_through_kills_on_postgres() {
+    erased_through_kills(true);
 }

@@ -27,8 +27,8 @@ impl Authority {
         let field = record_type.field(record_type.key).ok_or_else(|| not_found("record type", type_name))?;
         if let Ok(value) = Value::parse(field.kind, key) {
             let keys = self.keys.release(call).await.map_err(called("key service"))?;
-            let tag = keys.tag(type_id, record_type.key, &value).map_err(|_| ControlFailure::Unavailable("key"))?;
-            let access = Access::Tags { field: record_type.key, tags: tag.into_iter().collect() };
+            let tags = keys.tags(type_id, record_type.key, &value).map_err(|_| ControlFailure::Unavailable("key"))?;
+            let access = Access::Tags { field: record_type.key, tags: tags.collect() };
             let scan = Scan { record_type: type_id, access, cells: FieldSet::EMPTY, limit: 1, after: None };
             let rows = self.records.read(call, &scan).await.map_err(called("store"))?;
             if let Some(row) = rows.first() {

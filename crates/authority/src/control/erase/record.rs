@@ -4,7 +4,7 @@ use countersign_guard::{Permit, Refusal};
 use countersign_model::erasure::{Counts, Erased, Receipt};
 use countersign_model::request::Action;
 use countersign_model::{FieldId, FieldSet, RecordId, Service, TenantId, TypeId, Value};
-use countersign_services::Call;
+use countersign_services::{Call, Required};
 use countersign_store::{Access, Rejected, Requirement, Scan};
 
 use super::counts;
@@ -22,6 +22,8 @@ struct Found {
     /// With the version that it has now; without one it is deleted.
     records: Vec<(RecordId, Option<u64>)>,
     absent: Vec<(TypeId, FieldId, Vec<countersign_crypto::Tag>)>,
+    /// The newest key epoch when these tags were made.
+    epoch: u32,
 }
 
 impl Authority {
@@ -46,7 +48,8 @@ impl Authority {
                 name: None,
             };
             self.intend(&fact).await?;
-            let erased = self.records.erase_records(&call, found.record_type, &found.records, fact.requires()).await;
+            let requires = Required { epoch: found.epoch, all: fact.requires() };
+            let erased = self.records.erase_records(&call, found.record_type, &found.records, requires).await;
             let rejected = match erased.map_err(called("store"))? {
                 Ok(traces) => {
                     fact.receipt.counts = counts(&traces);
@@ -101,8 +104,9 @@ impl Authority {
         if let Ok(value) = Value::parse(field.kind, key) {
             let keys = self.keys.release(call).await.map_err(called("key service"))?;
             let tags = |of: TypeId, field: FieldId| {
-                let tags = keys.tag(of, field, &value).map_err(|_| ControlFailure::Unavailable("key"));
-                tags.map(|tags| tags.into_iter().collect::<Vec<_>>())
+                // While the tenant's cells are sealed anew, those of every epoch.
+                let tags = keys.tags(of, field, &value).map_err(|_| ControlFailure::Unavailable("key"));
+                tags.map(Iterator::collect::<Vec<_>>)
             };
             let own = tags(record_type, known.key)?;
             let access = Access::Tags { field: known.key, tags: own.clone() };
@@ -113,12 +117,13 @@ impl Authority {
                 for (child, reference) in types.references_to(record_type) {
                     absent.push((child, reference, tags(child, reference)?));
                 }
-                return Ok(Found { record_type, records: vec![(row.record, Some(row.version))], absent });
+                let records = vec![(row.record, Some(row.version))];
+                return Ok(Found { record_type, records, absent, epoch: keys.epoch() });
             }
             let gone = self.records.gone(call, record_type, known.key, &own).await.map_err(called("store"))?;
             if !gone.is_empty() {
                 let records = gone.into_iter().map(|record| (record, None)).collect();
-                return Ok(Found { record_type, records, absent: Vec::new() });
+                return Ok(Found { record_type, records, absent: Vec::new(), epoch: 0 });
             }
         }
         // Of a deleted record that only backups still have, only the identifier is known.
@@ -130,7 +135,7 @@ impl Authority {
         if !self.records.read(call, &scan).await.map_err(called("store"))?.is_empty() {
             return Err(invalid("its key, as the record is there"));
         }
-        Ok(Found { record_type, records: vec![(record, None)], absent: Vec::new() })
+        Ok(Found { record_type, records: vec![(record, None)], absent: Vec::new(), epoch: 0 })
     }
 }
 

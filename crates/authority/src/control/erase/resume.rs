@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use countersign_model::erasure::{Counts, Erased};
 use countersign_model::{FieldSet, UnixMs};
-use countersign_services::erase_records;
+use countersign_services::{Required, erase_records};
 use countersign_store::{Access, Scan, Store};
 
 use super::counts;
@@ -59,7 +59,9 @@ impl Authority {
         let version = |record| rows.iter().find(|row| row.record == record).map(|row| row.version);
         let records: Vec<_> = records.iter().map(|record| (*record, version(*record))).collect();
         let now = self.registry.clock().now();
-        let erased = erase_records(store, tenant, record_type, &records, fact.requires(), now).await.ok()?;
+        // Under which epoch the tags were made is not known any more: the store refuses them if that may be too old.
+        let requires = Required { epoch: 0, all: fact.requires() };
+        let erased = erase_records(store, tenant, record_type, &records, requires, now).await.ok()?;
         if erased.is_ok() && !store.erasing()?.sweep(tenant).await.ok()? {
             return None;
         }
