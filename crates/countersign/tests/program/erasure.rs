@@ -199,7 +199,7 @@ fn erased_through_kills(on_postgres: bool) {
         std::thread::sleep(Duration::from_millis(wait));
         // SIGKILL.
         drop(served);
-        answered += u32::from(asking.wait_with_output().unwrap().status.success());
+        answered += usize::from(asking.wait_with_output().unwrap().status.success());
         served = bench.serve();
         let listed = json(&bench.run(&["--output", "json", "tenant", "list"]).expect(0)).to_string();
         let read = bench.run(&["--as", &format!("bob@{name}"), "get", "customer"]);
