@@ -1,5 +1,6 @@
 //! The deployment's facts and keys: durable, sealed, and in memory as what the guards decide by.
 
+mod audit_keys;
 mod backups;
 mod carry;
 pub(crate) mod change;
@@ -16,13 +17,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use countersign_audit::{AuditError, AuditKeys};
 use countersign_crypto::note::NoteKey;
 use countersign_crypto::spiffe::is_trust_domain;
 use countersign_crypto::x509::{CertificateAuthority, ServerCertificate, X509Error};
 use countersign_crypto::{Aad, SealKey, SecretKey, TenantKey, ssh};
 use countersign_guard::{FactsCell, State};
-use countersign_keys::{KeyError, KmsError, KmsSet, TenantKeys, WrappedKeys, new_tenant_key};
+use countersign_keys::{KmsSet, TenantKeys, WrappedKeys, new_tenant_key};
 use countersign_model::control::Contacts;
 use countersign_model::facts::{OPERATORS, Tenant, User, UserKind};
 use countersign_model::{Clock, Entropy, GrantId, IncidentId, Name, Service, TenantId, UserId};
@@ -463,37 +463,6 @@ impl Registry {
 
     pub(crate) fn latest(&self) -> Arc<State> {
         self.facts.load()
-    }
-}
-
-impl AuditKeys for Registry {
-    fn audit_key(&self, tenant: Option<TenantId>) -> Result<Arc<SealKey>, AuditError> {
-        match tenant {
-            None => Ok(Arc::clone(&self.audit_key)),
-            // Records wait for no key management service that is known not to answer.
-            Some(tenant) if self.tenant_keys.is_out_of_reach(tenant) => Err(AuditError::NoKey),
-            Some(tenant) => self.tenant_keys.seal_key(tenant, "audit").map_err(|error| match error {
-                // As when it was erased.
-                KeyError::UnknownTenant => AuditError::Destroyed,
-                error => without_key(error),
-            }),
-        }
-    }
-
-    fn audit_key_at(&self, tenant: Option<TenantId>, epoch: u32) -> Result<Arc<SealKey>, AuditError> {
-        let Some(tenant) = tenant else { return self.audit_key(None) };
-        if self.tenant_keys.is_out_of_reach(tenant) {
-            return Err(AuditError::NoKey);
-        }
-        self.tenant_keys.seal_key_at(tenant, "audit", epoch).map_err(without_key)
-    }
-}
-
-/// Why a record of an older key is not read.
-fn without_key(error: KeyError) -> AuditError {
-    match error {
-        KeyError::UnknownEpoch | KeyError::Kms(KmsError::Destroyed) => AuditError::Destroyed,
-        _ => AuditError::NoKey,
     }
 }
 

@@ -11,16 +11,22 @@ use countersign_guard::{Guard, Judgement, Refusal};
 use countersign_model::control::Control;
 use countersign_model::custody::EraseControl;
 use countersign_model::query::Judged;
-use countersign_model::{FieldId, FieldSet, Opened, RecordId, Service, TenantId, TypeId, UnixMs};
+use countersign_model::{FieldId, FieldSet, Opened, RecordId, Service, TenantId, TypeId};
 use countersign_store::{
-    Access, Batch, Done, Rejected, Requirement, Scan, SealedChange, SealedRow, SealedState, StateScan, Store,
-    StoreError, Traces, Unavailable,
+    Access, Batch, Done, Rejected, Scan, SealedRow, SealedState, StateScan, Store, StoreError, Traces,
 };
 use parking_lot::RwLock;
 
 use crate::call::{BEYOND, Call, ServiceFailure};
 use crate::key_service::KeyRelease;
 use crate::reach::Reach;
+
+mod erase;
+mod within;
+
+pub(crate) use self::erase::is_to_be_erased;
+pub use self::erase::{Required, erase_records};
+use self::within::{change_within, requirement_within};
 
 /// Reads and writes sealed records.
 #[async_trait]
@@ -417,93 +423,10 @@ fn reach(judgement: &Judgement) -> Reach {
     Reach::of(&judgement.judged, &judgement.state.facts.types)
 }
 
-fn change_within(change: &SealedChange, judgement: &Judgement, reach: &Reach) -> bool {
-    let judged = &judgement.judged;
-    let own = match judged {
-        Judged::Insert(insertion) => insertion.record_type,
-        Judged::Change(change) => change.record_type,
-        Judged::Read(_) | Judged::History(_) | Judged::Control(_) => return false,
-    };
-    // The reach says which fields. That says nothing about a change without any, so the type is compared first.
-    let (record_type, permitted, written): (_, _, FieldSet) = match change {
-        SealedChange::Insert { record_type, cells, tags, .. } => {
-            let written = cells.iter().map(|(field, _)| *field).chain(tags.iter().map(|(field, _)| *field));
-            (*record_type, matches!(judged, Judged::Insert(_)), written.collect())
-        }
-        SealedChange::Update { record_type, cells, tags, .. } => {
-            let written = cells.iter().map(|(field, _)| *field).chain(tags.iter().map(|(field, _)| *field));
-            let permitted = match judged {
-                Judged::Insert(insertion) => insertion.on_conflict.is_some_and(|conflict| conflict.merge),
-                Judged::Change(change) => change.set.is_some(),
-                Judged::Read(_) | Judged::History(_) | Judged::Control(_) => false,
-            };
-            (*record_type, permitted, written.collect())
-        }
-        SealedChange::Delete { record_type, .. } => {
-            let permitted = matches!(judged, Judged::Change(change) if change.set.is_none());
-            (*record_type, permitted, FieldSet::EMPTY)
-        }
-    };
-    permitted && record_type == own && written.is_subset(reach.sealed(own))
-}
-
-fn requirement_within(requirement: &Requirement, reach: &Reach) -> bool {
-    let (Requirement::Exists { record_type, field, .. } | Requirement::Absent { record_type, field, .. }) = requirement;
-    reach.tagged(*record_type).contains(*field)
-}
-
 fn failure(error: StoreError) -> ServiceFailure {
     match error {
         StoreError::Damaged => ServiceFailure::Damaged,
         StoreError::Unknown => ServiceFailure::Unknown,
         _ => ServiceFailure::Unavailable,
     }
-}
-
-/// Whether a judged request erases this tenant.
-pub(crate) fn is_to_be_erased(judgement: &Judgement, tenant: TenantId) -> bool {
-    match &judgement.judged {
-        Judged::Control(Control::Erase(EraseControl::Tenant { tenant: named })) => {
-            judgement.state.facts.tenant_names.get(named) == Some(&tenant)
-        }
-        _ => false,
-    }
-}
-
-/// What must hold for records to be erased, by tags of every key epoch up to this one.
-#[derive(Debug, Clone, Default)]
-pub struct Required {
-    /// The newest epoch of the tenant's when the tags were made: a store that is past it takes none of them.
-    pub epoch: u32,
-    /// What must hold.
-    pub all: Vec<Requirement>,
-}
-
-/// Erases records: first as any deletion, which holds references, then what that leaves. What a crash cuts off in between
-/// is done by doing it again.
-///
-/// # Errors
-/// As [`Store::write`]; [`StoreError::Unavailable`] for a storage that can't erase.
-pub async fn erase_records(
-    store: &dyn Store,
-    tenant: TenantId,
-    record_type: TypeId,
-    records: &[(RecordId, Option<u64>)],
-    requires: Required,
-    now: UnixMs,
-) -> Result<Result<Traces, Rejected>, StoreError> {
-    let erasing = store.erasing().ok_or(StoreError::Unavailable(Unavailable::Forbidden))?;
-    let present = records.iter().filter_map(|(record, version)| Some((*record, (*version)?)));
-    let changes: Vec<SealedChange> =
-        present.map(|(record, version)| SealedChange::Delete { record_type, record, version }).collect();
-    let deleted = changes.len() as u64;
-    if !changes.is_empty() {
-        let batch = Batch { changes, requires: requires.all, epoch: requires.epoch, at: now, ..Batch::default() };
-        if let Err(rejected) = store.write(tenant, batch).await? {
-            return Ok(Err(rejected));
-        }
-    }
-    let records: Vec<RecordId> = records.iter().map(|(record, _)| *record).collect();
-    let traces = erasing.purge(tenant, record_type, &records).await?;
-    Ok(Ok(Traces { records: traces.records.saturating_add(deleted), ..traces }))
 }
