@@ -6,6 +6,7 @@ use std::sync::Arc;
 use countersign_crypto::{SecretKey, Tag, TagKey};
 use countersign_model::erasure::{Erased, Receipt, Receipts};
 use countersign_model::{FieldId, RequestId, TenantId, TypeId, UnixMs, UserId};
+use countersign_services::Required;
 use countersign_store::Requirement;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ pub(crate) struct ErasureFact {
     pub receipt: Receipt,
     /// While it is under way: tags of references that must not be there. Type, field, tags.
     pub absent: Vec<(u16, u8, Vec<[u8; 16]>)>,
+    /// The newest key epoch when these tags were made.
+    pub epoch: u32,
     /// Of a tenant: its keys in key management services, and how many more keys were wrapped by one that others have too.
     pub keys: Vec<OwnKeyRef>,
     pub shared: u64,
@@ -30,17 +33,17 @@ pub(crate) struct ErasureFact {
 impl ErasureFact {
     /// One with this receipt, and nothing else to do.
     pub(crate) fn of(receipt: &Receipt) -> Self {
-        Self { receipt: receipt.clone(), absent: Vec::new(), keys: Vec::new(), shared: 0, name: None }
+        Self { receipt: receipt.clone(), absent: Vec::new(), epoch: 0, keys: Vec::new(), shared: 0, name: None }
     }
 
     /// What must hold for it to be done.
-    pub(crate) fn requires(&self) -> Vec<Requirement> {
+    pub(crate) fn required(&self) -> Required {
         let absent = self.absent.iter().map(|(record_type, field, tags)| Requirement::Absent {
             record_type: TypeId(*record_type),
             field: FieldId(*field),
             tags: tags.iter().map(|tag| Tag(*tag)).collect(),
         });
-        absent.collect()
+        Required { epoch: self.epoch, all: absent.collect() }
     }
 }
 

@@ -46,9 +46,7 @@ impl Authority {
             counts: Counts { users: 1, ..Counts::default() },
         };
         let digest = self.registry.erased_name(tenant, name.as_str());
-        let (absent, keys) = (Vec::new(), Vec::new());
-        let fact = ErasureFact { receipt: receipt.clone(), absent, keys, shared: 0, name: Some(digest) };
-        change.put_erasure(fact)?;
+        change.put_erasure(ErasureFact { name: Some(digest), ..ErasureFact::of(&receipt) })?;
         let epoch = change.commit().await?;
         self.record_ends(ended, epoch).await?;
         let copies = self.copy_receipt(&receipt).await;

@@ -4,7 +4,7 @@ use countersign_guard::{Permit, Refusal};
 use countersign_model::erasure::{Counts, Erased, Receipt};
 use countersign_model::request::Action;
 use countersign_model::{FieldId, FieldSet, RecordId, Service, TenantId, TypeId, Value};
-use countersign_services::{Call, Required};
+use countersign_services::Call;
 use countersign_store::{Access, Rejected, Requirement, Scan};
 
 use super::counts;
@@ -32,24 +32,19 @@ impl Authority {
         for _ in 0..TRIES {
             let found = self.find_to_erase(permit, &call, named, key).await?;
             let ids = found.records.iter().map(|(record, _)| *record).collect();
-            let mut fact = ErasureFact {
-                receipt: Receipt {
-                    id: permit.request().id,
-                    tenant: permit.principal().tenant,
-                    erased: Erased::Records { record_type: found.record_type, records: ids },
-                    by: permit.principal().acting().0,
-                    begun: self.registry.clock().now(),
-                    finished: None,
-                    counts: Counts::default(),
-                },
-                absent: found.stored_absent(),
-                keys: Vec::new(),
-                shared: 0,
-                name: None,
+            let receipt = Receipt {
+                id: permit.request().id,
+                tenant: permit.principal().tenant,
+                erased: Erased::Records { record_type: found.record_type, records: ids },
+                by: permit.principal().acting().0,
+                begun: self.registry.clock().now(),
+                finished: None,
+                counts: Counts::default(),
             };
+            let mut fact =
+                ErasureFact { absent: found.stored_absent(), epoch: found.epoch, ..ErasureFact::of(&receipt) };
             self.intend(&fact).await?;
-            let requires = Required { epoch: found.epoch, all: fact.requires() };
-            let erased = self.records.erase_records(&call, found.record_type, &found.records, requires).await;
+            let erased = self.records.erase_records(&call, found.record_type, &found.records, fact.required()).await;
             let rejected = match erased.map_err(called("store"))? {
                 Ok(traces) => {
                     fact.receipt.counts = counts(&traces);
@@ -73,8 +68,7 @@ impl Authority {
             change.commit().await?;
             match rejected {
                 Rejected::Present { requirement, .. } => {
-                    let requires = fact.requires();
-                    return Err(referred(permit, requires.get(requirement)));
+                    return Err(referred(permit, fact.required().all.get(requirement)));
                 }
                 Rejected::Stale { .. } | Rejected::Epoch => {}
                 _ => return Err(ControlFailure::Unavailable("store")),

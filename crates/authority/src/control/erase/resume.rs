@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use countersign_model::erasure::{Counts, Erased};
 use countersign_model::{FieldSet, UnixMs};
-use countersign_services::{Required, erase_records};
+use countersign_services::erase_records;
 use countersign_store::{Access, Scan, Store};
 
 use super::counts;
@@ -59,9 +59,7 @@ impl Authority {
         let version = |record| rows.iter().find(|row| row.record == record).map(|row| row.version);
         let records: Vec<_> = records.iter().map(|record| (*record, version(*record))).collect();
         let now = self.registry.clock().now();
-        // Under which epoch the tags were made is not known any more: the store refuses them if that may be too old.
-        let requires = Required { epoch: 0, all: fact.requires() };
-        let erased = erase_records(store, tenant, record_type, &records, requires, now).await.ok()?;
+        let erased = erase_records(store, tenant, record_type, &records, fact.required(), now).await.ok()?;
         if erased.is_ok() && !store.erasing()?.sweep(tenant).await.ok()? {
             return None;
         }
@@ -78,7 +76,7 @@ impl Authority {
                 fact.absent.clear();
                 change.put_erasure(fact.clone()).ok()?;
             }
-            // Something refers to it by now, and nobody was told that it was erased.
+            // Something may refer to it by now, and nobody was told that it was erased.
             Err(_) => change.forget_erasure(fact.receipt.id).ok()?,
         }
         change.commit().await.ok()?;

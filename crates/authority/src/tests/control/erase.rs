@@ -184,14 +184,10 @@ async fn what_was_begun_is_finished_at_the_next_start() {
     let (keys, shared) = house.registry.own_keys(other);
     assert!(keys.len() >= 2 && shared == 0, "the tenant's key, and that of its facts");
     let of_record = receipt(1, tenant, Erased::Records { record_type: CUSTOMER, records: vec![record] });
-    let record_fact = ErasureFact { receipt: of_record, absent: vec![], keys: vec![], shared: 0, name: None };
-    let tenant_fact = ErasureFact {
-        receipt: receipt(2, other, Erased::Tenant),
-        absent: vec![],
-        keys: keys.clone(),
-        shared,
-        name: None,
-    };
+    // Nothing refers to it, by tags that the store can go by.
+    let absent = vec![(CUSTOMER.0, ID.0, vec![[7; 16]])];
+    let record_fact = ErasureFact { absent, epoch: 1, ..ErasureFact::of(&of_record) };
+    let tenant_fact = ErasureFact { keys: keys.clone(), shared, ..ErasureFact::of(&receipt(2, other, Erased::Tenant)) };
     let mut change = house.registry.begin().await;
     change.put_erasure(record_fact).unwrap();
     change.put_erasure(tenant_fact).unwrap();
