@@ -284,22 +284,45 @@ pub fn private_folder(path: &Path) -> Result<(), Problem> {
     builder.create(path).map_err(io("make", path))
 }
 
-/// Writes a file that must not exist yet; with `secret`, for its owner alone.
+/// Writes a file that must not exist yet; with `secret`, for its owner alone. It is there with all of its content or not at
+/// all, whenever the process is killed.
 ///
 /// # Errors
 /// If it exists or can't be written.
 pub fn new_file(path: &Path, content: &[u8], secret: bool) -> Result<(), Problem> {
+    let mut beside = std::ffi::OsString::from(".");
+    beside.push(path.file_name().unwrap_or_default());
+    beside.push(".new");
+    let beside = path.with_file_name(beside);
+    // What a process that was killed has left.
+    drop(fs::remove_file(&beside));
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, if secret { 0o600 } else { 0o644 });
-    let mut file = options.open(path).map_err(io("write", path))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(io("write", path))
+    let mut file = options.open(&beside).map_err(io("write", path))?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    // Unlike a change of the name this takes no other file's place.
+    let there = written.and_then(|()| fs::hard_link(&beside, path));
+    drop(fs::remove_file(&beside));
+    there.map_err(io("write", path))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_file_is_there_whole_and_takes_no_others_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        // Killed while it was written.
+        fs::write(folder.path().join(".key.new"), "ha").unwrap();
+        new_file(&path, b"all of it", true).unwrap();
+        assert!(new_file(&path, b"another", true).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"all of it");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn one_lock_at_a_time_and_a_dead_servers_address_is_forgotten() {

@@ -232,10 +232,12 @@ async fn find(store: &dyn Backend, keys: &Keys, number: u64) {
 /// A change of one field, by whoever may have learnt of the newest epoch late.
 async fn change(store: &dyn Backend, keys: &Keys, number: u64, step: u64) {
     loop {
-        let epoch = keys.epoch(KEY);
+        // A rotation may come in between: no cell is of a later epoch than its batch.
+        let sealed = keys.epoch(NOTE);
+        let epoch = keys.epoch(KEY).max(sealed);
         let row = store.these(tenant(), BOOK, &[record(number)]).await.unwrap().remove(0);
         let value = Value::Text(format!("changed {step}"));
-        let cells = vec![(NOTE, Some(keys.cell(number, NOTE, &value, keys.epoch(NOTE))))];
+        let cells = vec![(NOTE, Some(keys.cell(number, NOTE, &value, sealed)))];
         let (record_type, record) = (BOOK, record(number));
         let change = SealedChange::Update { record_type, record, version: row.version, cells, tags: vec![] };
         let batch = Batch { changes: vec![change], epoch, ..Batch::default() };
