@@ -19,7 +19,7 @@ use crate::timing::median;
 
 /// Fields of a customer.
 const CELLS: usize = 13;
-/// What the issue asks for: reads while something else goes on, of those while nothing does.
+/// Reads while something else goes on, of those while nothing does.
 const BESIDE: Target = Target::RatioAtLeast(0.8);
 /// What a figure is called that has no limit of its own.
 const UNIT: &str = "MB/s";

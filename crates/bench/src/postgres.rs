@@ -23,7 +23,7 @@ use crate::timing::median;
 
 /// At once: callers, connections of `pgbench`, connections to the gateway.
 const CLIENTS: usize = 64;
-/// What the issue asks for.
+/// The bound.
 const READS: Target = Target::RatioAtLeast(0.7);
 const WRITES: Target = Target::RatioAtLeast(0.8);
 
