@@ -24,7 +24,7 @@ impl TenantKeys {
     /// As [`Self::wrap_new`], by the provider of that name.
     ///
     /// # Errors
-    /// [`KeyError::Kms`]; with [`KmsError::UnknownProvider`](crate::KmsError::UnknownProvider) if there is none of that name.
+    /// [`KeyError::Kms`]; with [`KmsError::UnknownProvider`] if there is none of that name.
     pub fn wrap_new_by(
         &self,
         provider: Option<&Name>,
