@@ -130,6 +130,16 @@ impl Deployment {
     /// # Errors
     /// As [`Self::move_to_postgres`].
     pub fn move_to_postgres_with(&self, settings: &str) -> Result<Postgres> {
+        let server = self.database_with(settings)?;
+        self.run(&["move", "--to", &server.address()])?;
+        Ok(server)
+    }
+
+    /// A PostgreSQL server that the deployment may be moved or restored to, with lines for its `postgresql.conf`.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub fn database_with(&self, settings: &str) -> Result<Postgres> {
         let tls = self.folder.path().join("database-tls");
         let out = tls.to_str().context("a path that is not UTF-8")?;
         self.run(&["postgres", "certificate", "127.0.0.1", "localhost", "--out", out])?;
@@ -139,7 +149,6 @@ impl Deployment {
         std::fs::remove_dir_all(&tls)?;
         let server = Postgres::start_certified(&Certified { ca_pem, certificate_pem, key_pem }, settings)?;
         server.sql(DATABASE, &self.run(&["postgres", "sql"])?)?;
-        self.run(&["move", "--to", &server.address()])?;
         Ok(server)
     }
 

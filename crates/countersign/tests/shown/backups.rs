@@ -1,6 +1,8 @@
 //! A repository of backups in the hands of strangers: it shows nothing, and nothing that they do to it gets into a
 //! deployment. The real program makes, damages and restores; both companies' data, with history, is in it.
 
+mod restores;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
