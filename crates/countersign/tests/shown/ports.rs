@@ -129,7 +129,7 @@ fn services_only(deployment: &Deployment, services: &[Process]) -> Result<()> {
     for process in services {
         for port in process.ports.iter().filter(|port| !port.is_door) {
             // The port after the authority's own is the monitor's.
-            let first = process.ports.iter().map(|port| port.number).min();
+            let first = process.ports.iter().filter(|port| !port.is_door).map(|port| port.number).min();
             let is_authority = process.service == "authority" && first == Some(port.number);
             let service = if process.service == "authority" && !is_authority { "monitor" } else { &process.service };
             let who = format!("{service} at {}", port.address());
