@@ -5,8 +5,8 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Result, bail};
 
-use crate::process::{cargo, command, have, root, run, target};
-use crate::steps::Outcome;
+use crate::process::{command, have, root, run, target};
+use crate::steps::{self, Outcome};
 
 /// What it needs besides Rust, and the Debian package that brings it.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -41,7 +41,7 @@ fn go(arguments: &[String]) -> Result<Outcome> {
         }
     }
     let patroni = patroni()?;
-    run(cargo().args(["build", "--quiet", "--workspace", "--all-features", "--bins"]))?;
+    run(&mut steps::programs())?;
     let programs = target().join("debug");
     let out = target().join("ha.json");
     run(command(programs.join("countersign-ha-test"))

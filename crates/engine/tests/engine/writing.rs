@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what does not fit fails the test")]
 
-mod support;
-
+use crate::support::*;
 use countersign_engine::Failure;
 use countersign_guard::{Invalid, Refusal};
 use countersign_model::request::{Delete, Filter, Operation, Read, Update};
-use support::*;
 
 const FORBIDDEN: Failure = Failure::Refused(Refusal::Forbidden);
 

@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what does not fit fails the test")]
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::*;
 use countersign_audit::{Reason, Verdict};
 use countersign_engine::{EngineLimits, Failure};
 use countersign_model::request::{Delete, Embed, Filter, Insert, OnConflict, Operation, Read, Select, Update};
 use countersign_model::{Service, TenantId, TypeId};
 use countersign_services::{Call, Records, ServiceFailure};
 use countersign_store::{Batch, Rejected, Scan, SealedRow};
-use support::*;
 use tokio::sync::Semaphore;
 
 fn embed(record_type: &str, fields: &[&str], inner: bool) -> Select {

@@ -5,16 +5,14 @@
 //! that it says what `tests/golden/policy-matrix.txt` says, which is made from the policies alone.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here fails a test")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use crate::support::{House, example};
 use countersign_model::{RecordType, UnixMs};
 use countersign_store::types_file;
 use serde_json::Value;
-use support::{House, example};
 
 const NOW: UnixMs = UnixMs(1_780_000_000_000);
 /// As many records of a type as a tenant gets at most.

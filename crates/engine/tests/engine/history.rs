@@ -8,8 +8,7 @@
     reason = "what does not fit fails the test"
 )]
 
-mod support;
-
+use crate::support::*;
 use countersign_audit::Verdict;
 use countersign_engine::{Answer, Failure};
 use countersign_guard::{Bearer, Refusal};
@@ -17,7 +16,6 @@ use countersign_model::request::{History, Narrowing, Operation, Read};
 use countersign_model::{FieldSet, Service};
 use countersign_services::{Call, Records as _, ServiceFailure};
 use countersign_store::{Access, StateScan};
-use support::*;
 
 const FORBIDDEN: Failure = Failure::Refused(Refusal::Forbidden);
 

@@ -1,13 +1,11 @@
 //! The whole way through: bound tokens, budgets, receipts, services and identity providers.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here fails a test")]
 
-mod support;
-
+use crate::support::{Got, HERE, HOST, House};
 use countersign_crypto::SystemEntropy;
 use countersign_crypto::dpop::ProofKey;
 use countersign_model::UnixMs;
 use serde_json::{Value, json};
-use support::{Got, HERE, HOST, House};
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 const PATH: &str = "/rest/v1/customer";

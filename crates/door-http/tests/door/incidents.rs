@@ -1,15 +1,13 @@
 //! Breaches, the whole way through: what a stolen token read is what the notice says, record by record.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here fails a test")]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
+use crate::support::{Got, House};
 use countersign_authority::rfc3339;
 use countersign_model::UnixMs;
 use serde_json::{Value, json};
-use support::{Got, House};
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 

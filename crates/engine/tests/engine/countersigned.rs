@@ -1,9 +1,8 @@
 //! No record, no release; each callee decides for itself; facts take effect on the next request.
 
-mod support;
-
 use std::sync::atomic::Ordering;
 
+use crate::support::*;
 use countersign_audit::{Reason, Verdict};
 use countersign_engine::{EngineLimits, Failure};
 use countersign_guard::{Bearer, Refusal};
@@ -12,7 +11,6 @@ use countersign_model::{FieldSet, RecordId, Service, TypeId, Value};
 use countersign_services::{KeyRelease, Records, ServiceFailure};
 use countersign_store::{Access, Batch, Requirement, Scan, SealedChange};
 use countersign_token::MAX_LIFETIME_MS;
-use support::*;
 
 const FORBIDDEN: Failure = Failure::Refused(Refusal::Forbidden);
 

@@ -7,10 +7,9 @@
     reason = "what does not fit fails the test"
 )]
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::*;
 use countersign_audit::{Reason, Verdict};
 use countersign_engine::{Answer, Failure};
 use countersign_guard::{Bearer, Refusal};
@@ -19,7 +18,6 @@ use countersign_model::request::{Embed, Operation, Read, Select, Update};
 use countersign_model::{FieldSet, Opened, Service};
 use countersign_services::{Call, KeyRelease, ServiceFailure};
 use countersign_token::Binding;
-use support::*;
 
 const SPENT: Failure = Failure::Refused(Refusal::Budget);
 

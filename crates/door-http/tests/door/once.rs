@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here fails a test")]
 
-mod support;
-
+use crate::support::{Got, House};
 use countersign_model::UnixMs;
 use serde_json::{Value, json};
-use support::{Got, House};
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 const HOUR_MS: u64 = 3_600_000;

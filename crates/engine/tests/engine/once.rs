@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what does not fit fails the test")]
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::*;
 use countersign_audit::{Reason, Verdict};
 use countersign_engine::{Answer, Failure, Once};
 use countersign_guard::{Bearer, Peer, Refusal};
@@ -14,7 +13,6 @@ use countersign_model::request::{Filter, Insert, Operation, Read};
 use countersign_model::{Request, Service};
 use countersign_services::{Call, Records, ServiceFailure};
 use countersign_store::{Batch, Done, Rejected, Scan, SealedRow};
-use support::*;
 use tokio::sync::Semaphore;
 
 /// What becomes of a write on its way to the store and back.

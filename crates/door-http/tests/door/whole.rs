@@ -1,10 +1,8 @@
 //! The door on the real guard, engine and authority, with the trading example.
 
-mod support;
-
+use crate::support::{Got, House};
 use countersign_model::UnixMs;
 use serde_json::{Value, json};
-use support::{Got, House};
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 

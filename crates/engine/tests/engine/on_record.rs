@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what does not fit fails the test")]
 
-mod support;
-
+use crate::support::*;
 use countersign_audit::{Access, Verdict};
 use countersign_model::FieldSet;
 use countersign_model::request::{Embed, Operation, Read, Select, Update};
 use countersign_model::row::{Cell, Row};
-use support::*;
 
 fn embed(read: Read, inner: bool) -> Select {
     Select::Embed(Embed { alias: None, hint: None, inner, read })

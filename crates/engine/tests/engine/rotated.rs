@@ -8,11 +8,10 @@
     reason = "what does not fit fails the test"
 )]
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::*;
 use countersign_audit::Verdict;
 use countersign_crypto::{SealKey, SecretKey, SystemEntropy, cell_aad};
 use countersign_engine::Failure;
@@ -21,7 +20,6 @@ use countersign_model::request::{Embed, Filter, Insert, OnConflict, Operation, O
 use countersign_model::{FieldSet, TenantId, TypeId};
 use countersign_services::{Call, Records, ServiceFailure};
 use countersign_store::{Access, Batch, Done, Rejected, Scan, SealedChange, SealedRow};
-use support::*;
 
 /// Small numbers, always the same.
 struct Draw(u64);

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what does not fit fails the test")]
 
-mod support;
-
+use crate::support::*;
 use countersign_engine::{EngineLimits, Failure};
 use countersign_guard::{Invalid, Refusal};
 use countersign_model::request::{Embed, Filter, Insert, OnConflict, Operation, Read, Select, Update};
-use support::*;
 
 const FORBIDDEN: Failure = Failure::Refused(Refusal::Forbidden);
 

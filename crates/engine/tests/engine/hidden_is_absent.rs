@@ -1,11 +1,9 @@
 //! INVARIANT hidden-is-absent: what a caller may not see leaves no trace in anything that comes back.
 
-mod support;
-
+use crate::support::*;
 use countersign_engine::Failure;
 use countersign_guard::Refusal;
 use countersign_model::request::{Embed, Filter, Operation, Operator, Read, Select};
-use support::*;
 
 const FORBIDDEN: Failure = Failure::Refused(Refusal::Forbidden);
 

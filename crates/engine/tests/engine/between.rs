@@ -7,11 +7,10 @@
     reason = "what does not fit fails the test"
 )]
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::*;
 use countersign_audit::{Reason, Verdict};
 use countersign_engine::Failure;
 use countersign_guard::{Bearer, GRACE_MS, Refusal};
@@ -20,7 +19,6 @@ use countersign_model::request::Operation;
 use countersign_model::{Clock as _, FieldSet, Request, Service, TenantId};
 use countersign_services::{Call, KeyRelease as _, Records as _, SealPurpose, ServiceFailure};
 use countersign_store::{Access, Batch, Scan};
-use support::*;
 
 const FORBIDDEN: ServiceFailure = ServiceFailure::Refused(Refusal::Forbidden);
 
