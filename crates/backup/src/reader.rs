@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use countersign_model::TenantId;
+use countersign_model::beside::Beside;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
@@ -12,7 +14,7 @@ use crate::manifest::{ChunkEntry, Manifest, SectionEntry};
 use crate::names::{Digest, Section};
 use crate::repository::{Repository, chunk_name};
 use crate::seal::{STORED_CHUNK_MAX, SectionKeys, SectionSeal, digest};
-use crate::writer::{Watch, blocking};
+use crate::writer::{Watch, blocking, served};
 
 /// So many chunks are fetched ahead.
 const AHEAD: usize = 3;
@@ -223,20 +225,22 @@ struct Chunks {
     seal: Option<Arc<SectionSeal>>,
     next: usize,
     ahead: VecDeque<JoinHandle<Result<Vec<u8>, BackupError>>>,
+    piece: Option<Beside>,
     failed: bool,
 }
 
 impl Chunks {
     const fn new(reader: Reader, place: usize, seal: Option<Arc<SectionSeal>>) -> Self {
-        Self { reader, place, seal, next: 0, ahead: VecDeque::new(), failed: false }
+        Self { reader, place, seal, next: 0, ahead: VecDeque::new(), piece: None, failed: false }
     }
 
     async fn next(&mut self) -> Result<Option<Vec<u8>>, BackupError> {
         if self.failed || self.reader.inner.watch.is_cancelled() {
             return Err(BackupError::Cancelled);
         }
+        let ahead = if self.rest().await { 1 } else { AHEAD };
         let count = self.reader.entry(self.place)?.chunks.len();
-        while self.next < count && self.ahead.len() < AHEAD {
+        while self.next < count && self.ahead.len() < ahead {
             let (reader, seal, at) = (self.reader.clone(), self.seal.clone(), (self.place, self.next));
             self.ahead.push_back(tokio::spawn(async move { reader.chunk(at, seal).await }));
             self.next = self.next.saturating_add(1);
@@ -249,6 +253,16 @@ impl Chunks {
             Err(_) => self.failed = true,
         }
         chunk.map(Some)
+    }
+
+    /// Rests after the last chunk and what was done with it, if requests want that; nothing is fetched ahead then.
+    async fn rest(&mut self) -> bool {
+        let rest = self.piece.as_ref().map_or(Duration::ZERO, |piece| piece.rest(Instant::now()));
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+        }
+        self.piece = Some(Beside::begin(&served(&self.reader.inner.watch), Instant::now()));
+        !rest.is_zero()
     }
 }
 

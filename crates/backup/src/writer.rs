@@ -5,8 +5,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use countersign_model::UnixMs;
+use countersign_model::beside::{Beside, Served};
 use tokio::task::JoinHandle;
 
 use crate::error::{BackupError, Damage};
@@ -30,6 +32,11 @@ pub trait Watch: Send + Sync {
     /// Whether somebody wants it to end.
     fn is_cancelled(&self) -> bool {
         false
+    }
+
+    /// For how long requests have been served, which go first: see [`Beside`](countersign_model::beside::Beside).
+    fn served(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -70,6 +77,7 @@ pub struct Writer {
     /// Bytes of a section that is cut at fixed sizes.
     pending: Vec<u8>,
     under_way: VecDeque<JoinHandle<Result<Done, BackupError>>>,
+    piece: Beside,
     new_chunks: u64,
     stored_bytes: u64,
 }
@@ -100,6 +108,7 @@ impl Writer {
             break;
         }
         let tools = repository.inner.tools.clone();
+        let piece = Beside::begin(&served(&watch), Instant::now());
         let at = tools.clock.now();
         let id = BackupId::new(at, &*tools.entropy);
         Ok(Self {
@@ -114,6 +123,7 @@ impl Writer {
             seal: None,
             pending: Vec::new(),
             under_way: VecDeque::new(),
+            piece,
             new_chunks: 0,
             stored_bytes: 0,
         })
@@ -248,6 +258,23 @@ impl Writer {
             place.put(&path, sealed).await?;
             Ok(Done { entry, stored })
         }));
+        self.rest().await
+    }
+
+    /// What is under way is a part of what is rested from.
+    async fn rest(&mut self) -> Result<(), BackupError> {
+        if !self.piece.rest(Instant::now()).is_zero() {
+            self.settle().await?;
+            tokio::time::sleep(self.piece.rest(Instant::now())).await;
+        }
+        self.piece = Beside::begin(&served(&self.watch), Instant::now());
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), BackupError> {
+        while !self.under_way.is_empty() {
+            self.settle_one().await?;
+        }
         Ok(())
     }
 
@@ -267,10 +294,7 @@ impl Writer {
             let rest = std::mem::take(&mut self.pending);
             self.push(rest).await?;
         }
-        while !self.under_way.is_empty() {
-            self.settle_one().await?;
-        }
-        Ok(())
+        self.settle().await
     }
 
     /// Takes back the section that is being written, as when its tenant was erased meanwhile.
@@ -341,6 +365,12 @@ impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writer").field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+/// What somebody who watches knows of requests.
+pub(crate) fn served(watch: &Arc<dyn Watch>) -> Served {
+    let watch = Arc::clone(watch);
+    Arc::new(move || watch.served())
 }
 
 /// All chunks that are stored, with their sizes.

@@ -14,6 +14,7 @@
 //! ```
 
 pub mod access;
+pub mod beside;
 pub mod budget;
 pub mod clock;
 pub mod control;

@@ -275,7 +275,7 @@ async fn under_load(store: Arc<dyn Backend>, rows: u64) {
     }
     let load = Load::begin(&store, &keys, rows);
     let (reseals, cell_keys) = (Arc::clone(&store) as Arc<dyn Reseals>, Arc::clone(&keys) as Arc<dyn CellKeys>);
-    let pace = Pace { rows_per_second: 20_000, rows_together: 50, rest: 0 };
+    let pace = Pace { rows_per_second: 20_000, rows_together: 50 };
     let resealer = || Resealer::new(Arc::clone(&reseals), Arc::clone(&cell_keys), Arc::new(SystemEntropy), pace);
     keys.rotate();
     let mut places = BTreeSet::new();

@@ -28,6 +28,7 @@ use countersign_audit::{AuditSink, Body, Ledger, Reason, Record, Verdict};
 use countersign_authority::custodian::{Custodian, CustodyFailure, Task, Work};
 use countersign_authority::{Finding, Registry};
 use countersign_keys::KmsSet;
+use countersign_model::beside::Served;
 use countersign_model::erasure::Receipt;
 use countersign_model::facts::OPERATORS;
 use countersign_model::{Clock, Entropy, Name, RequestId, Service, TenantId};
@@ -54,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) served: Served,
 }
 
 /// Who does them.
@@ -198,7 +200,7 @@ impl Custodian for Custody {
             return Err(CustodyFailure::NotFound { what: "repository", name: name.to_string() });
         }
         let custody = self.this.upgrade().ok_or(CustodyFailure::Unavailable("custody"))?;
-        let reach = self.jobs.begin(&work)?;
+        let reach = self.jobs.begin(&work, &self.parts.served)?;
         let job = work.job;
         self.jobs.doing(job, tokio::spawn(custody.do_it(work, reach)));
         self.seek(job).ok_or(CustodyFailure::Unavailable("custody"))

@@ -15,6 +15,7 @@ use countersign_audit::{AuditSink, Body, Reason, Record, Verdict};
 use countersign_authority::Registry;
 use countersign_authority::keeper::{KeyKeeper, KeyPeriods};
 use countersign_keys::KeySet;
+use countersign_model::beside::Served;
 use countersign_model::facts::OPERATORS;
 use countersign_model::{Clock, Entropy, FieldId, RequestId, Service, TenantId, TypeId};
 use countersign_services::reseal::{CellKeys, Outcome, Pace, ResealError, ResealStatus, Resealer};
@@ -44,6 +45,7 @@ pub(crate) struct Parts {
     pub(crate) entropy: Arc<dyn Entropy>,
     /// How many records are sealed again in a second, at the most.
     pub(crate) rows_per_second: u32,
+    pub(crate) served: Served,
 }
 
 /// Who does it.
@@ -62,7 +64,7 @@ impl KeyLife {
         let pace = Pace { rows_per_second: parts.rows_per_second, ..Pace::default() };
         let (carry, keys) = (Arc::clone(&parts.moving.stored.carry), parts.registry.tenant_keys());
         let resealer = Resealer::new(carry, keys as Arc<dyn CellKeys>, Arc::clone(&parts.entropy), pace);
-        let resealer = resealer.noted_by(Arc::clone(&parts.moving.noting));
+        let resealer = resealer.noted_by(Arc::clone(&parts.moving.noting)).beside(Arc::clone(&parts.served));
         let life =
             Arc::new(Self { parts, resealer, left: Mutex::default(), stopped: Mutex::default(), woken: Notify::new() });
         life.limit();

@@ -152,6 +152,7 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         audit: Arc::clone(&control.audit),
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
+        served: base.watching.served(),
     });
     let key_life = KeyLife::new(key_life::Parts {
         registry: Arc::clone(&registry),
@@ -160,6 +161,7 @@ pub(super) async fn open(base: Base, serves: bool) -> Result<Opened, Problem> {
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
         rows_per_second: u32::try_from(base.config.keys.reseal_per_second.number()).unwrap_or(u32::MAX),
+        served: base.watching.served(),
     });
     let authority = authority.resealing_by(Arc::clone(&key_life) as Arc<dyn KeyKeeper>);
     // Repositories get their receipts when it serves.

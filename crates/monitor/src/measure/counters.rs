@@ -7,6 +7,7 @@ use std::time::Duration;
 use countersign_audit::{Reason, Verdict};
 use countersign_guard::{Observation, Observe};
 use countersign_model::Service;
+use countersign_model::beside::Served;
 
 use super::samples::{Hist, Samples};
 use super::words;
@@ -118,6 +119,12 @@ impl Measures {
         add(&self.append_failed, 1);
     }
 
+    /// For how long requests were served, in sum.
+    fn served(&self) -> Duration {
+        let sums = self.durations.iter().map(|one| read(&one.sum_millionths));
+        Duration::from_micros(sums.fold(0, u64::saturating_add))
+    }
+
     /// What was counted until now.
     #[must_use]
     pub fn samples(&self) -> Samples {
@@ -203,6 +210,13 @@ impl Watching {
             Service::Authority => authority,
             Service::Monitor => monitor,
         }
+    }
+
+    /// For how long those services of this process that clients speak to have served requests, in sum.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        let asked = [Service::Gateway, Service::Authority].map(|service| Arc::clone(self.measures(service)));
+        Arc::new(move || asked.iter().map(|one| one.served()).sum())
     }
 
     /// What watches a service's guard.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_crypto::sealed_epoch;
+use countersign_model::beside::{Beside, Served};
 use countersign_model::{Entropy, RecordId, RecordTypes, TenantId, TypeId};
 use countersign_store::Rejected;
 use countersign_store::carry::{CarriedRow, Noting, Resealed, Reseals};
@@ -14,22 +15,19 @@ use tokio::time::Instant;
 use super::place::Place;
 use super::{CellKeys, ResealError, stale};
 
-/// How fast to go, so that requests hardly notice.
+/// How fast to go when there is nothing else to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Records that are sealed again in a second, at the most. At least 1.
     pub rows_per_second: u32,
     /// Records that are read, and sealed again in one transaction. Requests that write may wait for one of these. 1 to 1,000.
     pub rows_together: usize,
-    /// For each moment of work, so many of rest, at the least.
-    pub rest: u32,
 }
 
 impl Default for Pace {
-    /// 2,000 records in a second, 64 together, working a twelfth of the time. The busier the machine is, the longer the same
-    /// work takes and the rest after it, so that requests go first.
+    /// 2,000 records in a second, 64 together.
     fn default() -> Self {
-        Self { rows_per_second: 2_000, rows_together: 64, rest: 11 }
+        Self { rows_per_second: 2_000, rows_together: 64 }
     }
 }
 
@@ -37,14 +35,14 @@ impl Pace {
     /// Without rest: for a deployment that nobody uses.
     #[must_use]
     pub const fn unbounded() -> Self {
-        Self { rows_per_second: u32::MAX, rows_together: 256, rest: 0 }
+        Self { rows_per_second: u32::MAX, rows_together: 256 }
     }
 
-    /// How long to rest after so many records in so much time.
+    /// How long to rest, at the least, after so many records in so much time.
     fn rest_after(&self, rows: usize, work: Duration) -> Duration {
         let least = Duration::from_secs(1).saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX));
         let least = least.checked_div(self.rows_per_second.max(1)).unwrap_or_default();
-        work.saturating_mul(self.rest).max(least.saturating_sub(work))
+        least.saturating_sub(work)
     }
 }
 
@@ -90,6 +88,7 @@ pub struct Resealer {
     entropy: Arc<dyn Entropy>,
     pace: Pace,
     noting: Option<Arc<Noting>>,
+    served: Served,
     status: Mutex<HashMap<TenantId, ResealStatus>>,
 }
 
@@ -111,13 +110,20 @@ impl Resealer {
     /// Seals what is in `store` under what `keys` has.
     #[must_use]
     pub fn new(store: Arc<dyn Reseals>, keys: Arc<dyn CellKeys>, entropy: Arc<dyn Entropy>, pace: Pace) -> Self {
-        Self { store, keys, entropy, pace, noting: None, status: Mutex::default() }
+        Self { store, keys, entropy, pace, noting: None, served: Arc::new(|| Duration::ZERO), status: Mutex::default() }
     }
 
     /// With somebody who notes what changes, for records to be carried elsewhere meanwhile.
     #[must_use]
     pub fn noted_by(mut self, noting: Arc<Noting>) -> Self {
         self.noting = Some(noting);
+        self
+    }
+
+    /// Going second to requests that are served meanwhile.
+    #[must_use]
+    pub fn beside(mut self, served: Served) -> Self {
+        self.served = served;
         self
     }
 
@@ -161,7 +167,7 @@ impl Resealer {
         let mut quiet = 0_u32;
         let limit = self.pace.rows_together.clamp(1, 1_000);
         while types.record_type(place.record_type).is_some() {
-            let began = Instant::now();
+            let (began, piece) = (Instant::now(), Beside::begin(&self.served, Instant::now().into_std()));
             let rows = self.page(tenant, *place, limit).await?;
             let Some(last) = rows.last() else {
                 *place = place.next();
@@ -183,7 +189,8 @@ impl Resealer {
                 }
             }
             self.note(tenant, *place, seen, resealed);
-            tokio::time::sleep(self.pace.rest_after(resealed, began.elapsed())).await;
+            let rest = self.pace.rest_after(resealed, began.elapsed()).max(piece.rest(Instant::now().into_std()));
+            tokio::time::sleep(rest).await;
         }
         Ok(())
     }

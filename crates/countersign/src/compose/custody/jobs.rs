@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use countersign_authority::custodian::{CustodyFailure, Task, Work};
 use countersign_authority::rfc3339;
 use countersign_crypto::{Aad, SealKey};
+use countersign_model::beside::Served;
 use countersign_model::facts::Facts;
 use countersign_model::{Clock, Entropy, Name, RequestId, TenantId, UnixMs, UserId};
 use parking_lot::Mutex;
@@ -120,6 +122,8 @@ pub(crate) struct Reach {
     done: AtomicU64,
     total: AtomicU64,
     stopped: AtomicBool,
+    /// What goes first, if anything does.
+    served: Option<Served>,
 }
 
 impl Reach {
@@ -143,6 +147,11 @@ impl Reach {
     /// Whether somebody wants it to end.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// For how long what goes first was served.
+    pub(crate) fn beside(&self) -> Served {
+        self.served.clone().unwrap_or_else(|| Arc::new(|| Duration::ZERO))
     }
 
     /// Fails if somebody wants it to end.
@@ -207,13 +216,15 @@ impl Jobs {
     }
 
     /// A new job, if none of its kind is under way.
-    pub(crate) fn begin(&self, work: &Work) -> Result<Arc<Reach>, CustodyFailure> {
+    pub(crate) fn begin(&self, work: &Work, served: &Served) -> Result<Arc<Reach>, CustodyFailure> {
         let job = Job::of(work, self.clock.now());
         let (mut known, mut running) = (self.known.lock(), self.running.lock());
         if let Some(busy) = known.iter().find(|one| one.kind == job.kind && one.state == State::Running) {
             return Err(CustodyFailure::Busy { job: busy.id.to_string() });
         }
-        let reach = Arc::<Reach>::default();
+        // Somebody waits for a restore.
+        let served = (job.kind != Kind::Restore).then(|| Arc::clone(served));
+        let reach = Arc::new(Reach { served, ..Reach::default() });
         running.insert(job.id, Running { reach: Arc::clone(&reach), cancelled: false, task: None });
         known.push(job);
         let over = known.len().saturating_sub(KEPT);
@@ -360,6 +371,7 @@ mod tests {
         assert!(said.contains("mistake of this program"), "{said}");
         assert!(watched(async { Ok(Ended::default()) }).await.is_ok());
     }
+
     /// A job knows who asked by an identifier, which is all that is left of somebody who was erased.
     #[test]
     fn a_job_has_no_names() {
@@ -371,7 +383,7 @@ mod tests {
         let (jobs, _) = Jobs::open(folder.path().join("jobs"), key, with);
         let task = Task::Restore { tenant: (tenant, name("northwind")), from: None, to: Some(UnixMs(1)) };
         let work = Work { job: RequestId::from_u128(3), by: Some(user), task };
-        jobs.begin(&work).unwrap();
+        jobs.begin(&work, &(Arc::new(|| Duration::ZERO) as Served)).unwrap();
         let job = jobs.all().remove(0);
         let stored = serde_json::to_string(&job).unwrap();
         assert!(!stored.contains("northwind") && stored.contains(&user.to_string()), "{stored}");

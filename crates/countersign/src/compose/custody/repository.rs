@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_backup::{
     BackupError, BackupId, Damage, Header, KeysFailed, Place, Repository, RepositoryId, SectionKeys, Tools, Watch,
@@ -220,6 +221,10 @@ impl Watch for Watched {
 
     fn is_cancelled(&self) -> bool {
         self.0.is_stopped()
+    }
+
+    fn served(&self) -> Duration {
+        self.0.beside()()
     }
 }
 

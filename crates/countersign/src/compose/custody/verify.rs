@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use countersign_audit::ledger::storage::Folder;
 use countersign_audit::verify::{Against, storage as check_ledger};
@@ -10,6 +11,7 @@ use countersign_authority::{KnownBackup, Registry};
 use countersign_backup::BackupId;
 use countersign_crypto::sealed_epoch;
 use countersign_keys::TenantKeys;
+use countersign_model::beside::{Beside, Served};
 use countersign_model::erasure::Receipts;
 use countersign_model::{Name, TenantId};
 use countersign_store::SqliteStore;
@@ -101,7 +103,8 @@ async fn try_it(
         lay::facts(&reader, &deployment).await?;
         lay::ledgers(&reader, &deployment, &mut watch).await?;
         facts_open(parts, &deployment)?;
-        ledgers_are_whole(&deployment)?;
+        let beside = reach.beside();
+        tokio::task::block_in_place(|| ledgers_are_whole(&deployment, &beside))?;
     }
     let laid = lay::records(&reader, &about, &deployment, (&receipts, &without), &mut watch).await?;
     let mut tried = Tried { records: laid.records, tenants: laid.tenants, ..Tried::default() };
@@ -127,13 +130,18 @@ fn facts_open(parts: &Parts, deployment: &Deployment) -> Result<(), Problem> {
     opened.map(drop).map_err(|error| Problem::failed(format!("damaged: the facts do not open: {error}")))
 }
 
-fn ledgers_are_whole(deployment: &Deployment) -> Result<(), Problem> {
+fn ledgers_are_whole(deployment: &Deployment, beside: &Served) -> Result<(), Problem> {
     let audit = deployment.audit();
     for entry in std::fs::read_dir(&audit).map_err(io("read", &audit))? {
         let path = entry.map_err(io("read", &audit))?.path();
         let storage = Folder::open(&path).map_err(io("open", &path))?;
         let against = Against { at_rest: false, ..Against::default() };
-        let report = check_ledger(Arc::new(storage), &against, &mut |_, _| {});
+        let mut piece = Beside::begin(beside, Instant::now());
+        let mut rest = |_, _| {
+            std::thread::sleep(piece.rest(Instant::now()));
+            piece = Beside::begin(beside, Instant::now());
+        };
+        let report = check_ledger(Arc::new(storage), &against, &mut rest);
         let report = report.map_err(|error| Problem::failed(format!("damaged: a ledger: {error}")))?;
         if let Some(finding) = report.findings.first() {
             return Err(Problem::failed(format!("damaged: a ledger: {finding}")));
@@ -154,6 +162,8 @@ async fn open_all(
 ) -> Result<(u64, u64), Problem> {
     let mut moment = store.moment(tenant).await.map_err(|error| failed(&error))?;
     let (mut rows, mut past, mut plain) = (0u64, 0u64, Vec::new());
+    let beside = reach.beside();
+    let mut piece = Beside::begin(&beside, Instant::now());
     for (record_type, _) in about.types.iter() {
         let mut records = Records::of(&mut *moment, record_type);
         let mut page: BTreeMap<_, CarriedRow> = BTreeMap::new();
@@ -193,6 +203,8 @@ async fn open_all(
                     }
                     tried.compared = tried.compared.saturating_add(1);
                 }
+                tokio::time::sleep(piece.rest(Instant::now())).await;
+                piece = Beside::begin(&beside, Instant::now());
             }
             if is_last {
                 break;
