@@ -69,7 +69,8 @@ impl Report {
 
     /// Adds a row, and says so.
     pub fn add(&mut self, row: Row) {
-        eprintln!("  {}: {} {}", row.name, number(row.figure), row.unit);
+        let limit = row.limit.as_ref().map(|(name, limit)| format!("; {name}: {}", number(*limit)));
+        eprintln!("  {}: {} {}{}", row.name, number(row.figure), row.unit, limit.unwrap_or_default());
         self.rows.push(row);
     }
 

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod beside;
 mod damages;
 mod going_on;
 mod mending;

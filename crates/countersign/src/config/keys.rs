@@ -61,8 +61,8 @@ section! {
         /// How long an unwrapped key is used, in milliseconds, before the key management service is asked for it again:
         /// for so long requests are served when it is not available, or after it was taken away. 0 asks at every use.
         max_open_ms: Whole<0, 86_400_000> = Whole::new(countersign_keys::MAX_OPEN_MS);
-        /// After a rotation: how many records are sealed again under the new keys in a second, at the most. Requests go first
-        /// in any case: a twelfth of the time is worked.
+        /// After a rotation: how many records are sealed again under the new keys in a second, at the most. Requests go first:
+        /// while they are being served, a twelfth of the time is worked.
         reseal_per_second: Whole<1, 1_000_000> = Whole::new(2_000);
         /// How many derived field keys are kept in memory, about 1.3 KB each: one for each field in use of each tenant.
         cache: Whole<16, 10_000_000> = Whole::new(100_000);
