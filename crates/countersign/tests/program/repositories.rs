@@ -169,3 +169,33 @@ fn a_damaged_chunk_is_mended_after_a_trial() {
     assert_eq!(states(&bench), ["good", "damaged"]);
     restore(&bench, "restored", &second).expect(0);
 }
+
+/// Who names a manifest gets that backup or none, and what a restored deployment has not made itself puts no tenant back in it.
+#[test]
+fn only_what_is_named_and_known_is_restored() {
+    let bench = world();
+    let made = json(&bench.run(&["backup", "create", "nightly"]).expect(0));
+    let (first, said) = (made["backup"].as_str().unwrap(), made["said"].as_str().unwrap());
+    let digest = said.rsplit("manifest ").next().unwrap().get(..64).unwrap();
+    let second = back_up(&bench);
+    let named = |name: &str, backup: &str| {
+        let (dir, from, safe) = (bench.path(name), bench.path("nightly"), bench.dir().display().to_string());
+        let whole = ["--dir", &dir, "backup", "restore", "--from", &from, "--kms-from", &safe];
+        run(program(&[&whole[..], &["--backup", backup, "--manifest", digest]].concat()))
+    };
+    assert!(named("other", &second).expect(1).err.contains("was swapped"));
+    assert!(!Path::new(&bench.path("other")).exists(), "nothing is left of it");
+    named("again", first).expect(0);
+
+    let again = bench.path("again");
+    let key = |of: &str| format!("{of}/keys/operator@operators");
+    fs::create_dir_all(format!("{again}/keys")).unwrap();
+    fs::copy(key(&bench.dir().display().to_string()), key(&again)).unwrap();
+    let ask = |arguments: &[&str]| run(program(&[&["--dir", &again], arguments].concat()));
+    let listed = json(&ask(&["backup", "list", "nightly"]));
+    let unknown = listed["backups"].as_array().unwrap().iter().find(|one| one["id"] == second.as_str()).unwrap();
+    assert_eq!(unknown["state"], "unknown", "{listed}");
+    let put_back = ["backup", "restore", "--tenant", "acme", "--from", "nightly", "--backup", &second];
+    let refused = ask(&put_back).expect(1).err;
+    assert!(refused.contains("none that this deployment has made"), "{refused}");
+}
