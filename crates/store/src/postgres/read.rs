@@ -15,18 +15,20 @@ use crate::layout::Index;
 
 type Params = Vec<Box<dyn ToSql + Sync + Send>>;
 
-/// Whether a scan gives one record, or few of one value, and so may go along with others.
+/// Whether a scan gives one record, or few of few values, and so may go along with others.
 pub(super) fn is_short(types: &Types, scan: &Scan) -> bool {
     match &scan.access {
         Access::Records(records) => records.len() == 1,
         Access::Tags { field, tags } => {
             let index = types.layout.record_type(scan.record_type).ok().and_then(|fields| fields.index(*field));
-            tags.len() == 1 && (index == Some(Index::Unique) || scan.limit <= SHORT_ROWS)
+            tags.len() <= SHORT_TAGS && (index == Some(Index::Unique) || scan.limit <= SHORT_ROWS)
         }
         Access::All => false,
     }
 }
 
+/// One value has a tag of each key epoch that is in use.
+const SHORT_TAGS: usize = 8;
 /// Rows that are read in no time.
 const SHORT_ROWS: usize = 64;
 
