@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// For as long as requests were served beside work, so many times as long of rest.
 const REST: u32 = 11;
+/// Never longer: what took so long was waiting for somebody else, such as an object store far away.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// For how long requests have been served, in sum, since the program began: two at the same time count twice.
 pub type Served = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -34,11 +36,11 @@ impl Beside {
 
     /// How long to rest after what was done since it began. Not at all if nobody asked anything meanwhile; eleven times as long as
     /// it took if somebody was always being served, so that it works a twelfth of the time; and what lies between for what lies
-    /// between. The busier the machine is, the longer the same work takes and the rest after it.
+    /// between. The busier the machine is, the longer the same work takes and the rest after it. At most 5 s.
     #[must_use]
     pub fn rest(&self, now: Instant) -> Duration {
         let (worked, served) = (now.saturating_duration_since(self.began), (self.served)().saturating_sub(self.before));
-        worked.min(served).saturating_mul(REST)
+        worked.min(served).saturating_mul(REST).min(LONGEST)
     }
 }
 
@@ -66,6 +68,9 @@ mod tests {
             asked.fetch_add(more, Ordering::Relaxed);
             assert_eq!(piece.rest(now + ms(10)), ms(rest), "{more}");
         }
+        let long = Beside::begin(&served, now);
+        asked.fetch_add(60_000, Ordering::Relaxed);
+        assert_eq!(long.rest(now + ms(60_000)), LONGEST);
         let piece = Beside::begin(&served, now + ms(1));
         asked.store(0, Ordering::Relaxed);
         assert_eq!(piece.rest(now), Duration::ZERO, "a clock or a counter that goes back is no reason to fail");

@@ -73,12 +73,20 @@ pub(super) async fn by_tags(store: &impl Store) {
     assert_eq!(numbers(store, one, &scan(on_shelves(&[2, 77, 1, 0]))).await, (1..=600).collect::<Vec<u64>>());
     assert_eq!(numbers(store, one, &scan(on_shelves(&[77]))).await, [0u64; 0]);
     assert_eq!(numbers(store, one, &scan(on_shelves(&[]))).await, [0u64; 0]);
+    let many: Vec<u64> = (1..40).collect();
+    let named: Vec<u64> = (1..=600).filter(|number| number % 3 != 0).collect();
+    assert_eq!(numbers(store, one, &scan(on_shelves(&many))).await, named);
     let keys = |keys: &[u64]| Access::Tags { field: KEY, tags: keys.iter().map(|key| tag(*key)).collect() };
     assert_eq!(numbers(store, one, &scan(keys(&[400]))).await, [400]);
     assert_eq!(numbers(store, one, &scan(keys(&[400, 3, 3, 9999]))).await, [3, 400]);
     assert_eq!(numbers(store, one, &Scan { limit: 1, ..scan(keys(&[400, 3])) }).await, [3], "the lowest ids first");
     assert_eq!(numbers(store, one, &Scan { after: Some(record(3)), ..scan(keys(&[400, 3])) }).await, [400]);
     assert_eq!(numbers(store, one, &Scan { after: Some(record(400)), ..scan(keys(&[400])) }).await, [0u64; 0]);
+    let all: Vec<u64> = (1..=600).collect();
+    assert_eq!(
+        numbers(store, one, &Scan { after: Some(record(20)), limit: 3, ..scan(keys(&all)) }).await,
+        [21, 22, 23]
+    );
 }
 
 /// Pages put together are the whole, for every access and page size.

@@ -13,7 +13,8 @@ use crate::access::{Access, Scan, SealedRow};
 use crate::error::StoreError;
 use crate::layout::Index;
 
-type Params = Vec<Box<dyn ToSql + Sync + Send>>;
+type Param = Box<dyn ToSql + Sync + Send>;
+type Params = Vec<Param>;
 
 /// Whether a scan gives one record, or few of few values, and so may go along with others.
 pub(super) fn is_short(types: &Types, scan: &Scan) -> bool {
@@ -69,6 +70,11 @@ impl Reading {
                     params.push(Box::new(one.0.to_vec()));
                     let unique = types.layout.record_type(scan.record_type)?.index(*field) == Some(Index::Unique);
                     if unique { (Find::UniqueTag(*field), false) } else { (Find::Tag(*field), true) }
+                }
+                few if few.len() <= SHORT_TAGS => {
+                    params.extend([Box::new(after) as Param, Box::new(limit)]);
+                    params.extend(few.iter().map(|tag| Box::new(tag.0.to_vec()) as Param));
+                    (Find::FewTags(*field, u8::try_from(few.len()).unwrap_or(u8::MAX)), false)
                 }
                 many => {
                     params.push(Box::new(many.iter().map(|tag| tag.0.to_vec()).collect::<Vec<_>>()));

@@ -45,6 +45,9 @@ pub(super) enum Find {
     Tag(FieldId),
     /// `$2` is tags, `$3` the id to begin after, `$4` the most rows.
     Tags(FieldId),
+    /// `$2` is the id to begin after, `$3` the most rows, and so many from `$4` on are tags. A list of a length that is known
+    /// is planned once; an array is planned at each execution, which takes longer than finding what has a tag.
+    FewTags(FieldId, u8),
     /// `$2` is the id to begin after, `$3` the most rows.
     All,
 }
@@ -104,6 +107,10 @@ fn select(place: u16, find: Find, cells: FieldSet) -> String {
         Find::UniqueTag(FieldId(field)) => write!(sql, "x{field} = $2"),
         Find::Tag(FieldId(field)) => write!(sql, "x{field} = $2 {page}"),
         Find::Tags(FieldId(field)) => write!(sql, "x{field} = ANY($2) {page}"),
+        Find::FewTags(FieldId(field), count) => {
+            let tags: Vec<String> = (4..).take(usize::from(count)).map(|number: usize| format!("${number}")).collect();
+            write!(sql, "x{field} IN ({}) AND id > $2 ORDER BY id LIMIT $3", tags.join(", "))
+        }
         Find::All => write!(sql, "id > $2 ORDER BY id LIMIT $3"),
     };
     sql

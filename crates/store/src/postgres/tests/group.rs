@@ -28,10 +28,12 @@ async fn reads_that_go_together_are_answered_each_its_own() {
                 let (store, answered) = (Arc::clone(&store), Arc::clone(&answered));
                 tokio::spawn(async move {
                     let (one, book) = (tenant(u128::from(number)), read % 20);
-                    let access = match read % 3 {
+                    let access = match read % 4 {
                         0 => Access::Records(vec![record(book)]),
                         1 => Access::Tags { field: KEY, tags: vec![tag(book)] },
-                        _ => Access::Tags { field: CODE, tags: vec![tag(number * 1000 + book)] },
+                        2 => Access::Tags { field: CODE, tags: vec![tag(number * 1000 + book)] },
+                        // As while there are keys of two epochs.
+                        _ => Access::Tags { field: KEY, tags: vec![tag(9_000 + book), tag(book)] },
                     };
                     let scan = Scan { cells: [CODE].into_iter().collect(), ..scan(access) };
                     let rows = store.read(one, &scan).await.unwrap();
