@@ -100,4 +100,20 @@ impl Registry {
         change.put_backup(id, backup)?;
         change.commit().await.map(drop)
     }
+
+    /// Keeps what a trial of a backup came to, and when. `false` if that backup is known no more, because it was removed.
+    ///
+    /// # Errors
+    /// As every change of facts.
+    pub async fn judge_backup(
+        self: &Arc<Self>,
+        id: [u8; 16],
+        at: UnixMs,
+        is_good: bool,
+    ) -> Result<bool, RegistryError> {
+        let mut change = self.begin().await;
+        let Some(known) = self.backups.read().get(&id).cloned() else { return Ok(false) };
+        change.put_backup(id, Some(KnownBackup { verified: Some((at, is_good)), ..known }))?;
+        change.commit().await.map(|_| true)
+    }
 }

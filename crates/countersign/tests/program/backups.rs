@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use countersign_testkit::Postgres;
 use serde_json::Value;
 
-use crate::bench::{Bench, Ran, Served, TYPES, program, run};
+use crate::bench::{Bench, NOTES, Ran, Served, TYPES, program, run};
 use crate::on_postgres::{empty, moved};
 
 /// A deployment with two tenants, and a repository beside it.
@@ -18,14 +18,6 @@ struct World {
     bench: Bench,
     database: Option<Postgres>,
 }
-
-/// What refers to a customer.
-const NOTES: &str = r#"
-[types.note.fields]
-id       = { kind = "text", class = "internal" }
-words    = { kind = "text", class = "internal" }
-customer_id = { references = "customer", class = "internal" }
-"#;
 
 const ANN: &str = "ann@acme";
 const BOB: &str = "bob@beta";

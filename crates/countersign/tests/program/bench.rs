@@ -71,6 +71,14 @@ since   = { kind = "date", class = "internal" }
 phone   = { kind = "text", class = "personal" }
 "#;
 
+/// What refers to a customer.
+pub const NOTES: &str = r#"
+[types.note.fields]
+id       = { kind = "text", class = "internal" }
+words    = { kind = "text", class = "internal" }
+customer_id = { references = "customer", class = "internal" }
+"#;
+
 pub const POLICIES: &str = r#"
 @id("own token") permit (principal, action == Control::Action::"use_own_token", resource);
 @id("admin data") permit (principal in Role::"admin", action in Data::Action::"any", resource);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::bench::{Bench, Ran, program, run};
+use crate::bench::{Bench, NOTES, Ran, TYPES, program, run};
 
 const ANN: &str = "ann@acme";
 
@@ -198,4 +198,27 @@ fn only_what_is_named_and_known_is_restored() {
     let put_back = ["backup", "restore", "--tenant", "acme", "--from", "nightly", "--backup", &second];
     let refused = ask(&put_back).expect(1).err;
     assert!(refused.contains("none that this deployment has made"), "{refused}");
+}
+
+/// What was backed up before a type was added is restored as it was, also when a record of that type was erased since.
+#[test]
+fn a_type_that_came_later_is_in_no_restores_way() {
+    let bench = world();
+    let first = back_up(&bench);
+    let types = bench.file("types.toml", format!("{TYPES}{NOTES}"));
+    bench.run(&["schema", "apply", &types]).expect(0);
+    let notes = bench.file("notes.csv", "id,words,customer_id\nn1,first words,c07\nn2,other words,c08\n");
+    bench.run(&["--as", ANN, "import", "note", &notes]).expect(0);
+    json(&bench.run(&["--as", ANN, "erase", "record", "note/n1"]).expect(0));
+    erase(&bench, "c09");
+    let more = bench.file("more.csv", "id,company,country\nc30,Later,AT\n");
+    bench.run(&["--as", ANN, "import", "customer", &more]).expect(0);
+
+    let put_back = ["backup", "restore", "--tenant", "acme", "--from", "nightly", "--backup", &first];
+    let said = json(&bench.run(&put_back).expect(0))["said"].as_str().unwrap().to_owned();
+    assert!(said.starts_with("0 records put back, 2 deleted") && said.contains("19 were as they are"), "{said}");
+    let count =
+        |of: &str| bench.run(&["--as", ANN, "get", of, "--output", "csv"]).expect(0).out.lines().skip(1).count();
+    assert_eq!((count("note"), count("customer")), (0, 19));
+    restore(&bench, "whole", &first).expect(0);
 }

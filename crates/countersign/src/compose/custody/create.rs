@@ -160,7 +160,8 @@ async fn write(
     }
     if of.is_none() {
         // Tenants that came since would be facts without records.
-        if sealed.facts.tenants.len() != before.tenants.len() {
+        let (now, then) = (&sealed.facts.tenants, &before.tenants);
+        if now.len() != then.len() || !now.keys().all(|tenant| then.contains_key(tenant)) {
             return Ok(None);
         }
         reach.phase("backing facts and ledgers up, in bytes", 0);

@@ -132,7 +132,9 @@ pub(super) async fn records(
         }
         new.commit().await.map_err(|error| failed(&error))?;
         store.put_counts(tenant.id, tenant.epoch, tenant.counts()).await.map_err(|error| failed(&error))?;
-        for (record_type, gone) in receipts.records_of(tenant.id) {
+        // Of a type that came later there is nothing here.
+        let records_of = receipts.records_of(tenant.id);
+        for (record_type, gone) in records_of.filter(|(of, _)| about.types.record_type(*of).is_some()) {
             let gone: Vec<_> = gone.iter().copied().collect();
             // Answers to changes made once may name them.
             store.purge(tenant.id, record_type, &gone).await.map_err(|error| failed(&error))?;

@@ -155,11 +155,12 @@ async fn put_back(
     then: &Then,
     reach: &Arc<Reach>,
 ) -> Result<Put, Problem> {
-    let types = Arc::clone(&parts.registry.facts().load().facts.types);
     let epoch = keys_of(parts, tenant)?.newest();
     // From here on nobody else writes to the tenant.
     let mut new = parts.stored.moments.replacement(tenant).await.map_err(|error| failed(&error))?;
     let mut live = parts.stored.moments.moment(tenant).await.map_err(|error| failed(&error))?;
+    // Of a type that is not among these, nothing would be left: one that came while others were waited for is.
+    let types = Arc::clone(&parts.registry.facts().load().facts.types);
     // What is erased is a fact before anything of it goes, so whatever was erased while the backup was read is among these.
     let receipts = parts.registry.receipts();
     let (put, sealed, types_in_force) = (Put::default(), BTreeMap::new(), Arc::clone(&types));
@@ -169,7 +170,9 @@ async fn put_back(
         let mut out = Out { new: &mut *new, record_type, rows: Vec::new(), past: Vec::new() };
         let mut live = Records::of(&mut *live, record_type);
         let mut from = Records::of(&mut *source, record_type);
-        let mut next = from.next().await?;
+        // The source has nothing of a type that came later, and doesn't know it.
+        let is_known = then.types.record_type(record_type).is_some();
+        let mut next = if is_known { from.next().await? } else { None };
         let mut here = live.next().await?;
         loop {
             let order = match (&here, &next) {
@@ -253,10 +256,11 @@ impl Making<'_> {
             (_, None) => None,
         };
         let is_erased = self.receipts.is_record_erased(self.tenant, out.record_type, record);
-        if is_erased && wanted.is_some() {
-            self.put.erased = self.put.erased.saturating_add(1);
+        if is_erased {
+            self.put.erased = self.put.erased.saturating_add(u64::from(wanted.is_some()));
+            // Nor what it was: whoever erases it at this moment has perhaps removed that already.
+            return Ok(());
         }
-        let wanted = wanted.filter(|_| !is_erased);
         let (now, past, newest) = match here {
             Some(here) => {
                 let newest = here.newest();

@@ -54,10 +54,13 @@ pub(super) async fn run(
     // What could not be reached, or was ended, says nothing of the backup.
     let is_judged = tried.as_ref().err().is_none_or(|problem| problem.exit == Exit::Failed);
     let tried_now = known.get(&id.0).filter(|known| !list::is_incomplete(known));
-    if let (Some(known), true) = (tried_now, is_judged && !reach.is_stopped()) {
-        let verified = Some((parts.clock.now(), tried.is_ok()));
-        let kept = parts.registry.know_backup(id.0, Some(KnownBackup { verified, ..known.clone() })).await;
-        kept.map_err(|error| Problem::failed(format!("what came of it is not kept: {error}")))?;
+    if tried_now.is_some() && is_judged && !reach.is_stopped() {
+        let kept = parts.registry.judge_backup(id.0, parts.clock.now(), tried.is_ok()).await;
+        let is_there = kept.map_err(|error| Problem::failed(format!("what came of it is not kept: {error}")))?;
+        // What is missing of one that was removed meanwhile is no damage, and nobody need be woken.
+        if !is_there {
+            return Ok(Ended { said: format!("backup {id} of {name} was removed while it was tried"), backup: None });
+        }
     }
     let Tried { cells, records, tenants, compared } =
         tried.map_err(|problem| problem.during(&format!("backup {id}")))?;
