@@ -22,7 +22,7 @@ fn limited(bench: &Bench, seals_max: u64) {
 }
 
 /// Earlier states are sealed again like records: without them, what there is to seal again stays as little as it is.
-fn without_history(bench: &Bench) {
+pub fn without_history(bench: &Bench) {
     let path = bench.dir().join("countersign.toml");
     let text = fs::read_to_string(&path).unwrap();
     let changed = text.replacen("history_days = 30", "history_days = 0", 1);
