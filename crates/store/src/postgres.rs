@@ -17,6 +17,7 @@ mod group;
 mod history;
 mod moment;
 mod once;
+mod present;
 mod read;
 mod replacing;
 mod reseal;
@@ -64,7 +65,7 @@ struct Shared {
     schema: Option<Arc<Pool>>,
     entropy: Arc<dyn Entropy>,
     types: RwLock<Arc<Types>>,
-    /// Tenants that there is room for. None ever goes away.
+    /// Tenants that there was room for when it was asked.
     tenants: RwLock<HashSet<TenantId>>,
     groups: Groups,
     seals: Seals,
@@ -203,7 +204,12 @@ impl Shared {
         let id = Uuid::from_bytes(id);
         let (pool, replacing, keeps) = (&self.pool, &*self.replacing, self.keeps());
         let writing = Writing { pool, types: &types, replacing, tenant, id, batch, keeps };
-        let made = writing.make().await?;
+        let made = writing.make().await;
+        if made == Err(StoreError::UnknownTenant) {
+            // Another program has removed it.
+            self.tenants.write().remove(&tenant);
+        }
+        let made = made?;
         if self.batches.fetch_add(1, Ordering::Relaxed).is_multiple_of(PURGE_EVERY) {
             writing.purge();
         }

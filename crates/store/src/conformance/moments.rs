@@ -7,7 +7,7 @@ use countersign_model::UnixMs;
 
 use super::fixture::*;
 use crate::carry::{CarriedRow, Carry, Moment, Moments, PastRow};
-use crate::{Batch, Done, Once, Rejected, Store, StoreError};
+use crate::{Batch, Done, Once, Rejected, Store, StoreError, Unavailable};
 
 /// Everything of a moment, in pages.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,6 +134,27 @@ pub async fn moments<S: Store + Carry + Moments + 'static>(store: S) {
     let again = store.write(one, Batch { once: Some(once(2)), ..batch(vec![]) }).await.unwrap();
     assert_eq!(again, Err(Rejected::Done));
     write(&*store, one, vec![update(7, 1, b"goes on")]).await.unwrap();
+
+    // What is put back while it is being removed goes, too.
+    write(&*store, one, vec![delete(8, 1)]).await.unwrap();
+    let mut replacement = store.replacement(one).await.unwrap();
+    replacement.rows(BOOK, then.books.clone()).await.unwrap();
+    replacement.rows(LOAN, then.loans.clone()).await.unwrap();
+    let erasing = Arc::clone(&store);
+    let purging = tokio::spawn(async move {
+        let erasing = erasing.erasing().unwrap();
+        loop {
+            match erasing.purge(tenant(1), BOOK, &[record(8)]).await {
+                Err(StoreError::Unavailable(Unavailable::Busy)) => {}
+                purged => return purged.unwrap(),
+            }
+        }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    replacement.commit().await.unwrap();
+    assert_eq!(purging.await.unwrap().records, 1, "it waits");
+    assert!(store.erasing().unwrap().traces(one, BOOK, &[record(8)]).await.unwrap().is_none());
+    assert_eq!(everything(&*store, one).await.len(), 298, "the others are there");
 
     // Nothing put back leaves nothing.
     store.replacement(one).await.unwrap().commit().await.unwrap();

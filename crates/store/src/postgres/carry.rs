@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::failure::{damaged, fault};
 use super::history::FORGET;
+use super::present::enter_beside;
 use super::write::time;
 use super::{PostgresStore, Shared, once};
 use crate::batch::Once;
@@ -144,6 +145,7 @@ impl Shared {
         let mut transaction = self.pool.begin(Scope::Tenant(tenant)).await?;
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&tenant_id];
         params.extend(gone);
+        enter_beside(&mut transaction, tenant).await?;
         transaction.execute(texts.0, &params).await?;
         if !columns.ids.is_empty() {
             let mut params: Vec<&(dyn ToSql + Sync)> = vec![&tenant_id];
@@ -241,6 +243,7 @@ impl Carry for PostgresStore {
         let put = pool.patiently(async || {
             let put = async {
                 let mut transaction = pool.begin(Scope::Tenant(tenant)).await?;
+                enter_beside(&mut transaction, tenant).await?;
                 transaction.execute(&text, &[&own, &time(since)]).await?;
                 transaction.commit().await.map(drop)
             };

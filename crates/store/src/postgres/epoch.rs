@@ -18,6 +18,7 @@ use countersign_postgres::{PgError, Pool, Row, Scope, Step, ToSql, Transaction};
 use parking_lot::Mutex;
 
 use super::failure::{damaged, fault};
+use super::present::{enter, enter_beside};
 use super::{Shared, write};
 use crate::batch::Rejected;
 use crate::error::{StoreError, Unavailable};
@@ -67,7 +68,8 @@ impl Hold {
         match self {
             Self::Shared => asks(tenant),
             Self::Alone => {
-                let text = "INSERT INTO key_epoch AS k (tenant, epoch) VALUES ($1, $2) ON CONFLICT (tenant) \
+                let text = "INSERT INTO key_epoch AS k (tenant, epoch) \
+                     SELECT t.tenant, $2::bigint FROM tenant t WHERE t.tenant = $1 ON CONFLICT (tenant) \
                      DO UPDATE SET epoch = greatest(k.epoch, excluded.epoch) RETURNING k.epoch";
                 Step { text: text.into(), params: vec![Box::new(tenant.uuid()), Box::new(i64::from(epoch))] }
             }
@@ -77,12 +79,14 @@ impl Hold {
 
 /// The statement that asks which epoch the tenant is at, for whoever has the tenant's lock.
 pub(super) fn asks(tenant: TenantId) -> Step<'static> {
-    Step { text: "SELECT epoch FROM key_epoch WHERE tenant = $1".into(), params: vec![Box::new(tenant.uuid())] }
+    let text =
+        "SELECT coalesce(k.epoch, 0) FROM tenant t LEFT JOIN key_epoch k ON k.tenant = t.tenant WHERE t.tenant = $1";
+    Step { text: text.into(), params: vec![Box::new(tenant.uuid())] }
 }
 
-/// The answer. A tenant without one is at none yet.
+/// The answer. A tenant without one is at none yet; without an answer the tenant is gone.
 pub(super) fn answer(rows: &[Row]) -> Result<u32, StoreError> {
-    let Some(row) = rows.first() else { return Ok(0) };
+    let row = rows.first().ok_or(StoreError::UnknownTenant)?;
     u32::try_from(row.try_get::<_, i64>(0).map_err(damaged)?).map_err(damaged)
 }
 
@@ -165,6 +169,7 @@ impl Shared {
         let put = self.pool.patiently(async || {
             let put = async {
                 let mut transaction = self.pool.begin(Scope::Tenant(tenant)).await?;
+                enter_beside(&mut transaction, tenant).await?;
                 transaction.execute(&text, &[&id, &keys.types, &keys.fields, &keys.epochs, &sealed]).await?;
                 write::commit(transaction).await
             };
@@ -226,6 +231,7 @@ async fn set_aside(
         .into();
     let id = tenant.uuid();
     let mut transaction = pool.begin(Scope::Tenant(tenant)).await?;
+    enter_beside(&mut transaction, tenant).await?;
     let params: [&(dyn ToSql + Sync); 4] = [&id, &keys.types, &keys.fields, &keys.epochs];
     transaction.execute(&make, &params).await?;
     let rows = transaction.query(&look, &params).await?;
@@ -261,13 +267,12 @@ pub(super) async fn raise(pool: &Arc<Pool>, tenant: TenantId, epoch: u32) -> Res
 
 /// A change of the epoch by whoever is alone. Whether it changed anything.
 async fn change(pool: &Arc<Pool>, tenant: TenantId, epoch: u32, text: &str) -> Result<bool, PgError> {
-    let alone: Arc<str> = format!("SELECT {}($1)", Hold::Alone.function()).into();
     let (text, id, epoch): (Arc<str>, _, _) = (text.into(), tenant.uuid(), i64::from(epoch));
     let changed = AtomicBool::new(false);
     pool.patiently(async || {
         let done = async {
             let mut transaction: Transaction = pool.begin(Scope::Tenant(tenant)).await?;
-            transaction.query(&alone, &[&lock(tenant)]).await?;
+            enter(&mut transaction, tenant, Hold::Alone).await?;
             // A commit whose answer was lost may have been the one.
             changed.fetch_or(transaction.execute(&text, &[&id, &epoch]).await? > 0, Ordering::Relaxed);
             write::commit(transaction).await

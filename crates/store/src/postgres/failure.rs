@@ -2,6 +2,7 @@
 
 use countersign_postgres::PgError;
 
+use super::present::GONE;
 use crate::error::{StoreError, Unavailable};
 
 /// SQLSTATE of a table, a column that is not there, and of a cell without its tag: whoever asked knows other record types
@@ -19,6 +20,7 @@ pub(super) fn fault(error: PgError) -> StoreError {
             let number = |number: i32| u32::try_from(number).unwrap_or(0);
             return StoreError::NewerFormat { found: number(found), known: number(known) };
         }
+        PgError::Refused { state } if state == GONE => return StoreError::UnknownTenant,
         PgError::Refused { state } if OTHER_TYPES.contains(&state.as_str()) => return StoreError::UnknownField,
         PgError::Refused { state } if state != NOT_ALLOWED => Unavailable::Io,
         PgError::Refused { .. } | PgError::Forbidden | PgError::Settings => Unavailable::Forbidden,

@@ -9,6 +9,7 @@ use countersign_postgres::{PgError, Row, Scope, ToSql};
 use uuid::Uuid;
 
 use super::failure::{damaged, fault};
+use super::present::{enter, enter_beside};
 use super::write::{Ended, commit, time};
 use super::{PostgresStore, Shared, epoch};
 use crate::access::{Access, SealedRow};
@@ -73,6 +74,7 @@ impl Shared {
         let (own, most) = (tenant.uuid(), i64::try_from(most).unwrap_or(i64::MAX));
         let done = self.pool.patiently(async || {
             let mut transaction = self.pool.begin(Scope::Tenant(tenant)).await?;
+            enter_beside(&mut transaction, tenant).await?;
             let rows = transaction.query(&text, &[&own, &end, &most]).await?;
             commit(transaction).await?;
             Ok::<_, PgError>(rows.first().ok_or(PgError::Damaged)?.try_get::<_, i64>(0)?)
@@ -100,9 +102,9 @@ impl Shared {
         let mut transaction = self.pool.begin(Scope::Tenant(tenant)).await?;
         // It takes as long as it takes.
         transaction.run("SET LOCAL statement_timeout = 0").await?;
-        transaction.query(&"SELECT pg_advisory_xact_lock($1)".into(), &[&epoch::lock(tenant)]).await?;
+        enter(&mut transaction, tenant, epoch::Hold::Alone).await?;
         let known = since(&transaction.query(&KNOWN_SINCE.into(), &[&own]).await?)?;
-        let at = transaction.query(&"SELECT epoch FROM key_epoch WHERE tenant = $1".into(), &[&own]).await?;
+        let at = transaction.query(&epoch::asks(tenant).text, &[&own]).await?;
         let refused = if to < known {
             Some(NotRewound::NotKept { since: known })
         } else {

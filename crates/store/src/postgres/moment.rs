@@ -13,8 +13,9 @@ use countersign_postgres::{PgError, Scope, ToSql, Transaction};
 use uuid::Uuid;
 
 use super::carry::{Columns, carried, insert, past, past_page, present_page};
-use super::epoch::{Hold, lock};
+use super::epoch::Hold;
 use super::failure::fault;
+use super::present::enter;
 use super::replacing::Replaces;
 use super::types::Types;
 use super::write::{commit, time};
@@ -227,11 +228,10 @@ impl Shared {
     async fn replacement(self: &Arc<Self>, tenant: TenantId) -> Result<PostgresReplacement, StoreError> {
         self.know(tenant).await?;
         let types = self.types();
-        let text: Arc<str> = format!("SELECT {}($1)", Hold::Alone.function()).into();
         let replaces = self.replacing.begin(tenant);
         let begun = self.pool.patiently(async || {
             let mut transaction = self.pool.begin_lasting(Scope::Tenant(tenant)).await?;
-            transaction.query(&text, &[&lock(tenant)]).await?;
+            enter(&mut transaction, tenant, Hold::Alone).await?;
             Ok::<_, PgError>(transaction)
         });
         let transaction = begun.await.map_err(fault)?;

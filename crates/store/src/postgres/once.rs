@@ -7,6 +7,7 @@ use countersign_postgres::{PgError, Pool, Row, Scope, Step, Transaction};
 
 use super::failure::damaged;
 use super::failure::fault;
+use super::present::enter_beside;
 use crate::batch::{Done, ONCE_MS, Once};
 use crate::error::StoreError;
 
@@ -106,6 +107,7 @@ fn all(rows: &[Row]) -> Result<Vec<Once>, StoreError> {
 /// Notes those that are not known yet, all together.
 pub(super) async fn put_known(pool: &Arc<Pool>, tenant: TenantId, known: &[Once]) -> Result<(), PgError> {
     let mut transaction = pool.begin(Scope::Tenant(tenant)).await?;
+    enter_beside(&mut transaction, tenant).await?;
     put_in(&mut transaction, tenant, known).await?;
     transaction.commit().await.map(drop)
 }

@@ -9,6 +9,7 @@ use countersign_postgres::{PgError, Scope, Step, ToSql};
 
 use super::epoch::{Hold, again, answer, lock, raise};
 use super::failure::{damaged, fault};
+use super::present::enter_beside;
 use super::write::{Ended, commit, number};
 use super::{PostgresStore, Shared};
 use crate::batch::Rejected;
@@ -211,6 +212,7 @@ impl Reseals for PostgresStore {
             let noted = shared.pool.patiently(async || {
                 let noted = async {
                     let mut transaction = shared.pool.begin(Scope::Tenant(tenant)).await?;
+                    enter_beside(&mut transaction, tenant).await?;
                     let mut done = transaction.together(std::slice::from_ref(&note)).await?;
                     done.pop().unwrap_or(Err(PgError::Lost))?;
                     commit(transaction).await

@@ -21,13 +21,11 @@ pub(super) async fn attempt(writing: &Writing<'_>, hold: Hold) -> Result<Verdict
         transaction.roll_back().await?;
         return writing.confirm().await;
     }
-    if needs_epoch(writing.batch) {
-        let at = hold.at(writing.tenant, writing.batch.epoch);
-        let found = answer(&run(&mut transaction, &at).await?.rows)?;
-        if found != writing.batch.epoch {
-            transaction.roll_back().await?;
-            return writing.elsewhere(found);
-        }
+    let at = hold.at(writing.tenant, writing.batch.epoch);
+    let found = answer(&run(&mut transaction, &at).await?.rows);
+    if found != Ok(writing.batch.epoch) && (needs_epoch(writing.batch) || found.is_err()) {
+        transaction.roll_back().await?;
+        return writing.elsewhere(found?);
     }
     let mut touched = 1;
     for step in writing.batch.once.iter().flat_map(|once| once::notes(writing.tenant, once)) {

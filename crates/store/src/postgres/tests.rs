@@ -43,6 +43,7 @@ async fn conforms_with_one_connection() {
 
 mod carry;
 mod epochs;
+mod erase;
 mod faults;
 mod group;
 mod tables;

@@ -101,9 +101,7 @@ impl Writing<'_> {
     async fn attempt(&self, hold: Hold) -> Result<Option<Verdict>, Ended> {
         let mut steps = vec![self.note(hold)];
         let asks = needs_epoch(self.batch);
-        if asks {
-            steps.push(hold.at(self.tenant, self.batch.epoch));
-        }
+        steps.push(hold.at(self.tenant, self.batch.epoch));
         let once = self.batch.once.iter().flat_map(|once| once::notes(self.tenant, once));
         steps.extend(once);
         for change in &self.batch.changes {
@@ -120,12 +118,10 @@ impl Writing<'_> {
             transaction.roll_back().await?;
             return self.confirm().await.map(Some);
         }
-        if asks {
-            let found = epoch::answer(&done.next().unwrap_or(Err(PgError::Lost))?.rows)?;
-            if found != self.batch.epoch {
-                transaction.roll_back().await?;
-                return self.elsewhere(found).map(Some);
-            }
+        let found = epoch::answer(&done.next().unwrap_or(Err(PgError::Lost))?.rows);
+        if found != Ok(self.batch.epoch) && (asks || found.is_err()) {
+            transaction.roll_back().await?;
+            return self.elsewhere(found?).map(Some);
         }
         if self.batch.once.is_some() {
             touched(done.next())?;
