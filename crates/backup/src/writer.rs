@@ -34,7 +34,7 @@ pub trait Watch: Send + Sync {
         false
     }
 
-    /// For how long requests have been served, which go first: see [`Beside`](countersign_model::beside::Beside).
+    /// For how long requests have been served, which go first: see [`Beside`].
     fn served(&self) -> Duration {
         Duration::ZERO
     }
