@@ -7,9 +7,7 @@ use std::sync::Arc;
 use countersign_guard::State;
 use countersign_model::control::{Contacts, PolicyFile};
 use countersign_model::facts::{Facts, Tenant, User};
-use countersign_model::{
-    GrantId, IncidentId, Name, RecordTypes, RequestId, SessionId, TenantId, TokenId, UnixMs, UserId,
-};
+use countersign_model::{GrantId, IncidentId, RecordTypes, RequestId, SessionId, TenantId, TokenId, UnixMs, UserId};
 use countersign_policy::Policies;
 use countersign_store::Store;
 use countersign_token::{CLOCK_SKEW_MS, MAX_LIFETIME_MS};
@@ -326,7 +324,12 @@ impl Change {
     }
 
     /// Takes away what a grant gave, if it is not over.
-    pub(crate) fn end_grant(&mut self, id: GrantId, by: &Name, at: UnixMs) -> Result<(), RegistryError> {
+    pub(crate) fn end_grant(
+        &mut self,
+        id: GrantId,
+        by: &impl std::fmt::Display,
+        at: UnixMs,
+    ) -> Result<(), RegistryError> {
         let Some(grant) = self.registry.grant(id) else { return Ok(()) };
         let by = by.to_string();
         let state = match &grant.state {

@@ -161,6 +161,7 @@ impl Registry {
                     continue;
                 }
                 Erased::Principal { user } => {
+                    self.end_grants(&mut change, *user, receipt.by)?;
                     if let Some(known) = change.facts().users.get(user).cloned() {
                         fact.name = Some(self.erased_name(known.tenant, known.name.as_str()));
                         change.remove_user(*user);
@@ -185,6 +186,14 @@ impl Registry {
             change.commit().await?;
         }
         Ok(news)
+    }
+
+    /// Ends all access that somebody has who is erased: each is a user of its own, with the same keys.
+    fn end_grants(&self, change: &mut Change, operator: UserId, by: UserId) -> Result<(), RegistryError> {
+        for (id, _) in self.grants().into_iter().filter(|(_, grant)| grant.operator == operator) {
+            change.end_grant(id, &by, self.clock().now())?;
+        }
+        Ok(())
     }
 
     /// Adds the keys that a tenant has now to those that are to be destroyed with it.

@@ -13,7 +13,7 @@ use crate::ControlFailure;
 
 const HOUR_MS: u64 = 3_600_000;
 
-fn request(role: &str, break_glass: bool) -> Control {
+pub(super) fn request(role: &str, break_glass: bool) -> Control {
     Control::Access(AccessControl::Request {
         tenant: name("northwind"),
         role: name(role),
@@ -23,11 +23,11 @@ fn request(role: &str, break_glass: bool) -> Control {
     })
 }
 
-fn decide(grant: GrantId, approve: bool) -> Control {
+pub(super) fn decide(grant: GrantId, approve: bool) -> Control {
     Control::Access(AccessControl::Decide { grant, approve, role: None })
 }
 
-fn id(grant: &Value) -> GrantId {
+pub(super) fn id(grant: &Value) -> GrantId {
     grant["id"].as_str().unwrap().parse().unwrap()
 }
 
@@ -56,7 +56,7 @@ fn reads(house: &House, token: &str) -> Result<(), Refusal> {
     house.guard.judge(&Bearer::new(token.to_owned()), &request).map(|_| ())
 }
 
-async fn second_operator(house: &House) -> ssh::PrivateKey {
+pub(super) async fn second_operator(house: &House) -> ssh::PrivateKey {
     let (operator, key) = (house.operator_token().await, new_key());
     let put = Control::UserPut { tenant: None, user: user("second", "operator", &key) };
     house.ask(&operator, put).await.unwrap();

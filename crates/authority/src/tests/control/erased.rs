@@ -15,8 +15,10 @@ use countersign_store::carry::Moments as _;
 use serde_json::Value;
 
 use super::super::{Failed, House, kms, name, registry_parts};
+use super::access;
 use super::erase::{copy, customer, erase_record, house, incident, proved, tenant_id};
 use crate::registry::erasure::ErasureFact;
+use crate::registry::fact::{GrantFact, GrantState};
 use crate::{ControlFailure, Registry};
 
 async fn erase_tenant(house: &House, tenant: &str) -> Value {
@@ -263,4 +265,35 @@ async fn a_receipt_is_finished_when_nothing_is_in_the_files() {
     }
     let proof = proved(&house, &andrew, &receipt).await;
     assert_eq!((&proof["proved"], &proof["receipt"]["counts"]), (&true.into(), &receipt["counts"]), "{proof}");
+}
+
+/// An operator who was erased has no access in a deployment that is restored from when there was some, by whichever user it was.
+#[tokio::test]
+async fn receipts_end_the_access_of_an_erased_operator() {
+    let house = house().await;
+    let admin = house.tenant("northwind").await;
+    let second = access::second_operator(&house).await;
+    let theirs = house.token("second", "operators", &second).await;
+    let asked = house.ask(&theirs, access::request("admin", false)).await.unwrap();
+    let andrew = house.token("andrew", "northwind", &admin).await;
+    house.ask(&andrew, access::decide(access::id(&asked), true)).await.unwrap();
+    house.ask(&theirs, access::request("accountant", false)).await.unwrap();
+    let old = tempfile::tempdir().unwrap();
+    copy(house.dir.path(), old.path(), &|name| name.starts_with("kms") || name.starts_with("control"));
+    let operator = house.operator_token().await;
+    house.ask(&operator, Control::Erase(EraseControl::Principal { user: name("second"), tenant: None })).await.unwrap();
+
+    let restored = Registry::open(registry_parts(old.path(), &house.clock, kms(old.path()))).unwrap();
+    let users =
+        |registry: &Registry| registry.latest().facts.users.values().map(|user| user.name.to_string()).collect();
+    let before: Vec<String> = users(&restored);
+    assert!(before.iter().filter(|name| name.contains("second")).count() == 2, "{before:?}");
+    assert_eq!(restored.replay(&house.registry.receipts()).await.unwrap(), 1);
+    let after: Vec<String> = users(&restored);
+    assert!(!after.iter().any(|name| name.contains("second")), "{after:?}");
+    let grants = restored.grants();
+    let is_over = |grant: &GrantFact| matches!(grant.state, GrantState::Refused { .. } | GrantState::Closed { .. });
+    assert!(
+        grants.len() == 2 && grants.iter().all(|(_, grant)| is_over(grant) && grant.operator_name.as_str() == "erased")
+    );
 }
