@@ -84,6 +84,9 @@ pub enum Unreachable {
     /// The address, the region or the credentials are not of the right form.
     #[error("its address or its credentials are not of the right form")]
     Settings,
+    /// It lists more names than any repository has.
+    #[error("it has more objects than a repository can have")]
+    TooMany,
 }
 
 /// What a repository has that was not stored so. Every one is named by where it is; none shows anything of what is sealed.

@@ -19,6 +19,13 @@ const LARGE: usize = (1 << 20) + 1024;
 /// The fewest bytes a second that a line to an object store is taken to have.
 const SLOWEST: u64 = 64 << 10;
 
+/// How long a folder is waited for: it may be on a disk that is mounted over a network.
+const FOLDER: Duration = Duration::from_secs(60);
+
+/// More names than this below one prefix are no repository's: chunks of 2 MiB would be 20 TB. They take some 1 GB while they
+/// are looked at.
+const NAMES_MAX: usize = 10_000_000;
+
 /// A folder, or a place in an object store.
 #[derive(Clone)]
 pub struct Place {
@@ -29,6 +36,8 @@ pub struct Place {
     patience: Option<Duration>,
     /// Where it is, if it is a folder of this machine.
     folder: Option<Arc<FsPath>>,
+    /// More than these are not listed.
+    names_max: usize,
 }
 
 impl Place {
@@ -43,7 +52,7 @@ impl Place {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.recursive(true).create(path).map_err(|error| io_fault(error.kind()))?;
         let store = LocalFileSystem::new_with_prefix(path).map_err(|error| fault(&error))?.with_fsync(true);
-        Ok(Self { folder: Some(Arc::from(path)), ..Self::of(Arc::new(store)) })
+        Ok(Self { folder: Some(Arc::from(path)), patience: Some(FOLDER), ..Self::of(Arc::new(store)) })
     }
 
     /// A folder that is there, for reading from it.
@@ -61,13 +70,13 @@ impl Place {
     /// is.
     #[must_use]
     pub fn of(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { large: Arc::clone(&objects), objects, patience: None, folder: None }
+        Self { large: Arc::clone(&objects), objects, patience: None, folder: None, names_max: NAMES_MAX }
     }
 
     /// An object store far away, as it is asked for what is small and for what is large. No answer is waited for longer than
     /// about twice this, and as long as what is asked for takes on a slow line.
     pub(crate) fn remote(objects: Arc<dyn ObjectStore>, large: Arc<dyn ObjectStore>, patience: Duration) -> Self {
-        Self { objects, large, patience: Some(patience), folder: None }
+        Self { objects, large, patience: Some(patience), folder: None, names_max: NAMES_MAX }
     }
 
     fn objects(&self, most: usize) -> &dyn ObjectStore {
@@ -141,7 +150,7 @@ impl Place {
 
     /// Removes; what is not there is removed already.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), BackupError> {
-        match self.objects.delete(&Path::from(name)).await {
+        match self.within(0, self.objects.delete(&Path::from(name))).await? {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(fault(&error).into()),
         }
@@ -150,9 +159,14 @@ impl Place {
     /// The last part of the name and the size of everything below a prefix, in the order of the names.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, BackupError> {
         let path = Path::from(prefix);
-        let found: Vec<_> = self.objects.list(Some(&path)).try_collect().await.map_err(|error| fault(&error))?;
-        let mut names: Vec<_> =
-            found.into_iter().filter_map(|meta| Some((meta.location.filename()?.to_owned(), meta.size))).collect();
+        let mut found = self.objects.list(Some(&path));
+        let mut names = Vec::new();
+        while let Some(meta) = self.within(0, found.try_next()).await?.map_err(|error| fault(&error))? {
+            if names.len() >= self.names_max {
+                return Err(Unreachable::TooMany.into());
+            }
+            names.extend(meta.location.filename().map(|name| (name.to_owned(), meta.size)));
+        }
         names.sort_unstable();
         Ok(names)
     }
@@ -231,6 +245,18 @@ mod tests {
     use object_store::memory::InMemory;
 
     use super::*;
+
+    /// A store that never comes to an end is not listened to for ever.
+    #[tokio::test]
+    async fn no_more_names_are_listed_than_a_repository_can_have() {
+        let place = Place { names_max: 3, ..Place::of(Arc::new(InMemory::new())) };
+        for number in 0..3 {
+            place.put(&format!("chunks/{number}"), vec![1]).await.unwrap();
+        }
+        assert_eq!(place.list("chunks").await.unwrap().len(), 3);
+        place.put("chunks/3", vec![1]).await.unwrap();
+        assert_eq!(place.list("chunks").await.unwrap_err(), Unreachable::TooMany.into());
+    }
 
     #[tokio::test]
     async fn what_is_large_gets_more_time_and_nothing_gets_all() {

@@ -22,7 +22,7 @@ mod served;
 mod stopped;
 
 pub(crate) use self::files::{At, Goal, Phase, Wish, replace};
-pub(crate) use self::last::{first, last};
+pub(crate) use self::last::{MOVED, first, last};
 pub(crate) use self::pass::{Passes, since};
 pub(crate) use self::rewrite::configure;
 pub(crate) use self::served::follow;

@@ -17,6 +17,9 @@ use crate::config::Config;
 use crate::deployment::{Deployment, private_folder};
 use crate::problem::{Exit, Problem, io};
 
+/// How the names of folders begin that have what a deployment had before it moved.
+pub(crate) const MOVED: &str = "moved-";
+
 /// How long to wait for what a server of this process is letting go.
 const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(20);
@@ -153,7 +156,7 @@ pub(super) fn tidy(deployment: &Deployment, config: &Config) -> Result<String, P
 
 /// Where the old data are put in the folder of a deployment that has moved to a database.
 fn put_away(deployment: &Deployment, keeps_ledgers: bool, now: u64) -> Result<String, Problem> {
-    let folder = deployment.dir().join(format!("moved-{now}"));
+    let folder = deployment.dir().join(format!("{MOVED}{now}"));
     private_folder(&folder)?;
     let control = deployment.control_db();
     let mut these: Vec<PathBuf> = vec![deployment.data().join("tenants"), deployment.data().join("store.lock")];

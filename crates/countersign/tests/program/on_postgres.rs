@@ -34,6 +34,13 @@ pub fn moved(bench: &Bench) -> Postgres {
     let server = server(bench);
     server.sql(DATABASE, &run(program(&["postgres", "sql"])).expect(0).out).unwrap();
     bench.run(&["move", "--to", &server.address()]).expect(0);
+    // As the docs have it, once the move is known to be good.
+    for entry in std::fs::read_dir(bench.dir()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("moved-") {
+            std::fs::remove_dir_all(path).unwrap();
+        }
+    }
     server
 }
 

@@ -69,7 +69,10 @@ fn a_repository_that_is_away_is_no_empty_one() {
     fs::rename(&folder, &away).unwrap();
     let receipt = erase(&bench, "c07");
     let copies = receipt["copies"].as_array().unwrap();
-    assert!(copies.len() == 1 && copies[0]["failed"].as_str().unwrap().contains("not there"), "{receipt}");
+    assert!(
+        copies.len() == 1 && copies[0]["failed"].as_str().unwrap().contains("the log of the deployment"),
+        "{receipt}"
+    );
     let prove = |receipt: &Value| {
         let ran = bench.run(&["--as", ANN, "erase", "prove", receipt["receipt"].as_str().unwrap()]);
         (ran.code, ran.out + &ran.err)
@@ -112,6 +115,12 @@ fn a_repository_that_is_away_is_no_empty_one() {
     assert!(code == 1 && said.contains("in no backup"), "{said}");
     let third = back_up(&bench);
     assert_eq!(prove(&receipt), (0, prove(&receipt).1));
+    // Nor what a move has left.
+    let left = bench.dir().join("moved-20261101T000000Z");
+    fs::create_dir(&left).unwrap();
+    let (code, said) = prove(&receipt);
+    assert!(code == 1 && said.contains("moved-*"), "{said}");
+    fs::remove_dir(left).unwrap();
     // What the configuration names no more can't be looked at, until it is known no more.
     let later = erase(&bench, "c08");
     configure(&bench, &["other"]);

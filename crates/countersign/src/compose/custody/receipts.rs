@@ -11,18 +11,29 @@ use super::about::About;
 use super::repository::{self, problem};
 use super::{Parts, cells, lay};
 use crate::problem::Problem;
+use crate::relocate::MOVED;
 
 /// Puts a copy into every repository. Each with what kept it from that, if anything did.
 pub(super) async fn keep(parts: &Parts, receipt: &Receipt) -> Vec<(Name, Option<String>)> {
     let mut kept = Vec::new();
     for name in parts.config.backups.keys() {
-        let failed = keep_in(parts, name, receipt).await.err().map(|problem| problem.to_string());
+        let failed = keep_in(parts, name, receipt).await.err().map(|problem| told(name, receipt, &problem));
         kept.push((name.clone(), failed));
     }
     for (name, _) in unconfigured(parts, receipt) {
         kept.push((name, Some(NOT_CONFIGURED.to_owned())));
     }
     kept
+}
+
+/// What whoever erases or proves is told of a repository that can't be reached or read: where it is and what it lacks is the
+/// operators' matter, and in their log. Only operators erase tenants.
+fn told(name: &Name, receipt: &Receipt, problem: &Problem) -> String {
+    tracing::warn!(repository = %name, receipt = %receipt.id, %problem, "a repository can't be asked about an erasure");
+    match receipt.erased {
+        Erased::Tenant => problem.to_string(),
+        Erased::Records { .. } | Erased::Principal { .. } => "the log of the deployment says why".to_owned(),
+    }
 }
 
 const NOT_CONFIGURED: &str = "the configuration does not name this repository any more, though backups in it are known";
@@ -189,9 +200,10 @@ pub(super) async fn look_for(parts: &Parts, receipt: &Receipt) -> Vec<Finding> {
         let place = format!("backups in {name}");
         findings.push(match look_in(parts, name, receipt).await {
             Ok(Seen { found: 0, unlisted: 0, .. }) => Finding::nothing(place),
-            Ok(Seen { found: 0, unlisted, .. }) => {
-                let says = format!("{unlisted} chunks are in no backup, and may be of what was erased: the next backup removes them");
-                Finding { place, clean: false, found: unlisted, says }
+            // How many there are depends on what others have changed.
+            Ok(Seen { found: 0, .. }) => {
+                let says = "chunks are in no backup, and may be of what was erased: the next backup removes them";
+                Finding { place, clean: false, found: 0, says: says.to_owned() }
             }
             Ok(Seen { found, opens: Opens::Nothing, .. }) => {
                 let says = "sealed under keys that were destroyed: nobody opens it any more".to_owned();
@@ -205,14 +217,32 @@ pub(super) async fn look_for(parts: &Parts, receipt: &Receipt) -> Vec<Finding> {
                 };
                 Finding { place, clean: false, found, says: says.to_owned() }
             }
-            Err(problem) => Finding { place, clean: false, found: 0, says: format!("could not be looked at: {problem}") },
+            Err(problem) => {
+                let says = format!("could not be looked at: {}", told(name, receipt, &problem));
+                Finding { place, clean: false, found: 0, says }
+            }
         });
     }
     for (name, backups) in unconfigured(parts, receipt) {
         let says = format!("could not be looked at: {NOT_CONFIGURED}");
         findings.push(Finding { place: format!("backups in {name}"), clean: false, found: backups, says });
     }
+    findings.extend(left_by_moves(parts, receipt));
     findings
+}
+
+/// What the deployment had before it moved elsewhere, until somebody deletes it. An erased tenant's keys are destroyed there too.
+fn left_by_moves(parts: &Parts, receipt: &Receipt) -> Option<Finding> {
+    let place = "what a move has left in the deployment's folder";
+    if receipt.erased == Erased::Tenant {
+        return None;
+    }
+    let found = match std::fs::read_dir(parts.deployment.dir()) {
+        Ok(entries) => entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(MOVED)).count(),
+        Err(error) => return Some(Finding::unknown(place, &error.kind().to_string())),
+    };
+    let says = "sealed under keys that are in use: delete the folders moved-* (docs/postgres.md)";
+    (found > 0).then(|| Finding::count(place, found as u64, says))
 }
 
 /// What was found in a repository.

@@ -51,6 +51,9 @@ pub(super) const fn is_swapped(error: &BackupError) -> bool {
     )
 }
 
+/// How long it is waited for where a repository is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Where a repository of the configuration is.
 fn place(deployment: &Deployment, name: &Name, section: &Backup, makes: bool) -> Result<Place, Problem> {
     match (section.folder.get(), section.url.get()) {
@@ -72,6 +75,15 @@ fn place(deployment: &Deployment, name: &Name, section: &Backup, makes: bool) ->
         }
         _ => Err(Problem::usage(format!("[backup.{name}] has to name a folder or a url, and one of them"))),
     }
+}
+
+/// The same, without keeping anybody else from working: a disk that is mounted over a network may never answer.
+async fn placed(parts: &Parts, name: &Name, section: &Backup, makes: bool) -> Result<Place, Problem> {
+    let (deployment, name, section) = (parts.deployment.clone(), name.clone(), section.clone());
+    let opened = tokio::task::spawn_blocking(move || place(&deployment, &name, &section, makes));
+    let unanswered = |_| Problem::new(Exit::Unavailable, "the repository's place does not answer");
+    let opened = tokio::time::timeout(PATIENCE, opened).await.map_err(unanswered)?;
+    opened.map_err(|_| Problem::failed("it was interrupted"))?
 }
 
 fn section<'a>(parts: &'a Parts, name: &Name) -> Result<&'a Backup, Problem> {
@@ -115,7 +127,7 @@ fn owner(path: &Path, entropy: &dyn Entropy) -> Result<[u8; 8], Problem> {
 /// One that is there, or `None`, whatever is known of it.
 pub(super) async fn find(parts: &Parts, name: &Name) -> Result<Option<Repository>, Problem> {
     let section = section(parts, name)?;
-    let opened = async { open_at(place(&parts.deployment, name, section, false)?, &parts.kms, tools(parts)?).await };
+    let opened = async { open_at(placed(parts, name, section, false).await?, &parts.kms, tools(parts)?).await };
     let repository = match opened.await {
         Ok(repository) => repository,
         Err(problem) if problem.exit == Exit::NotFound => return Ok(None),
@@ -159,7 +171,7 @@ pub(super) async fn open_or_make(parts: &Parts, name: &Name) -> Result<Repositor
     if let Some(repository) = open_if_there(parts, name).await? {
         return Ok(repository);
     }
-    let (place, tools) = (place(&parts.deployment, name, section(parts, name)?, true)?, tools(parts)?);
+    let (place, tools) = (placed(parts, name, section(parts, name)?, true).await?, tools(parts)?);
     let key = SecretKey::generate(&*parts.entropy);
     let (kms, entropy) = (parts.kms.clone(), Arc::clone(&parts.entropy));
     let wrapping = move || kms.wrap_own(None, &*entropy, &key_aad(), &key).map(|wrapped| (key, wrapped));

@@ -1,12 +1,13 @@
 //! What is done by the clock: backups, trials, and alerts where there has been no good backup for long.
 
 use std::collections::HashMap;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use countersign_audit::Verdict;
 use countersign_authority::custodian::{Custodian as _, Task, Work};
 use countersign_model::{Name, RequestId, UnixMs};
+use tokio::task::JoinHandle;
 
 use super::Custody;
 use super::jobs::{Kind, State};
@@ -30,14 +31,18 @@ pub(super) async fn run(custody: Weak<Custody>) {
     let started = first.parts.clock.now();
     drop(first);
     let mut alerted: HashMap<Name, UnixMs> = HashMap::new();
-    let mut kept: Option<UnixMs> = None;
+    let (mut kept, mut keeping): (Option<UnixMs>, Option<JoinHandle<()>>) = (None, None);
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(custody) = custody.upgrade() else { return };
         let now = custody.parts.clock.now();
         if kept.is_none_or(|at| now.since(at) >= RECEIPTS_MS) {
             kept = Some(now);
-            receipts::keep_all(&custody.parts).await;
+            // A repository that does not answer keeps nothing else from being done.
+            if keeping.as_ref().is_none_or(JoinHandle::is_finished) {
+                let custody = Arc::clone(&custody);
+                keeping = Some(tokio::spawn(async move { receipts::keep_all(&custody.parts).await }));
+            }
         }
         custody.due(started, &mut alerted).await;
     }

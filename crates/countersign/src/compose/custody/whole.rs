@@ -96,7 +96,8 @@ async fn carry(deployment: &Deployment, database: &Goal, watch: Watch<'_>) -> Re
     // Nobody has ever used what was in the folder.
     for entry in fs::read_dir(deployment.dir()).map_err(io("read", deployment.dir()))? {
         let path = entry.map_err(io("read", deployment.dir()))?.path();
-        let is_left = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("moved-"));
+        let is_left =
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(relocate::MOVED));
         if is_left {
             fs::remove_dir_all(&path).map_err(io("remove", &path))?;
         }
