@@ -6,19 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bench::{Bench, Ran, TYPES, program, run};
+use crate::bench::{Bench, NOTES, Ran, TYPES, program, run};
 use crate::on_postgres::moved;
 
 const ANN: &str = "ann@acme";
 const BOB: &str = "bob@beta";
-
-/// What refers to a customer.
-const NOTES: &str = r#"
-[types.note.fields]
-id       = { kind = "text", class = "internal" }
-words    = { kind = "text", class = "internal" }
-customer_id = { references = "customer", class = "internal" }
-"#;
 
 /// A deployment with the tenants acme and beta, and a repository of backups beside it.
 fn world() -> Bench {
@@ -58,6 +50,11 @@ struct Erased {
     receipts: [String; 3],
 }
 
+/// Whether the erased record is named in JSON or CSV. Its name by itself may be a part of any identifier.
+fn is_named(text: &str) -> bool {
+    text.contains("\"c07\"") || text.contains("c07,") || text.contains("customer/c07")
+}
+
 /// Nothing of what was erased is there, and everything else is.
 fn check(dir: &Path, erased: &Erased) {
     let dir = dir.display().to_string();
@@ -88,15 +85,13 @@ fn check(dir: &Path, erased: &Erased) {
     for file in fs::read_dir(to).unwrap() {
         taken += &String::from_utf8_lossy(&fs::read(file.unwrap().path()).unwrap());
     }
-    assert!(
-        taken.contains("Alpine Instruments 8") && !taken.contains("Alpine Instruments 7\"") && !taken.contains("c07")
-    );
+    assert!(taken.contains("Alpine Instruments 8") && !taken.contains("Alpine Instruments 7\"") && !is_named(&taken));
     assert!(taken.contains("kept words") && !taken.contains("erased words"), "{taken}");
     // In audit views the record is an identifier, and so is who was erased.
     let log = asked(&["--as", ANN, "audit", "tail", "-n", "1000"]).expect(0).out;
     assert!(!log.contains("carl") && log.contains(&erased.carl) && log.contains("ann"), "{log}");
     let of_record = asked(&["--as", ANN, "audit", "who-saw", &format!("customer/{}", erased.record)]).expect(0);
-    assert!(!of_record.out.contains("c07"), "{}", of_record.out);
+    assert!(!is_named(&of_record.out), "{}", of_record.out);
     assert_eq!(asked(&["--as", ANN, "audit", "by", "carl"]).code, 4, "nobody is found by that name");
     // The tenant is nowhere.
     assert!(!asked(&["tenant", "list"]).expect(0).out.contains("beta"));
